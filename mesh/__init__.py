@@ -1,0 +1,1 @@
+"""Who is there, what time it is, what they can do, who to trust."""

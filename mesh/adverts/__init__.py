@@ -1,0 +1,1 @@
+"""What each node can do right now: signed, versioned, expiring."""

@@ -1,0 +1,1 @@
+"""Finding members: beacons, seeds, the address book."""

@@ -1,0 +1,1 @@
+"""The only mesh code that touches the world: sockets, resolvers, NTP."""

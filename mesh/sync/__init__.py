@@ -1,0 +1,1 @@
+"""Sync pulses: offsets with honest bounds, and pacing."""

@@ -1,0 +1,1 @@
+"""Who may enter: invites, certificates, revocations."""

@@ -1,0 +1,1 @@
+"""What travels between members: kinds, envelope, codec, sealed datagrams."""

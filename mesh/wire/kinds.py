@@ -1,0 +1,388 @@
+"""Every message that mesh rooms exchange with peers, and the facts they tell their own node."""
+
+from enum import StrEnum
+
+import msgspec
+
+from qallow_agent.base.contact import Contact
+from qallow_agent.base.ids import MeshId, NodeId
+from qallow_agent.base.message import Message
+from qallow_agent.base.reading import Reading
+
+PROTOCOL = 1
+"""The wire protocol this build speaks."""
+OLDEST_PROTOCOL = 1
+"""The oldest protocol it still accepts (N-2 once there are three)."""
+
+
+class Role(StrEnum):
+    """What a member may do; every request is checked against its sender's roles."""
+
+    WORKER = "worker"
+    SUBMITTER = "submitter"
+    OBSERVER = "observer"
+    VALIDATOR = "validator"
+    ISSUER = "issuer"
+    OWNER = "owner"
+    OPERATOR = "operator"
+
+
+# --- trust: certificates and the door ------------------------------------------------------------
+
+
+class CurveBinding(msgspec.Struct, frozen=True):
+    """A node's word that this CURVE key is its own, so that the key rotates without the identity.
+
+    ``signature`` is by the node key over the canonical (curve_key, not_before_s, epoch).
+    """
+
+    curve_key: bytes
+    not_before_s: int
+    epoch: int
+    signature: bytes
+
+
+class Certificate(msgspec.Struct, frozen=True):
+    """The mesh's word that a node belongs to it.
+
+    ``issuer`` is the mesh id (signed by the mesh key) or the node id of a member that holds the
+    issuing role; ``signature`` covers every other field.
+    """
+
+    mesh: MeshId
+    node: NodeId
+    node_key: bytes
+    name: str
+    roles: tuple[Role, ...]
+    zone: str
+    issued_s: int
+    expires_s: int
+    protocol: tuple[int, int]
+    issuer: str
+    signature: bytes = b""
+
+
+class Credential(msgspec.Struct, frozen=True):
+    """What a node shows at a door: its certificate, its CURVE binding, its issuer's certificate."""
+
+    certificate: Certificate
+    binding: CurveBinding
+    issuer: Certificate | None = None
+
+
+class JoinRequest(Message, tag="door.join"):
+    """A stranger shows an invite's secret and asks for a certificate."""
+
+    secret: bytes
+    node_key: bytes
+    name: str
+    protocol: tuple[int, int]
+    binding: CurveBinding
+    contact: Contact
+
+
+class JoinWelcome(Message, tag="door.welcome"):
+    """The certificate, what a member must know, and whom to meet first.
+
+    ``mesh_key`` is the public key of the mesh, ``keyring`` the datagram secrets, newest first.
+    """
+
+    credential: Credential
+    mesh_name: str
+    mesh_key: bytes
+    keyring: tuple[bytes, ...]
+    host: Credential
+    contact: Contact
+
+
+class Hello(Message, tag="door.hello"):
+    """A member shows its credential to one that may not know it yet; answered in kind."""
+
+    credential: Credential
+    contact: Contact
+    answer: bool = False
+
+
+class Renew(Message, tag="trust.renew"):
+    """A member asks an issuer for a fresh certificate at half of its life."""
+
+    credential: Credential
+
+
+class Renewed(Message, tag="trust.renewed"):
+    """The fresh certificate."""
+
+    certificate: Certificate
+
+
+class Revocation(msgspec.Struct, frozen=True):
+    """A signed end of membership; gossiped, kept for ever."""
+
+    mesh: MeshId
+    node: NodeId
+    revoked_s: int
+    reason: str
+    issuer: str
+    signature: bytes = b""
+
+
+class Revoked(Message, tag="trust.revoked"):
+    """Revocations the sender knows; merged by the receiver."""
+
+    revocations: tuple[Revocation, ...]
+
+
+# --- discovery ------------------------------------------------------------------------------------
+
+
+class Beacon(Message, tag="beacon"):
+    """I am here: sealed under the mesh keyring, so a stranger neither reads nor forges it."""
+
+    mesh: MeshId
+    node: NodeId
+    contact: Contact
+    curve_key: bytes
+    reply: bool = False
+
+
+# --- membership -----------------------------------------------------------------------------------
+
+
+class MemberState(StrEnum):
+    """What the mesh believes about a member."""
+
+    ALIVE = "alive"
+    SUSPECT = "suspect"
+    DEAD = "dead"
+    LEFT = "left"
+
+
+class Incarnation(msgspec.Struct, frozen=True, array_like=True, order=True):
+    """A member's own version: its boot epoch, and a counter it raises to refute suspicion."""
+
+    epoch: int
+    counter: int = 0
+
+
+class MemberRecord(msgspec.Struct, frozen=True):
+    """One belief about one member, as it is gossiped.
+
+    ``accusers`` are the nodes that failed to reach a suspect; ``advert`` the newest advert version
+    known of it, so that a reader learns cheaply that something changed.
+    """
+
+    node: NodeId
+    state: MemberState
+    incarnation: Incarnation
+    name: str
+    contact: Contact
+    curve_key: bytes
+    accusers: tuple[NodeId, ...] = ()
+    advert: int = 0
+
+
+class Probe(Message, tag="swim.probe"):
+    """Are you there? Carries gossip."""
+
+    seq: int
+    gossip: tuple[MemberRecord, ...] = ()
+
+
+class ProbeRelay(Message, tag="swim.relay"):
+    """Please probe ``target`` for me and tell me under ``seq``."""
+
+    seq: int
+    target: NodeId
+
+
+class Ack(Message, tag="swim.ack"):
+    """I am here (or, with ``target``, the relayed one answered me)."""
+
+    seq: int
+    target: NodeId | None = None
+    gossip: tuple[MemberRecord, ...] = ()
+
+
+class Nack(Message, tag="swim.nack"):
+    """I tried ``target`` for you and heard nothing: the relay is well, the target may not be."""
+
+    seq: int
+    target: NodeId
+
+
+class Gossip(Message, tag="swim.gossip"):
+    """Recent beliefs, nothing asked."""
+
+    records: tuple[MemberRecord, ...]
+
+
+class PushPull(Message, tag="swim.pushpull"):
+    """All the sender believes; with ``answer`` the receiver need not send its own."""
+
+    records: tuple[MemberRecord, ...]
+    answer: bool = False
+
+
+# --- adverts --------------------------------------------------------------------------------------
+
+
+class DeviceState(StrEnum):
+    """What a device is good for right now."""
+
+    WARMING = "warming"
+    OK = "ok"
+    HOT = "hot"
+    QUARANTINED = "quarantined"
+    LOST = "lost"
+
+
+class DeviceAdvert(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One device: what it is, how it is, how much of it is free.
+
+    ``rates`` maps a kernel to its measured ops per second on one slot of this device.
+    """
+
+    name: str
+    kind: str
+    model: str
+    state: DeviceState
+    slots: int
+    busy: int
+    memory_bytes: int
+    why: str = ""
+    readings: dict[str, Reading] = msgspec.field(default_factory=dict)
+    rates: dict[str, float] = msgspec.field(default_factory=dict)
+    simulated: bool = False
+
+
+class KernelAdvert(msgspec.Struct, frozen=True):
+    """One kernel this node can run: its name, version, content hash and the device kinds."""
+
+    name: str
+    version: int
+    hash: str
+    backends: tuple[str, ...]
+
+
+class Advert(msgspec.Struct, frozen=True):
+    """What a node can do right now, signed by it; a higher version replaces a lower one."""
+
+    node: NodeId
+    epoch: int
+    version: int
+    issued_ms: int
+    ttl_s: float
+    devices: tuple[DeviceAdvert, ...]
+    kernels: tuple[KernelAdvert, ...]
+    readings: dict[str, Reading]
+    release: str
+    signature: bytes = b""
+
+
+class Adverts(Message, tag="advert.push"):
+    """Adverts of any nodes; each is judged by its own signature."""
+
+    adverts: tuple[Advert, ...]
+
+
+class AdvertDigest(Message, tag="advert.digest"):
+    """Which advert (epoch, version) of which node the sender holds; the receiver fills gaps."""
+
+    held: dict[NodeId, tuple[int, int]]
+
+
+# --- sync pulses ----------------------------------------------------------------------------------
+
+
+class Pulse(Message, tag="sync.pulse"):
+    """A sync pulse: the sender's wall clock at departure, in nanoseconds."""
+
+    seq: int
+    t1_ns: int
+    cycle_s: float
+
+
+class PulseEcho(Message, tag="sync.echo"):
+    """Its answer: the pulse's departure, its arrival here and this answer's departure."""
+
+    seq: int
+    t1_ns: int
+    t2_ns: int
+    t3_ns: int
+    cycle_s: float
+
+
+# --- facts a mesh room tells its own node ---------------------------------------------------------
+
+
+class MemberUp(Message, tag="fact.member-up"):
+    """A member is alive (first seen, back, or with a new contact or epoch)."""
+
+    record: MemberRecord
+
+
+class MemberSuspect(Message, tag="fact.member-suspect"):
+    """A member does not answer; it may still refute."""
+
+    node: NodeId
+    accusers: tuple[NodeId, ...]
+
+
+class MemberDown(Message, tag="fact.member-down"):
+    """A member is dead or has left; its work must move."""
+
+    node: NodeId
+    left: bool
+
+
+class MemberMet(Message, tag="fact.member-met"):
+    """A credential was verified: this node may be linked and, if new, added to the members."""
+
+    credential: Credential
+    contact: Contact
+
+
+class MemberHeardOf(Message, tag="fact.member-heard"):
+    """Somebody claims to be a member at this contact; the door will tell."""
+
+    node: NodeId
+    contact: Contact
+    curve_key: bytes
+
+
+class AdvertChanged(Message, tag="fact.advert"):
+    """The book holds a new advert of this node (or dropped an expired one)."""
+
+    node: NodeId
+
+
+class LinkRefused(Message, tag="fact.link-refused"):
+    """The transport saw a link refused or reset: evidence that a peer's process is gone."""
+
+    node: NodeId
+
+
+class Sensed(Message, tag="fact.sensed"):
+    """The shell's sensors: host readings by name and devices as probed."""
+
+    readings: dict[str, Reading]
+    devices: tuple[DeviceAdvert, ...]
+
+
+class NtpAnswer(Message, tag="fact.ntp"):
+    """One checked NTP answer, or why there is none."""
+
+    server: str
+    offset_s: float | None
+    bound_s: float | None
+    why: str = ""
+
+
+MESH_KINDS: tuple[type[Message], ...] = (
+    Revoked, Renew, Renewed, Beacon, Probe, ProbeRelay, Ack, Nack, Gossip, PushPull,
+    Adverts, AdvertDigest, Pulse, PulseEcho,
+)  # fmt: skip
+"""Kinds a member may send; anything else from the wire is an unknown kind."""
+
+DOOR_KINDS: tuple[type[Message], ...] = (JoinRequest, JoinWelcome, Hello)
+"""Kinds that are spoken at the door (with Failure as an answer)."""

@@ -1,0 +1,90 @@
+"""Keys: Ed25519 identities and X25519 CURVE keys, made from seeds that the shell provides.
+
+A raw X25519 key pair in Z85 is exactly libzmq's CURVE key pair (RFC 26/CurveZMQ), so one library
+serves both. Nothing here draws entropy: a seed comes in, keys come out.
+"""
+
+import base64
+from dataclasses import dataclass, field
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+
+from qallow_agent.base.errors import BadSignature
+from qallow_agent.base.ids import key_id
+
+KEY_BYTES = 32
+SIGNATURE_BYTES = 64
+
+_RAW = serialization.Encoding.Raw
+_RAW_PUBLIC = serialization.PublicFormat.Raw
+
+
+@dataclass(frozen=True, slots=True)
+class SigningKey:
+    """An Ed25519 private key; ``public`` is its 32-byte public half, ``id`` the name it gives."""
+
+    seed: bytes = field(repr=False)
+
+    def _private(self) -> Ed25519PrivateKey:
+        return Ed25519PrivateKey.from_private_bytes(self.seed)
+
+    @property
+    def public(self) -> bytes:
+        """The 32-byte public key."""
+        return self._private().public_key().public_bytes(_RAW, _RAW_PUBLIC)
+
+    @property
+    def id(self) -> str:
+        """The identity that the public key gives."""
+        return key_id(self.public)
+
+    def sign(self, data: bytes) -> bytes:
+        """Return the 64-byte Ed25519 signature of ``data`` (RFC 8032)."""
+        return self._private().sign(data)
+
+
+@dataclass(frozen=True, slots=True)
+class CurveKey:
+    """An X25519 private key that is also a CURVE secret key."""
+
+    secret: bytes = field(repr=False)
+
+    @property
+    def public(self) -> bytes:
+        """The 32-byte CURVE public key."""
+        private = X25519PrivateKey.from_private_bytes(self.secret)
+        return private.public_key().public_bytes(_RAW, _RAW_PUBLIC)
+
+
+@dataclass(frozen=True, slots=True)
+class NodeKeys:
+    """Everything secret a node owns: its identity, its CURVE key, and the mesh key if it has it."""
+
+    identity: SigningKey
+    curve: CurveKey
+    mesh: SigningKey | None = None
+
+
+def verify(public_key: bytes, data: bytes, signature: bytes) -> None:
+    """Check an Ed25519 signature.
+
+    Raises:
+        BadSignature: The key or signature is malformed, or does not fit the data.
+    """
+    try:
+        Ed25519PublicKey.from_public_bytes(public_key).verify(signature, data)
+    except (InvalidSignature, ValueError) as error:
+        raise BadSignature("signature does not verify") from error
+
+
+_Z85 = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.-:+=^!/*?&<>()[]{}@%$#"
+_B85 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz!#$%&()*+-;<=>?@^_`{|}~"
+_TO_Z85 = str.maketrans(_B85, _Z85)
+
+
+def z85(key: bytes) -> bytes:
+    """Return a 32-byte key in Z85 as libzmq's socket options want it (ZeroMQ RFC 32)."""
+    return base64.b85encode(key).decode().translate(_TO_Z85).encode()

@@ -1,0 +1,395 @@
+"""Every message about jobs: client to desk, desk to bench, bench to runner, and the facts between.
+
+The *desk* is the owner's side (the node a client talks to), the *bench* the executor's side, the
+*submitter* the client process whose dispatcher talks to runners directly under a lease.
+"""
+
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+
+from qallow_agent.base.ids import JobId, LeaseId, NodeId, RunnerId
+from qallow_agent.base.message import Message
+
+
+class JobState(StrEnum):
+    """Where a job is in its life."""
+
+    SUBMITTED = "submitted"
+    PLACED = "placed"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
+
+
+class JobOptions(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How a job wants to be run.
+
+    Args:
+        deadline_s: Seconds from submission until the whole job must be done; 0 for none.
+        start_s: Seconds a job may wait for its first lease before it fails with the reason.
+        task_limit_s: Seconds one task may run before its runner is killed; 0 for the bench's own.
+        retries: Times a task is run again after its executor was lost (not after it raised).
+        device: ``any``, a kind (``cpu``, ``gpu``) or ``node-name/device-name``.
+        prefer: ``latency``, ``throughput`` or ``energy``.
+        priority: Higher first; 0 is normal.
+        idempotency_key: Submitting again under the same key returns the same job.
+        retain: Keep results at the desk for later retrieval.
+    """
+
+    deadline_s: float = 0.0
+    start_s: float = 60.0
+    task_limit_s: float = 0.0
+    retries: int = 3
+    device: str = "any"
+    prefer: str = "throughput"
+    priority: int = 0
+    idempotency_key: str = ""
+    retain: bool = False
+
+
+class Demand(msgspec.Struct, frozen=True):
+    """What one task costs, as its kernel declares it."""
+
+    ops: float
+    memory_bytes: int
+    input_bytes: int = 0
+    output_bytes: int = 0
+
+
+# --- client <-> desk (over the control socket) ----------------------------------------------------
+
+
+class OpenSession(Message, tag="session.open"):
+    """A client process introduces the CURVE key it will show to runners."""
+
+    curve_key: bytes
+    release: str
+
+
+class SessionOpened(Message, tag="session.opened"):
+    """Who the client talks to."""
+
+    node: NodeId
+    name: str
+    mesh_name: str
+    release: str
+
+
+class SubmitJob(Message, tag="job.submit"):
+    """A client asks for leases to run ``points`` evaluations of a kernel (0: open-ended).
+
+    ``sample`` holds the parameters of a typical point, swept ones included: the desk validates
+    them and estimates the demand from them. ``slots`` is how many runners could be kept busy.
+    ``extremes`` holds, for swept parameters, their least and greatest value.
+    """
+
+    kernel: str
+    points: int
+    sample: dict[str, Any]
+    slots: int
+    options: JobOptions = JobOptions()
+    extremes: dict[str, tuple[float, float]] = msgspec.field(default_factory=dict)
+    shapes: dict[str, tuple[int, ...]] = msgspec.field(default_factory=dict)
+
+
+class JobAccepted(Message, tag="job.accepted"):
+    """The job has an owner. ``known`` when the idempotency key named an existing job."""
+
+    job: JobId
+    state: JobState
+    kernel_hash: str
+    known: bool = False
+    warnings: tuple[str, ...] = ()
+
+
+class JobProgress(Message, tag="job.progress"):
+    """The submitter tells its desk how far it is; at most a few times a second.
+
+    ``share`` counts finished points by ``node-name/device``.
+    """
+
+    job: JobId
+    done: int
+    failed: int
+    rerun: int
+    share: dict[str, int] = msgspec.field(default_factory=dict)
+
+
+class JobEnded(Message, tag="job.ended"):
+    """The submitter has every result (or gave up): the desk releases the leases."""
+
+    job: JobId
+    state: JobState
+    progress: JobProgress
+    error: str = ""
+
+
+class JobCancel(Message, tag="job.cancel"):
+    """Cancel a job; from its client or another one on this node."""
+
+    job: JobId
+
+
+class JobStopped(Message, tag="job.stopped"):
+    """The desk tells the submitter that the job is over and why."""
+
+    job: JobId
+    state: JobState
+    code: str
+    reason: str
+    hint: str = ""
+
+
+class MoreSlots(Message, tag="job.more"):
+    """The submitter could use runners again (work came back or never started)."""
+
+    job: JobId
+    slots: int
+
+
+class LeaseStarved(Message, tag="job.starved"):
+    """No lease can be had right now and why; the desk keeps trying until ``start_s``."""
+
+    job: JobId
+    reason: str
+    hint: str = ""
+
+
+class Deposit(Message, tag="job.deposit"):
+    """A part of a job's retained result: opaque bytes in order, at most 4 MiB each."""
+
+    job: JobId
+    part: int
+    data: bytes
+    last: bool = False
+
+
+class Fetch(Message, tag="job.fetch"):
+    """Ask for a retained result; answered by Deposit parts, or a Failure that says why not."""
+
+    job: JobId
+
+
+class ListJobs(Message, tag="job.list"):
+    """Ask for the jobs this desk knows; answered by a Report."""
+
+    job: JobId | None = None
+
+
+class ClientGone(Message, tag="fact.client-gone"):
+    """A control connection closed; its running jobs have lost their submitter."""
+
+
+# --- desk <-> bench (mesh) ------------------------------------------------------------------------
+
+
+class Lease(msgspec.Struct, frozen=True):
+    """An executor's signed promise: this submitter may run this kernel on this runner.
+
+    ``expires_s`` is wall time; the runner enforces it on its own monotonic clock from ``ttl_s``.
+    """
+
+    id: LeaseId
+    job: JobId
+    node: NodeId
+    node_name: str
+    device: str
+    runner: RunnerId
+    kernel: str
+    kernel_hash: str
+    credits: int
+    ttl_s: float
+    expires_s: float
+    hosts: tuple[str, ...]
+    port: int
+    runner_key: bytes
+    submitter_key: bytes
+    signature: bytes = b""
+
+
+class LeaseRequest(Message, tag="lease.request"):
+    """A desk asks a bench for up to ``slots`` runners of one device."""
+
+    job: JobId
+    kernel: str
+    kernel_hash: str
+    device: str
+    slots: int
+    submitter_key: bytes
+    memory_bytes: int
+    task_limit_s: float = 0.0
+
+
+class LeaseGrant(Message, tag="lease.grant"):
+    """One runner, granted."""
+
+    lease: Lease
+
+
+class LeaseRefusal(Message, tag="lease.refusal"):
+    """No runner of this device (or fewer than asked), and why."""
+
+    job: JobId
+    device: str
+    code: str
+    reason: str
+    hint: str = ""
+
+
+class LeaseRenew(Message, tag="lease.renew"):
+    """The desk still needs these leases; silence lets them expire."""
+
+    leases: tuple[LeaseId, ...]
+
+
+class LeaseRelease(Message, tag="lease.release"):
+    """The desk is done with these leases."""
+
+    leases: tuple[LeaseId, ...]
+
+
+class LeaseRevoked(Message, tag="lease.revoked"):
+    """The bench takes a lease back. ``task`` names the one that killed the runner, if one did."""
+
+    lease: LeaseId
+    code: str
+    reason: str
+    task: int | None = None
+    attempt: int | None = None
+
+
+class LeaseLost(Message, tag="lease.lost"):
+    """The desk tells the submitter that a lease is gone: re-run what was in flight elsewhere."""
+
+    lease: LeaseId
+    code: str
+    reason: str
+    task: int | None = None
+    attempt: int | None = None
+
+
+# --- bench <-> runner (local) ---------------------------------------------------------------------
+
+
+class RunnerReady(Message, tag="runner.ready"):
+    """A runner listens: its port, its CURVE key, its process id."""
+
+    port: int
+    curve_key: bytes
+    pid: int
+
+
+class RunnerBusy(Message, tag="runner.busy"):
+    """What a runner has been running since ``elapsed_s`` ago; sent only while leases exist."""
+
+    lease: LeaseId
+    task: int
+    attempt: int
+    elapsed_s: float
+
+
+class RunnerExited(Message, tag="runner.exited"):
+    """A runner process ended; what it was running then, if anything."""
+
+    reason: str
+    lease: LeaseId | None = None
+    task: int | None = None
+    attempt: int | None = None
+
+
+class RunnerTally(Message, tag="runner.tally"):
+    """What a runner did since its last tally: tasks, points, ops, busy seconds, by kernel."""
+
+    kernel: str
+    tasks: int
+    points: int
+    ops: float
+    busy_s: float
+
+
+class Allow(Message, tag="runner.allow"):
+    """Serve this lease's submitter for ``ttl_s`` from now; again to extend."""
+
+    lease: LeaseId
+    submitter_key: bytes
+    kernel: str
+    credits: int
+    ttl_s: float
+    task_limit_s: float
+
+
+class Forbid(Message, tag="runner.forbid"):
+    """Stop serving a lease: queued tasks are dropped, the submitter's key is refused."""
+
+    lease: LeaseId
+
+
+class RunCanary(Message, tag="runner.canary"):
+    """Run a kernel's known-answer test."""
+
+    kernel: str
+
+
+class CanaryDone(Message, tag="runner.canary-done"):
+    """How a canary went: ``rate`` is ops per second when it passed."""
+
+    kernel: str
+    passed: bool
+    why: str = ""
+    seconds: float = 0.0
+    rate: float = 0.0
+
+
+# --- facts between desk, bench and the hallway ----------------------------------------------------
+
+
+class PlacementWanted(Message, tag="fact.placement-wanted"):
+    """The desk wants up to ``slots`` more leases for a job; ``avoid`` are devices that refused."""
+
+    job: JobId
+    slots: int
+    avoid: tuple[str, ...] = ()
+
+
+class Choice(msgspec.Struct, frozen=True):
+    """One placement: so many slots of a device, and why in one line."""
+
+    node: NodeId
+    device: str
+    slots: int
+    why: str
+
+
+class PlacementMade(Message, tag="fact.placement-made"):
+    """The router's answer; no choices means nothing fits now, and ``reason`` says why."""
+
+    job: JobId
+    choices: tuple[Choice, ...]
+    reason: str = ""
+    hint: str = ""
+    never: bool = False
+
+
+class BenchChanged(Message, tag="fact.bench-changed"):
+    """Slots, states or rates of this node's devices changed: the advert should say so."""
+
+
+JOB_KINDS: tuple[type[Message], ...] = (
+    LeaseRequest, LeaseGrant, LeaseRefusal, LeaseRenew, LeaseRelease, LeaseRevoked,
+)  # fmt: skip
+"""Kinds that members may send each other about jobs."""
+
+CONTROL_JOB_KINDS: tuple[type[Message], ...] = (
+    OpenSession, SessionOpened, SubmitJob, JobAccepted, JobProgress, JobEnded, JobCancel,
+    JobStopped, MoreSlots, LeaseStarved, Deposit, Fetch, ListJobs, LeaseGrant, LeaseLost,
+)  # fmt: skip
+"""Kinds spoken between a client and its desk over the control socket."""
+
+RUNNER_KINDS: tuple[type[Message], ...] = (
+    RunnerReady, RunnerBusy, RunnerTally, Allow, Forbid, RunCanary, CanaryDone,
+)  # fmt: skip
+"""Kinds spoken between the agent and its runners over their pipe."""

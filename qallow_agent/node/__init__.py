@@ -1,0 +1,1 @@
+"""The hallway: one Node carries every item between the rooms."""

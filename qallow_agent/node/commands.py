@@ -1,0 +1,54 @@
+"""What a person or program asks its local agent over the control socket, besides jobs."""
+
+from qallow_agent.base.message import Done, Failure, Message, Report
+from qallow_agent.jobs.messages import CONTROL_JOB_KINDS
+
+
+class GetStatus(Message, tag="ask.status"):
+    """The whole picture; answered by Report ``qallow.status/v1``."""
+
+
+class GetPeers(Message, tag="ask.peers"):
+    """Every known member; answered by Report ``qallow.peers/v1``."""
+
+
+class GetDevices(Message, tag="ask.devices"):
+    """Every device of every member; answered by Report ``qallow.devices/v1``."""
+
+
+class GetDiagnosis(Message, tag="ask.diagnosis"):
+    """What the agent itself can check; answered by Report ``qallow.diagnosis/v1``."""
+
+
+class CreateInvite(Message, tag="do.invite"):
+    """Make an invite; answered by Report ``qallow.invite/v1`` with the one-line token."""
+
+    roles: tuple[str, ...] = ("worker", "submitter")
+    zone: str = "default"
+    uses: int = 1
+    lifetime_s: float = 3600.0
+    hosts: tuple[str, ...] = ()
+
+
+class LeaveMesh(Message, tag="do.leave"):
+    """Say goodbye to the mesh and stop; the certificate is forgotten."""
+
+
+class StopAgent(Message, tag="do.stop"):
+    """Drain and stop; ``now`` skips the drain."""
+
+    now: bool = False
+
+
+class Revoke(Message, tag="do.revoke"):
+    """End another node's membership for ever; needs the issuing role."""
+
+    node: str
+    reason: str = ""
+
+
+CONTROL_KINDS: tuple[type[Message], ...] = (
+    GetStatus, GetPeers, GetDevices, GetDiagnosis, CreateInvite, LeaveMesh, StopAgent, Revoke,
+    Report, Done, Failure, *CONTROL_JOB_KINDS,
+)  # fmt: skip
+"""Every kind spoken on the control socket."""

@@ -1,0 +1,1 @@
+"""The engine room: driver, runners, sensors, stores, control socket."""

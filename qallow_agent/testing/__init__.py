@@ -1,0 +1,1 @@
+"""The simulator: complete nodes on a virtual network."""
