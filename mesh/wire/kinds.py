@@ -96,11 +96,17 @@ class JoinWelcome(Message, tag="door.welcome"):
 
 
 class Hello(Message, tag="door.hello"):
-    """A member shows its credential to one that may not know it yet; answered in kind."""
+    """A member shows its credential to one that may not know it yet; answered in kind.
+
+    ``signature`` is by the node key over every other field, so that nobody can repeat a member's
+    Hello to a third node or bend its contact; ``to`` is the node it is meant for.
+    """
 
     credential: Credential
     contact: Contact
     answer: bool = False
+    to: NodeId = NodeId("")
+    signature: bytes = b""
 
 
 class Renew(Message, tag="trust.renew"):
@@ -116,13 +122,18 @@ class Renewed(Message, tag="trust.renewed"):
 
 
 class Revocation(msgspec.Struct, frozen=True):
-    """A signed end of membership; gossiped, kept for ever."""
+    """A signed end of membership; gossiped, kept for ever.
+
+    ``authority`` is the issuer's own certificate, unless the mesh key signed, so that anybody can
+    judge a revocation by itself.
+    """
 
     mesh: MeshId
     node: NodeId
     revoked_s: int
     reason: str
     issuer: str
+    authority: Certificate | None = None
     signature: bytes = b""
 
 
@@ -164,11 +175,12 @@ class Incarnation(msgspec.Struct, frozen=True, array_like=True, order=True):
     counter: int = 0
 
 
-class MemberRecord(msgspec.Struct, frozen=True):
+class MemberRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     """One belief about one member, as it is gossiped.
 
-    ``accusers`` are the nodes that failed to reach a suspect; ``advert`` the newest advert version
-    known of it, so that a reader learns cheaply that something changed.
+    ``accusers`` are the nodes that failed to reach a suspect, ``refused`` those of them that saw
+    its link refused; ``advert`` is the newest advert version known of it, so that a reader learns
+    cheaply that something changed.
     """
 
     node: NodeId
@@ -179,6 +191,7 @@ class MemberRecord(msgspec.Struct, frozen=True):
     curve_key: bytes
     accusers: tuple[NodeId, ...] = ()
     advert: int = 0
+    refused: tuple[NodeId, ...] = ()
 
 
 class Probe(Message, tag="swim.probe"):

@@ -151,6 +151,14 @@ class MoreSlots(Message, tag="job.more"):
     slots: int
 
 
+class LeaseBroken(Message, tag="lease.broken"):
+    """The submitter cannot reach this lease's runner: take it back and find another one."""
+
+    job: JobId
+    lease: LeaseId
+    reason: str
+
+
 class LeaseStarved(Message, tag="job.starved"):
     """No lease can be had right now and why; the desk keeps trying until ``start_s``."""
 
@@ -386,6 +394,7 @@ JOB_KINDS: tuple[type[Message], ...] = (
 CONTROL_JOB_KINDS: tuple[type[Message], ...] = (
     OpenSession, SessionOpened, SubmitJob, JobAccepted, JobProgress, JobEnded, JobCancel,
     JobStopped, MoreSlots, LeaseStarved, Deposit, Fetch, ListJobs, LeaseGrant, LeaseLost,
+    LeaseBroken,
 )  # fmt: skip
 """Kinds spoken between a client and its desk over the control socket."""
 

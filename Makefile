@@ -1,0 +1,37 @@
+# Two commands on a fresh machine: make demo, make test. Everything lands in .venv.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check bench docs clean
+
+help:            ## list the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+
+$(STAMP): pyproject.toml setup.cfg constraints.txt scripts/setup
+	@PYTHON="$(PYTHON)" scripts/setup $(VENV)
+	@touch $@
+
+demo: $(STAMP)   ## start a three-agent mesh on this machine and run real work through it
+	@$(BIN)/python -m qallow_agent.testing.demo
+
+check: $(STAMP)  ## style, types, layers: fast
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: $(STAMP)   ## every test
+	$(BIN)/pytest -q
+
+bench: $(STAMP)  ## measure, side by side with peers
+	@$(BIN)/python -m pip install --quiet --constraint constraints.txt -e '.[bench]'
+	@$(BIN)/python benchmarks/run.py
+
+docs: $(STAMP)   ## write the generated pages anew
+	$(BIN)/python -m qallow_agent.config.reference
+
+clean:           ## remove what was built
+	rm -rf $(VENV) build dist .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,0 +1,74 @@
+"""What is worth telling the mesh: small wobbles are not."""
+
+from collections.abc import Mapping
+
+from qallow_agent.base.reading import Reading
+from qallow_agent.mesh.adverts.settings import AdvertSettings
+from qallow_agent.mesh.wire.kinds import Advert, DeviceAdvert
+
+_COUNTERS = ("joules",)
+"""Units that only ever grow: a reader takes them from the next advert, whenever that comes."""
+
+
+def what_changed(old: Advert, new: Advert, settings: AdvertSettings) -> str:
+    """Return the first difference that is worth a new advert, or "" when there is none.
+
+    The comparison is always with what was last *published*, so a slow creep is told once it has
+    crept a full step, and a value that swings within a step is never told.
+    """
+    if old.kernels != new.kernels or old.release != new.release:
+        return "kernels"
+    if readings := _readings_changed(old.readings, new.readings, settings):
+        return readings
+    if len(old.devices) != len(new.devices):
+        return "devices"
+    for before, after in zip(old.devices, new.devices, strict=True):
+        if changed := _device_changed(before, after, settings):
+            return f"{after.name}.{changed}"
+    return ""
+
+
+def _device_changed(old: DeviceAdvert, new: DeviceAdvert, settings: AdvertSettings) -> str:
+    for name in ("name", "kind", "model", "state", "slots", "busy", "memory_bytes", "simulated"):
+        if getattr(old, name) != getattr(new, name):
+            return name
+    if old.why != new.why:
+        return "why"
+    if old.rates.keys() != new.rates.keys() or any(
+        _relative(old.rates[kernel], rate) > settings.relative_step
+        for kernel, rate in new.rates.items()
+    ):
+        return "rates"
+    return _readings_changed(old.readings, new.readings, settings)
+
+
+def _readings_changed(
+    old: Mapping[str, Reading], new: Mapping[str, Reading], settings: AdvertSettings
+) -> str:
+    if old.keys() != new.keys():
+        return "readings"
+    for name, after in new.items():
+        before = old[name]
+        if before.provenance != after.provenance or before.unit != after.unit:
+            return name
+        if before.value is None or after.value is None:
+            if before.value is not after.value:
+                return name
+        elif _step(before.value, after.value, after.unit, settings):
+            return name
+    return ""
+
+
+def _step(old: float, new: float, unit: str, settings: AdvertSettings) -> bool:
+    if unit in _COUNTERS:
+        return False
+    if unit == "ratio":
+        return abs(new - old) >= settings.ratio_step
+    if unit == "celsius":
+        return abs(new - old) >= settings.temperature_step_c
+    return _relative(old, new) >= settings.relative_step
+
+
+def _relative(old: float, new: float) -> float:
+    scale = max(abs(old), abs(new))
+    return abs(new - old) / scale if scale else 0.0

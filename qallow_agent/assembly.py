@@ -1,0 +1,160 @@
+"""The one place that builds an agent from settings, and runs it."""
+
+import os
+import random
+import socket
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+
+from qallow_agent import __version__
+from qallow_agent.base.errors import EXIT_OK
+from qallow_agent.base.machine import Instant
+from qallow_agent.base.notice import Notice
+from qallow_agent.config.schema import Settings
+from qallow_agent.kernels.registry import load_catalog
+from qallow_agent.mesh.io.ntp import NtpSource
+from qallow_agent.mesh.io.port import Transport
+from qallow_agent.mesh.io.zmq_curve import bind
+from qallow_agent.mesh.wire.seal import Sealer
+from qallow_agent.node.build import Ingredients, RoomSettings, build_node
+from qallow_agent.node.node import Node
+from qallow_agent.node.post import make_post
+from qallow_agent.runtime.control import ControlServer
+from qallow_agent.runtime.driver import Driver
+from qallow_agent.runtime.joining import Entrance, forget_mesh, refuse_second_mesh
+from qallow_agent.runtime.keyring import load_keys
+from qallow_agent.runtime.log import Chronicle, start_logging
+from qallow_agent.runtime.sensors import SensorSource
+from qallow_agent.runtime.store import StateStore
+from qallow_agent.runtime.yard import RunnerYard
+
+Ready = Callable[[dict[str, object]], None]
+"""Called once the agent serves: node, name, mesh, mesh_name, addresses, socket, seconds."""
+
+
+def read_clock() -> Instant:
+    """Return now on both axes."""
+    return Instant(time.monotonic(), time.time_ns())
+
+
+def run_agent(settings: Settings, *, join: str | None, ready: Ready) -> int:
+    """Run an agent in the foreground until it is stopped.
+
+    Args:
+        settings: Everything it is told, with ``node.state_dir`` and ``node.socket`` resolved.
+        join: An invite, for a box that is not a member yet.
+        ready: Called when the agent serves.
+
+    Returns:
+        The process's exit code.
+
+    Raises:
+        ConfigError: A key, directory, port or setting is wrong; nothing was started.
+        JoinRefused: The mesh refused the invite.
+        PeerError: The invite's host cannot be reached.
+    """
+    start_logging(settings.node.log_level, settings.node.log_format)
+    started_s = time.monotonic()
+    say = Chronicle(time.monotonic)
+    with ExitStack() as cleanup:
+        store = StateStore(Path(settings.node.state_dir)).open()
+        cleanup.callback(store.close)
+        control = ControlServer(Path(settings.node.socket))
+        control.open()
+        cleanup.callback(control.close)
+        epoch = store.next_epoch()
+        node, transport = _enter_mesh(settings, store, epoch, join, say, cleanup)
+        yard = RunnerYard(settings.runners, settings.kernels, bind_host=settings.mesh.transport.bind)
+        cleanup.callback(yard.close)
+        sensors = SensorSource(settings.devices, node.rooms.catalog)
+        clocks = NtpSource(settings.mesh.sync)
+        cleanup.callback(clocks.close)
+        driver = Driver(
+            node=node,
+            post=make_post(node.me.node),
+            transport=transport,
+            yard=yard,
+            control=control,
+            store=store,
+            sources=(sensors, clocks),
+            say=say,
+            clock=read_clock,
+        )
+        ready(
+            {
+                "node": node.me.node,
+                "name": node.me.name,
+                "mesh": node.me.mesh,
+                "mesh_name": node.me.mesh_name,
+                "addresses": list(transport.contact.addresses(transport.contact.stream)),
+                "socket": str(control.path),
+                "seconds": time.monotonic() - started_s,
+            }
+        )
+        reason = driver.run()
+        if reason == "left":
+            forget_mesh(store)
+        say(Notice("agent.stopped", "the agent stopped", facts={"why": reason}))
+    return EXIT_OK
+
+
+def _enter_mesh(
+    settings: Settings,
+    store: StateStore,
+    epoch: int,
+    join: str | None,
+    say: Callable[[Notice], None],
+    cleanup: ExitStack,
+) -> tuple[Node, Transport]:
+    keys = load_keys(store.directory)
+    transport = bind(settings.mesh.transport, keys.curve.secret, read_clock)
+    cleanup.callback(transport.close)
+    entrance = Entrance(
+        store=store,
+        keys=keys,
+        name=settings.node.name or _host_name(),
+        epoch=epoch,
+        settings=settings.mesh.trust,
+        clock=read_clock,
+    )
+    standing = entrance.kept()
+    if standing is not None and join is not None:
+        refuse_second_mesh(standing, join)
+    elif standing is None and join is not None:
+        standing = entrance.join(join, transport)
+    elif standing is None:
+        standing, keys = entrance.found(settings.node.mesh_name)
+    sealer = Sealer(standing.keyring, standing.mesh, standing.node, epoch)
+    transport.unlock(sealer.seal, sealer.open)
+    catalog = load_catalog(settings.kernels.modules)
+    for problem in catalog.problems:
+        say(Notice("kernel.skipped", "a kernel plug-in was skipped", "warning", {"why": problem}))
+    node = build_node(
+        Ingredients(
+            keys=keys,
+            standing=standing,
+            contact=transport.contact,
+            epoch=epoch,
+            release=__version__,
+            catalog=catalog,
+            settings=RoomSettings(
+                settings.mesh.trust,
+                settings.mesh.discovery,
+                settings.mesh.membership,
+                settings.mesh.adverts,
+                settings.mesh.sync,
+                settings.jobs,
+                settings.placement,
+            ),
+            rng=random.Random(os.urandom(16)),
+            kept=store.kept,
+        )
+    )
+    return node, transport
+
+
+def _host_name() -> str:
+    name = "".join(c if c.isalnum() or c in "._-" else "-" for c in socket.gethostname())
+    return name.strip("-.")[:63] or "node"

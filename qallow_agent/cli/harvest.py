@@ -1,0 +1,122 @@
+"""Results on their way to a folder: gathered by point, written whole or not at all."""
+
+import errno
+import os
+from collections import Counter
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from qallow_agent.base.errors import StorageError, StorageFull
+from qallow_agent.runtime.store import write_atomically
+
+Array = npt.NDArray[Any]
+
+RESULTS_NAME = "results.npz"
+SUMMARY_NAME = "summary.json"
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+class Harvest:
+    """Gathers the outputs of a job's points into arrays with a leading axis of points.
+
+    An output whose shape differs from point to point is kept apart, one array a point.
+
+    Args:
+        points: How many points there will be.
+    """
+
+    def __init__(self, points: int) -> None:
+        self.points = points
+        self.done = np.zeros(points, dtype=bool)
+        self.where: Counter[str] = Counter()
+        self._columns: dict[str, Array] = {}
+        self._ragged: dict[str, dict[int, Array]] = {}
+
+    @property
+    def count(self) -> int:
+        """How many points have their results."""
+        return int(self.done.sum())
+
+    def add(self, index: int, values: Mapping[str, Any], where: str) -> None:
+        """Take in the outputs of one point; the first result of a point stays."""
+        if self.done[index]:
+            return
+        self.done[index] = True
+        self.where[where] += 1
+        for name, value in values.items():
+            self._keep(name, index, np.asarray(value))
+
+    def arrays(self) -> dict[str, Array]:
+        """Return what was gathered: ``point`` names the finished points, in order.
+
+        A ragged output ``x`` becomes ``x`` (all its values, one point after another) and
+        ``x_lengths``.
+        """
+        chosen = np.flatnonzero(self.done)
+        found: dict[str, Array] = {"point": chosen}
+        everything = len(chosen) == self.points
+        for name, column in self._columns.items():
+            if name not in self._ragged:
+                found[name] = column if everything else column[chosen]
+        for name, pieces in self._ragged.items():
+            parts = [
+                np.atleast_1d(pieces[index] if index in pieces else self._columns[name][index])
+                for index in chosen.tolist()
+            ]
+            found[name] = np.concatenate(parts)
+            found[f"{name}_lengths"] = np.asarray([len(part) for part in parts])
+        return found
+
+    def _keep(self, name: str, index: int, value: Array) -> None:
+        column = self._columns.get(name)
+        if column is None:
+            column = np.zeros((self.points, *value.shape), dtype=value.dtype)
+            self._columns[name] = column
+        if name not in self._ragged and column.shape[1:] == value.shape:
+            column[index] = value
+            return
+        self._ragged.setdefault(name, {})[index] = value
+
+
+def write_results(
+    directory: Path, arrays: Mapping[str, Array], summary: Mapping[str, Any]
+) -> list[Path]:
+    """Write ``results.npz`` and then ``summary.json`` into a folder, each atomically.
+
+    Raises:
+        StorageFull: No space; files that were there before are untouched.
+        StorageError: The folder cannot be made or written.
+    """
+    results, text = directory / RESULTS_NAME, directory / SUMMARY_NAME
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        _write_npz(results, arrays)
+        body = msgspec.json.format(msgspec.json.encode(summary), indent=2)
+        write_atomically(text, body + b"\n", mode=0o644)
+    except OSError as error:
+        kind = StorageFull if error.errno in _FULL else StorageError
+        raise kind(
+            f"the results cannot be written to {directory}: {error.strerror or error}",
+            hint="choose another folder with -o, or free space",
+        ) from error
+    return [results, text]
+
+
+def _write_npz(path: Path, arrays: Mapping[str, Array]) -> None:
+    beside = path.with_name(path.name + ".new")
+    try:
+        with beside.open("wb") as opened:
+            np.savez(opened, allow_pickle=False, **arrays)
+            opened.flush()
+            os.fsync(opened.fileno())
+        beside.replace(path)
+    except OSError:
+        with suppress(OSError):
+            beside.unlink()
+        raise

@@ -1,0 +1,302 @@
+"""What a job is given on the command line: ``--set``, ``--params FILE`` and ``--sweep``."""
+
+import csv
+import json
+import math
+import struct
+import tomllib
+import zipfile
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from qallow_agent.base.errors import BadParameter, UsageError
+from qallow_agent.cli.kernels import Shape
+
+MAX_POINTS = 100_000_000
+"""A larger sweep does not fit the submitter's memory with its results."""
+
+Array = npt.NDArray[Any]
+_UNREADABLE = (
+    ValueError, KeyError, IndexError, EOFError, OverflowError, NotImplementedError, RecursionError,
+    struct.error, zipfile.BadZipFile, zlib.error, csv.Error, MemoryError,
+)  # fmt: skip
+"""What the readers of JSON, TOML, CSV and NPZ raise on bytes that are not theirs."""
+
+_WORDS = {"true": True, "yes": True, "false": False, "no": False}
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """The parameters of a job.
+
+    Args:
+        fixed: Values that all points share.
+        columns: One value a point, from a file; all of one length.
+        sweeps: Axes of a grid: every combination is a point.
+    """
+
+    fixed: dict[str, Any] = field(default_factory=dict)
+    columns: dict[str, Array] = field(default_factory=dict)
+    sweeps: dict[str, Array] = field(default_factory=dict)
+
+    @property
+    def points(self) -> int:
+        """How many evaluations these parameters ask for."""
+        if self.columns:
+            return len(next(iter(self.columns.values())))
+        return math.prod(len(axis) for axis in self.sweeps.values())
+
+    def extremes(self) -> dict[str, tuple[float, float]]:
+        """Return the least and greatest value of every parameter that differs between points."""
+        return {
+            name: (float(axis.min()), float(axis.max()))
+            for name, axis in (self.sweeps | self.columns).items()
+            if axis.size
+        }
+
+    def grid(self) -> Mapping[str, Array] | Iterator[dict[str, Any]]:
+        """Return the points as ``Mesh.map`` takes them: axes of a grid, or one mapping a row."""
+        if not self.columns:
+            return self.sweeps
+        names = tuple(self.columns)
+        rows = zip(*(column.tolist() for column in self.columns.values()), strict=True)
+        return (dict(zip(names, row, strict=True)) for row in rows)
+
+    def at(self, points: Array) -> dict[str, Array]:
+        """Return, for some points by index, the value of every parameter that differs.
+
+        A grid counts its last axis fastest.
+        """
+        if self.columns:
+            return {name: column[points] for name, column in self.columns.items()}
+        lengths = tuple(len(axis) for axis in self.sweeps.values())
+        places = np.unravel_index(points, lengths) if lengths else ()
+        return {
+            name: axis[place]
+            for (name, axis), place in zip(self.sweeps.items(), places, strict=True)
+        }
+
+
+def read_inputs(
+    shapes: Mapping[str, Shape],
+    assignments: Iterable[str],
+    files: Iterable[Path],
+    sweeps: Iterable[str] = (),
+) -> Inputs:
+    """Return the parameters that a command line names; ``--set`` wins over files.
+
+    Args:
+        shapes: What the kernel takes, by name; other names are passed on as they look.
+        assignments: ``name=value``.
+        files: JSON, TOML, CSV or NPZ, told apart by their names' endings.
+        sweeps: ``name=start:stop:count``, ``name=log:start:stop:count`` or ``name=a,b,c``.
+
+    Raises:
+        UsageError: A file or an argument cannot be read, or columns and sweeps are mixed.
+        BadParameter: A value is not of its parameter's type.
+    """
+    fixed: dict[str, Any] = {}
+    columns: dict[str, Array] = {}
+    for path in files:
+        for name, value in _read_file(path).items():
+            _place(name, value, shapes.get(name), fixed, columns)
+    for assignment in assignments:
+        name, text = _split(assignment, "--set", "name=value")
+        columns.pop(name, None)
+        fixed[name] = parse_value(name, text, shapes.get(name))
+    axes = dict(parse_sweep(sweep, shapes) for sweep in sweeps)
+    if axes and columns:
+        raise UsageError(
+            f"--sweep and the columns {', '.join(columns)} of a file cannot be combined",
+            hint="put every point into the file, or sweep everything",
+        )
+    both = sorted(set(axes) & set(fixed))
+    if both:
+        raise UsageError(f"{both[0]} is both set and swept", hint="give it once")
+    lengths = {name: len(column) for name, column in columns.items()}
+    if len(set(lengths.values())) > 1:
+        raise UsageError(f"columns differ in length: {lengths}", hint="one value a point each")
+    inputs = Inputs(fixed, columns, axes)
+    if inputs.points > MAX_POINTS:
+        raise UsageError(f"{inputs.points:,} points are too many", hint=f"at most {MAX_POINTS:,}")
+    return inputs
+
+
+def parse_value(name: str, text: str, shape: Shape | None) -> Any:
+    """Return a value as its parameter wants it; without a known one, as it looks.
+
+    Raises:
+        BadParameter: The text is not of that type.
+    """
+    text = text.strip()
+    try:
+        if shape is None:
+            return _guess(text)
+        if shape.rank:
+            return np.asarray(json.loads(text), dtype=shape.dtype)
+        return _scalar(text, shape.dtype)
+    except (ValueError, OverflowError, TypeError) as error:
+        kind = "an array as JSON" if shape and shape.rank else _kind(shape.dtype if shape else "")
+        raise BadParameter(
+            f"{name} = {text!r} is not {kind}", hint="'qallow-agent kernels info' shows its type"
+        ) from error
+
+
+def parse_sweep(text: str, shapes: Mapping[str, Shape]) -> tuple[str, Array]:
+    """Return a parameter's name and the values it sweeps over.
+
+    Raises:
+        UsageError: The text is no sweep.
+        BadParameter: A whole-number parameter would get fractions.
+    """
+    name, rule = _split(text, "--sweep", "name=start:stop:count")
+    wrong = UsageError(
+        f"--sweep {text!r} is no sweep",
+        hint="write name=start:stop:count, name=log:start:stop:count or name=1,2,5",
+    )
+    shape = shapes.get(name)
+    if ":" not in rule:
+        values = [parse_value(name, part, shape) for part in rule.split(",") if part.strip()]
+        if not values:
+            raise wrong
+        return name, np.asarray(values)
+    parts = rule.split(":")
+    logarithmic = parts[0] == "log"
+    try:
+        start, stop, count = (float(part) for part in parts[logarithmic:])
+    except ValueError as error:
+        raise wrong from error
+    if not (math.isfinite(start) and math.isfinite(stop)) or not 1 <= count <= MAX_POINTS:
+        raise wrong
+    if count != int(count) or (logarithmic and (start <= 0 or stop <= 0)):
+        raise wrong
+    space = np.geomspace if logarithmic else np.linspace
+    return name, _whole(name, space(start, stop, int(count)), shape)
+
+
+def _whole(name: str, axis: Array, shape: Shape | None) -> Array:
+    if shape is None or shape.dtype[0] not in "iu":
+        return axis
+    rounded = np.rint(axis)
+    if not np.allclose(axis, rounded, rtol=0, atol=1e-9):
+        raise BadParameter(
+            f"{name} takes whole numbers, this sweep has {axis[np.argmax(axis != rounded)]:g}",
+            hint="choose start, stop and count so that the steps are whole",
+        )
+    return rounded.astype(np.int64)
+
+
+def _split(text: str, option: str, form: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals or not name.strip() or not value.strip():
+        raise UsageError(f"{option} {text!r} is not understood", hint=f"write {option} {form}")
+    return name.strip(), value.strip()
+
+
+def _scalar(text: str, dtype: str) -> Any:
+    if dtype == "b1":
+        return _WORDS[text.lower()] if text.lower() in _WORDS else bool(int(text))
+    if dtype[0] in "iu":
+        try:
+            return int(text, 0)
+        except ValueError:
+            number = float(text)
+            if number != int(number):
+                raise
+            return int(number)
+    return complex(text) if dtype[0] == "c" else float(text)
+
+
+def _guess(text: str) -> Any:
+    for read in (int, float):
+        try:
+            return read(text)
+        except ValueError:
+            continue
+    if text.startswith(("[", "{")):
+        return np.asarray(json.loads(text))
+    return _WORDS.get(text.lower(), text)
+
+
+def _kind(dtype: str) -> str:
+    return {"b": "true or false", "i": "a whole number", "u": "a whole number"}.get(
+        dtype[:1], "a number"
+    )
+
+
+def _place(
+    name: str, value: Any, shape: Shape | None, fixed: dict[str, Any], columns: dict[str, Array]
+) -> None:
+    """Sort a file's value: a scalar or an array parameter is fixed, one more axis is a column."""
+    if isinstance(value, str):
+        fixed[name] = parse_value(name, value, shape)
+        return
+    if not isinstance(value, list | np.ndarray):
+        fixed[name] = value
+        return
+    try:
+        array = np.asarray(value)
+    except ValueError as error:
+        raise BadParameter(f"{name} is a ragged list", hint="give equally long rows") from error
+    if array.dtype.kind not in "biufc":
+        raise BadParameter(f"{name} holds {array.dtype}, not numbers", hint="give numbers")
+    if array.ndim == 0:
+        fixed[name] = array.item()
+    elif array.ndim == 1 and (shape is None or shape.rank == 0):
+        columns[name] = array
+    else:
+        fixed[name] = array
+
+
+def _read_file(path: Path) -> dict[str, Any]:
+    readers = {".json": _json, ".toml": _toml, ".csv": _csv, ".npz": _npz}
+    reader = readers.get(path.suffix.lower())
+    if reader is None:
+        raise UsageError(
+            f"{path} is of no kind that is read here", hint=f"one of {', '.join(sorted(readers))}"
+        )
+    try:
+        return reader(path)
+    except OSError as error:
+        raise UsageError(
+            f"{path} cannot be read: {error.strerror or error}", hint="name an existing file"
+        ) from error
+    except _UNREADABLE as error:
+        raise UsageError(
+            f"{path} does not hold parameters: {error}", hint="names with values, one a parameter"
+        ) from error
+
+
+def _json(path: Path) -> dict[str, Any]:
+    document = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(document, dict):
+        raise ValueError("it is not an object")  # noqa: TRY004 - the file is wrong, not a type of ours
+    return document
+
+
+def _toml(path: Path) -> dict[str, Any]:
+    return tomllib.loads(path.read_text(encoding="utf-8"))
+
+
+def _csv(path: Path) -> dict[str, Any]:
+    with path.open(newline="", encoding="utf-8-sig") as opened:
+        rows = list(csv.reader(opened))
+    if not rows or any(len(row) != len(rows[0]) for row in rows if row):
+        raise ValueError("its rows differ in length, or there are none")
+    names = [name.strip() for name in rows[0]]
+    values = [[_guess(cell.strip()) for cell in row] for row in rows[1:] if row]
+    return {name: [row[place] for row in values] for place, name in enumerate(names)}
+
+
+def _npz(path: Path) -> dict[str, Any]:
+    with path.open("rb") as opened:  # numpy leaks a file that it opens itself and cannot read
+        archive = np.load(opened, allow_pickle=False)
+        if isinstance(archive, np.ndarray):
+            raise ValueError("it is one array without a name")  # noqa: TRY004 - the file is wrong
+        return {name: archive[name] for name in archive.files}

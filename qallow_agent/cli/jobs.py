@@ -1,0 +1,84 @@
+"""``jobs``, ``result`` and ``cancel``: work that was handed in before."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from qallow_agent.base.errors import JobNotFound
+from qallow_agent.base.ids import JobId
+from qallow_agent.base.units import show_seconds
+from qallow_agent.cli.options import LocalAgent, asks_agent
+from qallow_agent.cli.output import emit, pairs, table
+from qallow_agent.jobs.messages import JobCancel, ListJobs
+
+
+@click.command(epilog="Example: qallow-agent jobs j-abcdefgh")
+@click.argument("job", required=False)
+@asks_agent
+def jobs(agent: LocalAgent, job: str | None, as_json: bool) -> None:
+    """List the jobs this node owns, newest last, or show one."""
+    report = agent.report(ListJobs(JobId(job) if job else None))
+    found = list(report.document.get("jobs", ()))
+    if job and not found:
+        raise JobNotFound(f"no job {job!r} is known here", hint="'qallow-agent jobs' lists them")
+    if as_json:
+        emit(report.schema, report.document)
+    elif job:
+        pairs(
+            [(name, _shown(value)) for name, value in found[0].items() if value not in ("", None)]
+        )
+    else:
+        table(
+            ("JOB", "KERNEL", "STATE", "DONE", "FAILED", "RE-RUN", "AGE"),
+            [_row(item) for item in found],
+            empty="no jobs; run one with 'qallow-agent run harmonic'",
+        )
+
+
+@click.command(epilog="Example: qallow-agent cancel j-abcdefgh")
+@click.argument("job")
+@asks_agent
+def cancel(agent: LocalAgent, job: str, as_json: bool) -> None:
+    """Cancel a job; its finished points stay where its submitter put them."""
+    agent.ask(JobCancel(JobId(job)))
+    if as_json:
+        emit("qallow.cancel/v1", {"job": job, "cancelled": True})
+    else:
+        click.echo(f"cancelled {job}")
+
+
+@click.command(epilog="Example: qallow-agent result j-abcdefgh -o out/")
+@click.argument("job")
+@click.option("-o", "--output", metavar="DIR", type=click.Path(path_type=Path), required=True)
+@asks_agent
+def result(agent: LocalAgent, job: str, output: Path, as_json: bool) -> None:
+    """Fetch the retained result of a job and write it to a folder."""
+    from qallow_agent.cli.retained import fetch  # noqa: PLC0415 - brings numpy
+
+    written = fetch(agent, JobId(job), output)
+    if as_json:
+        emit("qallow.result/v1", {"job": job, "files": [str(path) for path in written]})
+    else:
+        click.echo(f"wrote {', '.join(str(path) for path in written)}")
+
+
+def _row(job: dict[str, Any]) -> tuple[str, ...]:
+    age_s = job.get("age_s")
+    return (
+        str(job.get("job", "")),
+        str(job.get("kernel", "")),
+        str(job.get("state", "")),
+        f"{job.get('done', 0)}/{job.get('points', 0)}",
+        str(job.get("failed", 0)),
+        str(job.get("rerun", 0)),
+        "-" if age_s is None else show_seconds(float(age_s)),
+    )
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_shown(part)}" for name, part in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(_shown(part) for part in value)
+    return f"{value:.6g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,62 @@
+"""One line that says how far a job is: rate, time left, failed, re-run; only on a terminal."""
+
+import sys
+import time
+
+import click
+
+from qallow_agent.base.units import show_seconds
+
+_PERIOD_S = 0.1
+_WIDTH = 79
+
+
+class ProgressLine:
+    """Rewrites one line on stderr, at most ten times a second; silent off a terminal.
+
+    Args:
+        what: The kernel's name.
+        points: How many points there are.
+    """
+
+    def __init__(self, what: str, points: int) -> None:
+        self._what = what
+        self._points = points
+        self._began_s = time.monotonic()
+        self._said_s = 0.0
+        self._on = sys.stderr.isatty()
+
+    @property
+    def elapsed_s(self) -> float:
+        """Seconds since the line was made."""
+        return time.monotonic() - self._began_s
+
+    def show(self, done: int, failed: int = 0, rerun: int = 0) -> None:
+        """Say how far the job is, when the last word is old enough or this is the end."""
+        now_s = time.monotonic()
+        if not self._on or (now_s - self._said_s < _PERIOD_S and done < self._points):
+            return
+        self._said_s = now_s
+        text = describe(self._what, done, self._points, self.elapsed_s, failed, rerun)
+        click.echo(f"\r{text[:_WIDTH]:<{_WIDTH}}", err=True, nl=False)
+
+    def end(self) -> None:
+        """Leave the line, so that what follows starts a new one."""
+        if self._on and self._said_s:
+            click.echo("", err=True)
+            self._said_s = 0.0
+
+
+def describe(what: str, done: int, points: int, elapsed_s: float, failed: int, rerun: int) -> str:
+    """Return the line: share, rate, time left, and what went wrong if anything did."""
+    parts = [f"{what}  {done:,}/{points:,}  {done / max(points, 1):4.0%}"]
+    if done and elapsed_s > 0:
+        rate = done / elapsed_s
+        parts.append(f"{rate:,.0f}/s" if rate >= 10 else f"{rate:.2g}/s")  # noqa: PLR2004 - digits
+        if done < points:
+            parts.append(f"ETA {show_seconds((points - done) / rate)}")
+    if failed:
+        parts.append(f"failed {failed:,}")
+    if rerun:
+        parts.append(f"re-run {rerun:,}")
+    return "  ".join(parts)

@@ -1,0 +1,49 @@
+"""Fetching a retained result: Deposit parts, in order, are the bytes of one NPZ archive."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+
+from qallow_agent.base.errors import StorageCorrupt
+from qallow_agent.base.ids import JobId
+from qallow_agent.base.message import Report
+from qallow_agent.cli.harvest import write_results
+from qallow_agent.cli.options import LocalAgent
+from qallow_agent.client.control import ControlLink
+from qallow_agent.config.load import find_socket
+from qallow_agent.jobs.messages import Deposit, Fetch, ListJobs
+
+
+def fetch(agent: LocalAgent, job: JobId, directory: Path) -> list[Path]:
+    """Write the retained result of a job into a folder and return the files.
+
+    Raises:
+        JobNotFound: Unknown, not retained, or past its retention.
+        StorageCorrupt: The parts do not make an archive.
+    """
+    with ControlLink(find_socket(agent.socket), agent.timeout_s) as link:
+        data = _parts(link, job)
+        about = link.ask(ListJobs(job))
+    try:
+        with np.load(io.BytesIO(data), allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+    except (ValueError, OSError, KeyError, EOFError) as error:
+        raise StorageCorrupt(f"the retained result of {job} is no archive: {error}") from error
+    jobs = about.document.get("jobs") if isinstance(about, Report) else None
+    summary = {"schema": "qallow.retained/v1", "job": job, "about": (jobs or [{}])[0]}
+    return write_results(directory, arrays, summary)
+
+
+def _parts(link: ControlLink, job: JobId) -> bytes:
+    channel = link.post(Fetch(job))
+    data = bytearray()
+    expected = 0
+    while True:
+        part = link.wait(channel)
+        if not isinstance(part, Deposit) or part.part != expected:
+            raise StorageCorrupt(f"part {expected} of the retained result of {job} is missing")
+        data += part.data
+        if part.last:
+            return bytes(data)
+        expected += 1

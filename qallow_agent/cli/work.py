@@ -1,0 +1,219 @@
+"""What ``run`` and ``map`` share: their options, the mesh they ask, how an interrupt ends."""
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+import click
+
+from qallow_agent.base.units import show_seconds
+from qallow_agent.cli.detach import detach
+from qallow_agent.cli.inputs import Inputs, read_inputs
+from qallow_agent.cli.kernels import open_catalog, parameter_shapes
+from qallow_agent.cli.options import duration, json_option, socket_option
+from qallow_agent.cli.output import emit, note
+from qallow_agent.config.load import find_socket
+from qallow_agent.jobs.messages import JobOptions, JobProgress
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+EXIT_INTERRUPTED = 130
+CONNECT_S = 10.0
+
+
+class Outcome(Protocol):
+    """The result of one point."""
+
+    @property
+    def index(self) -> int:
+        """Which point, counted from 0."""
+        ...
+
+    @property
+    def values(self) -> Mapping[str, Any]:
+        """Every output by name."""
+        ...
+
+    @property
+    def where(self) -> str:
+        """``node-name/device``."""
+        ...
+
+
+class Pending(Protocol):
+    """A job of one point under way."""
+
+    @property
+    def job(self) -> str:
+        """Its id."""
+        ...
+
+    def result(self, timeout: float | None = None) -> Outcome:
+        """Wait for the result, or raise why there is none."""
+        ...
+
+    def cancel(self) -> bool:
+        """Cancel it."""
+        ...
+
+
+class Workplace(Protocol):
+    """The slice of a connected mesh that the command line uses."""
+
+    def submit(self, kernel: str, *, options: JobOptions | None = None, **params: Any) -> Pending:
+        """Start one evaluation."""
+        ...
+
+    def map(
+        self,
+        kernel: str,
+        grid: Mapping[str, Any] | Iterable[Mapping[str, Any]],
+        *,
+        ordered: bool = True,
+        options: JobOptions | None = None,
+        on_progress: Callable[[JobProgress], None] | None = None,
+        **fixed: Any,
+    ) -> Iterator[Outcome]:
+        """Evaluate many points; closing the iterator cancels the job."""
+        ...
+
+    def close(self) -> None:
+        """Leave the mesh."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What a ``run`` or ``map`` command line asks for."""
+
+    kernel: str
+    inputs: Inputs
+    options: JobOptions
+    output: Path | None
+    socket: str | None
+    form: str
+
+
+def work_options(function: Command) -> Command:
+    """Give a command the options that every job takes."""
+    decorators = (
+        click.argument("kernel"),
+        click.option("--set", "assignments", metavar="NAME=VALUE", multiple=True,
+                     help="Set a parameter."),
+        click.option("--params", "files", metavar="FILE", multiple=True,
+                     type=click.Path(path_type=Path),
+                     help="Parameters from a JSON, TOML, CSV or NPZ file."),
+        click.option("-o", "--output", metavar="DIR", type=click.Path(path_type=Path),
+                     help="Write results.npz and summary.json there."),
+        click.option("--format", "form", type=click.Choice(["table", "json", "csv"]),
+                     default="table", help="What to print.", show_default=True),
+        json_option,
+        click.option("--timeout", "timeout_s", type=duration, metavar="DURATION", default=0.0,
+                     help="The whole job must be done by then; default no limit."),
+        click.option("--start-within", "start_s", type=duration, metavar="DURATION",
+                     default=60.0, help="Wait this long for a first device. [default: 60s]"),
+        click.option("--device", default="any", show_default=True, metavar="WHICH",
+                     help="any, cpu, gpu, or node/device."),
+        click.option("--prefer", type=click.Choice(["latency", "throughput", "energy"]),
+                     default="throughput", show_default=True, help="What placement looks at."),
+        click.option("--priority", type=int, default=0, help="Higher goes first; 0 is normal."),
+        click.option("--retries", type=click.IntRange(0, 100), default=3, show_default=True,
+                     help="Re-runs of a task whose machine was lost."),
+        click.option("--key", default="", metavar="TEXT",
+                     help="The same key again returns the same job."),
+        click.option("--retain", is_flag=True, help="Keep the result for 'qallow-agent result'."),
+        click.option("--detach", "detached", is_flag=True, help="Run in the background."),
+        socket_option,
+    )  # fmt: skip
+    for decorator in reversed(decorators):
+        function = decorator(function)
+    return function
+
+
+def read_order(kernel: str, flags: Mapping[str, Any], sweeps: Sequence[str] = ()) -> Order:
+    """Return what a command line asks for, checked against the kernel when it is known here.
+
+    Raises:
+        UserError: An argument, a file or a parameter is wrong; nothing was submitted.
+    """
+    entry = open_catalog().entries.get(kernel)
+    shapes = parameter_shapes(entry.kernel.spec) if entry else {}
+    inputs = read_inputs(shapes, flags["assignments"], flags["files"], sweeps)
+    if entry:
+        scalars = {name: v for name, v in inputs.fixed.items() if not getattr(v, "ndim", 0)}
+        arrays = {name: v.shape for name, v in inputs.fixed.items() if name not in scalars}
+        extremes = inputs.extremes()
+        values = entry.kernel.spec.validate(scalars, swept=extremes, shapes=arrays)
+        for warning in entry.kernel.spec.warnings(values, extremes):
+            note(f"warning: {warning}")
+    options = JobOptions(
+        deadline_s=flags["timeout_s"],
+        start_s=flags["start_s"],
+        retries=flags["retries"],
+        device=flags["device"],
+        prefer=flags["prefer"],
+        priority=flags["priority"],
+        idempotency_key=flags["key"],
+        retain=flags["retain"],
+    )
+    form = "json" if flags["as_json"] else flags["form"]
+    return Order(kernel, inputs, options, flags["output"], flags["socket"], form)
+
+
+def open_mesh(socket: str | None) -> Workplace:
+    """Connect to the local agent.
+
+    Raises:
+        AgentUnreachable: No agent answers.
+    """
+    from qallow_agent.client.session import connect  # noqa: PLC0415 - brings zmq
+
+    return connect(str(find_socket(socket)), CONNECT_S)
+
+
+def go_background(output: Path | None, *, as_json: bool) -> None:
+    """Start this very command in the background and say how to follow it.
+
+    Raises:
+        UsageError: Nowhere to leave the results.
+    """
+    pid, log, job = detach(sys.argv[1:], output)
+    if as_json:
+        emit("qallow.detached/v1", {"pid": pid, "log": str(log), "job": job or None})
+        return
+    click.echo(f"job {job} (process {pid})" if job else f"process {pid}; its log will name the job")
+    note(f"follow it with 'qallow-agent jobs {job}' and in {log}".replace("jobs '", "jobs'"))
+
+
+class JobName:
+    """Says the id of a job once it is known, so that others can look at it or cancel it."""
+
+    def __init__(self) -> None:
+        self.job = ""
+
+    def learn(self, job: str) -> None:
+        """Take in the id; only the first time is it said."""
+        if job and not self.job:
+            self.job = job
+            note(f"job {job}")
+
+
+def leave_on_next_interrupt() -> None:
+    """Let a second Ctrl-C end the process at once, without waiting for anything."""
+
+    def leave(*_: object) -> None:
+        os._exit(EXIT_INTERRUPTED)
+
+    signal.signal(signal.SIGINT, leave)
+
+
+def say_cancelled(job: str, done: int, points: int, elapsed_s: float) -> None:
+    """Say what a Ctrl-C ended and what is left of it."""
+    name = f"job {job}" if job else "the job"
+    note(
+        f"cancelled {name} after {show_seconds(elapsed_s)}: {done:,} of {points:,} points were done"
+    )

@@ -1,0 +1,307 @@
+"""The dispatcher: which piece of work goes to which runner, in the submitter's process.
+
+Rules, kept by construction and checked by the property tests:
+
+- Every piece gets exactly one outcome; every point of a sweep is in exactly one of them.
+- Only a runner that was asked may answer, and only for the attempt it was asked for.
+- The first answer wins, whichever attempt it is of; later ones are counted and dropped.
+- Losing an executor re-runs what was in flight there; ``retries`` bounds how often.
+- A piece that kills its runner is suspect: a slice is halved to find the guilty point, a single
+  task fails after ``poison_strikes``.
+
+Each task costs O(1): deques and dicts, no rescans. Only hedging looks at all leases, and that a
+few times a second while a runner stands idle.
+"""
+
+import math
+from collections.abc import Sequence
+
+from qallow_agent.base.errors import InvariantBroken
+from qallow_agent.base.ids import LeaseId
+from qallow_agent.base.machine import soonest
+from qallow_agent.base.units import Seconds
+from qallow_agent.jobs.backlog import Backlog
+from qallow_agent.jobs.court import Court
+from qallow_agent.jobs.lines import Line
+from qallow_agent.jobs.messages import Lease
+from qallow_agent.jobs.model import HARMLESS_ENDS
+from qallow_agent.jobs.parcels import ResultHead
+from qallow_agent.jobs.settings import DispatchSettings
+from qallow_agent.jobs.work import Dispatch, Outcome, Piece, Sweep
+
+_HEDGE_PERIOD_S = 0.05
+_MOST_GHOSTS = 64
+"""Lost leases whose late answers are still welcome."""
+
+
+class Dispatcher:
+    """Hands pieces to leases and settles their outcomes; pure, single-threaded, sends nothing.
+
+    The owner calls ``orders`` after anything changed (work added, a lease granted or lost,
+    answers taken in) and sends what it returns; and ``tick``, then ``orders``, at
+    ``next_deadline``.
+
+    Args:
+        settings: Sizes and limits.
+        retries: Times a piece is run again after its executor was lost.
+    """
+
+    def __init__(self, settings: DispatchSettings, retries: int = 3) -> None:
+        self._settings = settings
+        self._backlog = Backlog(settings)
+        self._court = Court(self._backlog, settings, retries)
+        self._lines: dict[LeaseId, Line] = {}
+        self._open: dict[LeaseId, Line] = {}
+        self._ghosts: dict[LeaseId, Line] = {}
+        self._hedge_at: Seconds = 0.0
+        self.tally = self._court.tally
+        self.share = self._court.share
+        """Finished points by ``node-name/device``."""
+
+    @property
+    def idle(self) -> bool:
+        """Whether every piece and every point has its outcome."""
+        return not self._backlog.live and not self._backlog.sweeps
+
+    def add(
+        self, token: object = None, *, input_bytes: int = 0, deadline_s: Seconds | None = None
+    ) -> Piece:
+        """Take in one single task.
+
+        Args:
+            token: The caller's own, found again as ``piece.token``.
+            input_bytes: Size of its arrays.
+            deadline_s: Monotonic second at which it fails if it has no result; None for never.
+        """
+        return self._backlog.add(token, input_bytes, deadline_s)
+
+    def add_sweep(self, points: int, token: object = None, *, point_bytes: int = 0) -> Sweep:
+        """Take in a sweep of points 0..points-1, to be cut into slices on demand.
+
+        Args:
+            points: How many; 0 is a sweep that is complete at once.
+            token: The caller's own, found again as ``piece.token`` of every slice.
+            point_bytes: Input and output bytes of one point; bounds the slices.
+        """
+        return self._backlog.add_sweep(points, token, point_bytes)
+
+    def cancel(self, piece: Piece) -> bool:
+        """Give a piece up without an outcome; False when it already had one."""
+        if piece.settled:
+            return False
+        self._backlog.settle(piece)
+        return True
+
+    def cancel_sweep(self, sweep: Sweep) -> int:
+        """Give up every point of a sweep that has no outcome; return how many those were."""
+        before = sweep.closed
+        if sweep.number in self._backlog.sweeps:
+            del self._backlog.sweeps[sweep.number]
+            sweep.closed += sweep.left
+            sweep.cut = sweep.points
+        for piece in [each for each in self._backlog.live.values() if each.sweep is sweep]:
+            self._backlog.settle(piece)
+        return sweep.closed - before
+
+    def stop(self, code: str, message: str, hint: str = "") -> list[Outcome]:
+        """Fail everything that has no outcome yet, with this reason."""
+        self._backlog.cut_rest()
+        return [
+            self._court.fail(piece, code, message, hint)
+            for piece in list(self._backlog.live.values())
+        ]
+
+    def granted(self, lease: Lease) -> None:
+        """Use a lease from now on; a lease already known, or already lost, changes nothing."""
+        if lease.id not in self._lines and lease.id not in self._ghosts:
+            label = f"{lease.node_name}/{lease.device}"
+            line = Line(lease.id, label, lease.credits, self._settings)
+            self._lines[lease.id] = line
+            self._open[lease.id] = line
+
+    def lost(
+        self,
+        lease: LeaseId,
+        code: str,
+        reason: str,
+        task: int | None = None,
+        attempt: int | None = None,
+    ) -> list[Outcome]:
+        """Stop using a lease and put what was in flight there back into the queue.
+
+        Args:
+            lease: Unknown or already lost ones are ignored.
+            code: A :class:`LeaseEnd`; harmless ones cost no retry.
+            reason: For the error of pieces that are out of retries.
+            task: The piece that killed the runner, if one did.
+            attempt: Its attempt; another one than was in flight here is no evidence.
+        """
+        line = self._lines.pop(lease, None)
+        if line is None:
+            return []
+        self._open.pop(lease, None)
+        for sweep in self._backlog.sweeps.values():
+            line.forget_sweep(sweep)
+        flight = None if task is None else line.flights.get(task)
+        blamed = flight[0] if flight is not None and flight[1] == attempt else None
+        outcomes: list[Outcome] = []
+        # Newest first, each to the front of the queue, so that the oldest runs first again.
+        for piece, _, _ in reversed(list(line.flights.values())):
+            piece.flying -= 1
+            if piece.settled:
+                continue
+            if piece is blamed:
+                outcomes += self._court.strike(piece, code, reason)
+            else:
+                innocent = blamed is not None or code in HARMLESS_ENDS
+                outcomes += self._court.lose(piece, reason, innocent=innocent)
+        self._ghosts[lease] = line
+        if len(self._ghosts) > _MOST_GHOSTS:
+            del self._ghosts[next(iter(self._ghosts))]
+        if self.tally.kills >= self._settings.most_kills:
+            outcomes += self.stop(
+                "kernel-failed",
+                f"the job killed {self.tally.kills} runners; the last one: {reason}",
+                "run one point alone to see the crash",
+            )
+        return outcomes
+
+    def results(self, lease: LeaseId, heads: Sequence[ResultHead], now: Seconds) -> list[Outcome]:
+        """Take in the answers of one result parcel and return the outcomes they settle."""
+        line = self._lines.get(lease)
+        alive = line is not None
+        line = line or self._ghosts.get(lease)
+        if line is None:
+            self.tally.late += len(heads)
+            return []
+        line.heard_s = now
+        outcomes: list[Outcome] = []
+        for index, head in enumerate(heads):
+            piece = line.take(head.number, head.attempt)
+            if piece is None:
+                self.tally.late += 1
+                continue
+            piece.flying -= alive  # the flights of a lost lease were ended when it was lost
+            if piece.settled:
+                self.tally.late += 1
+            elif head.fault is not None:
+                outcomes += self._court.faulted(piece, head.fault)
+            else:
+                outcomes.append(self._court.finish(piece, line, head.seconds, index))
+        if alive and line.room > 0:
+            self._open[lease] = line
+        return outcomes
+
+    def orders(self, now: Seconds) -> list[Dispatch]:
+        """Return what to send now."""
+        orders: list[Dispatch] = []
+        passed: list[Line] = []
+        while self._open and self._backlog.waiting:
+            line = self._emptier()
+            pieces = self._fill(line, now)
+            del self._open[line.lease]
+            if pieces:
+                orders.append(Dispatch(line.lease, pieces))
+                if line.room > 0:
+                    self._open[line.lease] = line  # behind the others
+            else:
+                passed.append(line)
+        for line in passed:
+            self._open[line.lease] = line
+        if now >= self._hedge_at and self._may_hedge():
+            self._hedge_at = now + _HEDGE_PERIOD_S
+            orders += self._hedges(now)
+        return orders
+
+    def tick(self, now: Seconds) -> list[Outcome]:
+        """Fail the pieces whose deadline has passed."""
+        return [
+            self._court.fail(piece, "deadline", "the task ran past its deadline", "")
+            for piece in self._backlog.overdue(now)
+        ]
+
+    def next_deadline(self) -> Seconds | None:
+        """Return when ``tick`` and ``orders`` should be called; None for never."""
+        return soonest(self._backlog.next_deadline(), self._hedge_at if self._may_hedge() else None)
+
+    def useful_slots(self, limit: int) -> int:
+        """Return how many runners, of at most ``limit``, the work left could keep busy."""
+        units = len(self._backlog.live)
+        for sweep in self._backlog.sweeps.values():
+            point_s = sweep.point_s
+            work = sweep.left if point_s is None else sweep.left * point_s / self._settings.slice_s
+            units += math.ceil(work)
+        return min(limit, units)
+
+    def check(self) -> None:
+        """Raise InvariantBroken when an always-true property is false."""
+        self._backlog.check()
+        flying: dict[int, int] = {}
+        for line in self._lines.values():
+            if line.room > 0 and line.lease not in self._open:
+                raise InvariantBroken(f"lease {line.lease} has room but is not open")
+            for number, (piece, attempt, _) in line.flights.items():
+                flying[number] = flying.get(number, 0) + 1
+                if attempt > piece.attempt:
+                    raise InvariantBroken(f"piece {number} flies an attempt it never had")
+        for number, piece in self._backlog.live.items():
+            if piece.flying != flying.get(number, 0):
+                raise InvariantBroken(f"piece {number} counts {piece.flying} flights")
+
+    # --- sending ---------------------------------------------------------------------------------
+
+    def _emptier(self) -> Line:
+        """Return the one of the first two open lines with less in flight."""
+        lines = iter(self._open.values())
+        first = next(lines)
+        second = next(lines, first)
+        return second if len(second.flights) < len(first.flights) else first
+
+    def _fill(self, line: Line, now: Seconds) -> list[Piece]:
+        """Send a line its share of the queue, or one slice."""
+        backlog = self._backlog
+        share = max(1, -(-len(backlog.queue) // len(self._open)))
+        pieces: list[Piece] = []
+        for _ in range(min(line.room, share, self._settings.batch_tasks)):
+            piece = backlog.next_for(line, len(self._lines))
+            if piece is None:
+                break
+            line.send(piece, now)
+            pieces.append(piece)
+        return pieces
+
+    def _may_hedge(self) -> bool:
+        """Return whether a runner stands idle while pieces are in flight elsewhere."""
+        return (
+            bool(self._backlog.live)
+            and not self._backlog.waiting
+            and any(not line.flights for line in self._open.values())
+        )
+
+    def _hedges(self, now: Seconds) -> list[Dispatch]:
+        """Start pieces of stalled runners a second time on idle ones, one each, oldest first.
+
+        Source: Dean and Barroso, "The Tail at Scale" (2013), hedged requests.
+        """
+        idle = [line for line in self._open.values() if not line.flights]
+        orders: list[Dispatch] = []
+        for line in self._lines.values():
+            late_s = line.late_s(now)
+            if late_s < self._settings.hedge_after_s:
+                continue
+            for piece, _, _ in list(line.flights.values()):
+                if not idle:
+                    return orders
+                if piece.settled or piece.hedged or piece.strikes:
+                    continue
+                expected_s = line.expected_s(piece) or idle[0].expected_s(piece)
+                if expected_s is None or late_s < self._settings.hedge_factor * expected_s:
+                    continue
+                other = idle.pop(0)
+                piece.hedged = True
+                self.tally.hedged += 1
+                other.send(piece, now)
+                if other.room <= 0:
+                    del self._open[other.lease]
+                orders.append(Dispatch(other.lease, [piece]))
+        return orders

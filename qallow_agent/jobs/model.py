@@ -1,0 +1,216 @@
+"""What a job, a device and a lease's end are; the life of a job as a table."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+import msgspec
+
+from qallow_agent.base.canonical import digest
+from qallow_agent.base.errors import InvariantBroken
+from qallow_agent.base.ids import JobId
+from qallow_agent.jobs.messages import Demand, JobOptions, JobState, SubmitJob
+
+
+class JobEvent(StrEnum):
+    """What may happen to a job."""
+
+    ASKED = "asked"
+    """Leases were requested of benches."""
+    LEASED = "leased"
+    """A lease was granted."""
+    STARVED = "starved"
+    """The last lease, and every request for one, is gone."""
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
+
+
+_ENDS = {
+    JobEvent.SUCCEEDED: JobState.SUCCEEDED,
+    JobEvent.FAILED: JobState.FAILED,
+    JobEvent.CANCELLED: JobState.CANCELLED,
+    JobEvent.EXPIRED: JobState.EXPIRED,
+}
+_LIVING = (JobState.SUBMITTED, JobState.PLACED, JobState.RUNNING)
+
+TRANSITIONS: dict[tuple[JobState, JobEvent], JobState] = {
+    (JobState.SUBMITTED, JobEvent.ASKED): JobState.PLACED,
+    (JobState.SUBMITTED, JobEvent.LEASED): JobState.RUNNING,
+    (JobState.SUBMITTED, JobEvent.STARVED): JobState.SUBMITTED,
+    (JobState.PLACED, JobEvent.ASKED): JobState.PLACED,
+    (JobState.PLACED, JobEvent.LEASED): JobState.RUNNING,
+    (JobState.PLACED, JobEvent.STARVED): JobState.SUBMITTED,
+    (JobState.RUNNING, JobEvent.ASKED): JobState.RUNNING,
+    (JobState.RUNNING, JobEvent.LEASED): JobState.RUNNING,
+    (JobState.RUNNING, JobEvent.STARVED): JobState.SUBMITTED,
+    **{(state, event): end for state in _LIVING for event, end in _ENDS.items()},
+}
+"""(state, event) -> state. Final states have no way out."""
+
+FINAL = frozenset(_ENDS.values())
+"""States without a way out."""
+
+EVENT_OF_END: dict[JobState, JobEvent] = {end: event for event, end in _ENDS.items()}
+"""The event that leads to a final state."""
+
+
+def advance(state: JobState, event: JobEvent) -> JobState:
+    """Return the state after an event.
+
+    Raises:
+        InvariantBroken: The table has no such transition.
+    """
+    after = TRANSITIONS.get((state, event))
+    if after is None:
+        raise InvariantBroken(f"a {state} job cannot be {event}")
+    return after
+
+
+class LeaseEnd(StrEnum):
+    """Why a lease ended before its desk released it: the codes of LeaseRevoked and LeaseLost."""
+
+    CRASHED = "device-lost"
+    """Its runner died."""
+    OVERRAN = "deadline"
+    """The named task ran past its limit; its runner was killed."""
+    EXPIRED = "lease-expired"
+    """The desk did not renew it in time."""
+    UNKNOWN = "lease-unknown"
+    """The bench does not know it: it restarted, or the lease ended long ago."""
+    PREEMPTED = "preempted"
+    """Another job's turn."""
+    IDLE = "idle"
+    """It did nothing while others waited."""
+    DRAINING = "draining"
+    """The executor is shutting down."""
+    UNFIT = "device-unfit"
+    """The device failed its canary or vanished."""
+    NODE_DOWN = "peer-lost"
+    """The executor's node is dead or has left."""
+    BROKEN = "link-broken"
+    """The submitter cannot reach the runner."""
+    SILENT = "submitter-silent"
+    """The submitter said nothing for too long."""
+
+
+HARMLESS_ENDS = frozenset(
+    {LeaseEnd.EXPIRED, LeaseEnd.UNKNOWN, LeaseEnd.PREEMPTED, LeaseEnd.IDLE,
+     LeaseEnd.DRAINING, LeaseEnd.SILENT}
+)  # fmt: skip
+"""Ends that say nothing about the tasks in flight: running them again costs them no retry."""
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What the hallway learnt when it validated a job: added to the client's order by the desk."""
+
+    kernel_hash: str
+    demand: Demand
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """What placement must know about a job that waits for leases."""
+
+    order: SubmitJob
+    terms: Terms
+
+
+@dataclass(frozen=True, slots=True)
+class BenchDevice:
+    """A device the bench may start runners on.
+
+    Args:
+        kind: ``cpu``, ``cuda``, ... as in its advert.
+        slots: Runners at a time.
+        memory_bytes: All of its memory; 0 when unknown.
+        usable: False keeps it from ever getting a runner; ``why`` says the reason.
+    """
+
+    name: str
+    kind: str
+    slots: int
+    memory_bytes: int
+    usable: bool = True
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class KernelOffer:
+    """A kernel this node can run, and the device kinds it has a backend for."""
+
+    name: str
+    hash: str
+    kinds: tuple[str, ...]
+
+
+class DeviceHealth(StrEnum):
+    """What the bench knows of a device from doing work; values as in adverts."""
+
+    WARMING = "warming"
+    OK = "ok"
+    QUARANTINED = "quarantined"
+    LOST = "lost"
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceStatus:
+    """A device as the bench sees it: for the node's advert and for ``status``.
+
+    Args:
+        state: A :class:`DeviceHealth`.
+        busy: Slots under a lease.
+        rates: Kernel -> measured ops per second on one slot.
+        canary: Why the last canary passed or failed, in one line.
+    """
+
+    name: str
+    state: str
+    why: str
+    slots: int
+    busy: int
+    runners: int
+    waiting: int
+    rates: dict[str, float] = field(default_factory=dict)
+    canary: str = ""
+
+
+class JobRecord(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What is remembered and persisted of a job.
+
+    Args:
+        fingerprint: Digest of what was asked; tells whether a resubmission asks the same.
+        parts: Parts of the retained result so far; ``complete`` when the last has come.
+    """
+
+    id: JobId
+    kernel: str
+    kernel_hash: str
+    points: int
+    options: JobOptions
+    fingerprint: str
+    state: JobState
+    submitted_s: float
+    ended_s: float = 0.0
+    done: int = 0
+    failed: int = 0
+    rerun: int = 0
+    share: dict[str, int] = msgspec.field(default_factory=dict)
+    code: str = ""
+    error: str = ""
+    hint: str = ""
+    parts: int = 0
+    result_bytes: int = 0
+    complete: bool = False
+
+
+def fingerprint(order: SubmitJob, kernel_hash: str) -> str:
+    """Return what makes two submissions the same job: kernel, points and parameters."""
+    shapes = {name: list(shape) for name, shape in order.shapes.items()}
+    extremes = {name: list(ends) for name, ends in order.extremes.items()}
+    return digest(
+        "qallow/job/v1",
+        [order.kernel, kernel_hash, order.points, order.sample, extremes, shapes],
+    )

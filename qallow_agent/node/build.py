@@ -1,0 +1,143 @@
+"""Building a node: every room made once, from what the world hands in."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from qallow_agent.base.contact import Contact
+from qallow_agent.base.ids import Entropy, NodeId
+from qallow_agent.base.keys import NodeKeys
+from qallow_agent.jobs.bench import Bench
+from qallow_agent.jobs.desk import Desk
+from qallow_agent.jobs.settings import JobSettings
+from qallow_agent.kernels.registry import Catalog
+from qallow_agent.mesh.adverts.book import AdvertBook
+from qallow_agent.mesh.adverts.settings import AdvertSettings
+from qallow_agent.mesh.discovery.discovery import Discovery
+from qallow_agent.mesh.discovery.settings import DiscoverySettings
+from qallow_agent.mesh.membership.settings import MembershipSettings
+from qallow_agent.mesh.membership.swim import Membership
+from qallow_agent.mesh.sync.settings import SyncSettings
+from qallow_agent.mesh.sync.sync import Sync
+from qallow_agent.mesh.trust.doorkeeper import Doorkeeper
+from qallow_agent.mesh.trust.settings import TrustSettings
+from qallow_agent.mesh.trust.standing import Standing
+from qallow_agent.mesh.wire.kinds import Incarnation, MemberRecord, MemberState
+from qallow_agent.node.node import Node
+from qallow_agent.node.rooms import Rooms, Self
+from qallow_agent.placement.settings import PlacementSettings
+
+Kept = Callable[[str], Mapping[str, bytes]]
+"""Room name -> what it persisted: full name -> bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class RoomSettings:
+    """The settings of every room."""
+
+    trust: TrustSettings
+    discovery: DiscoverySettings
+    membership: MembershipSettings
+    adverts: AdvertSettings
+    sync: SyncSettings
+    jobs: JobSettings
+    placement: PlacementSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Ingredients:
+    """What the world hands in to make a node.
+
+    Args:
+        keys: Its secrets.
+        standing: Its membership.
+        contact: Where its transport listens.
+        epoch: This boot's epoch.
+        release: The version of this build.
+        catalog: The kernels it knows.
+        settings: Every room's.
+        rng: Entropy for jitter, draws and ids.
+        kept: What its rooms persisted before.
+    """
+
+    keys: NodeKeys
+    standing: Standing
+    contact: Contact
+    epoch: int
+    release: str
+    catalog: Catalog
+    settings: RoomSettings
+    rng: Entropy
+    kept: Kept
+
+
+def build_node(given: Ingredients) -> Node:
+    """Return a node ready for its first tick.
+
+    Raises:
+        StorageCorrupt: A room cannot read what it kept.
+    """
+    certificate = given.standing.certificate
+    me = Self(
+        NodeId(certificate.node),
+        certificate.name,
+        given.standing.mesh,
+        given.standing.mesh_name,
+        given.contact,
+        given.epoch,
+        given.release,
+    )
+    return Node(me, _rooms(given, me), given.rng)
+
+
+def _rooms(given: Ingredients, me: Self) -> Rooms:
+    keys, settings, rng, kept = given.keys, given.settings, given.rng, given.kept
+    record = MemberRecord(
+        node=me.node,
+        state=MemberState.ALIVE,
+        incarnation=Incarnation(given.epoch),
+        name=me.name,
+        contact=given.contact,
+        curve_key=keys.curve.public,
+    )
+    return Rooms(
+        doorkeeper=Doorkeeper(
+            keys=keys,
+            standing=given.standing,
+            contact=given.contact,
+            settings=settings.trust,
+            rng=rng,
+            kept=kept("trust"),
+        ),
+        discovery=Discovery(
+            me=me.node,
+            mesh=me.mesh,
+            contact=given.contact,
+            curve_key=keys.curve.public,
+            settings=settings.discovery,
+            rng=rng,
+            kept=kept("discovery"),
+        ),
+        membership=Membership(
+            me=record, settings=settings.membership, rng=rng, kept=kept("membership")
+        ),
+        adverts=AdvertBook(
+            me=me.node,
+            identity=keys.identity,
+            epoch=given.epoch,
+            release=given.release,
+            settings=settings.adverts,
+            rng=rng,
+        ),
+        sync=Sync(me=me.node, settings=settings.sync, rng=rng),
+        desk=Desk(me=me.node, settings=settings.jobs, rng=rng, kept=kept("jobs")),
+        bench=Bench(
+            me=me.node,
+            node_name=me.name,
+            identity=keys.identity,
+            hosts=given.contact.hosts,
+            settings=settings.jobs,
+            rng=rng,
+        ),
+        catalog=given.catalog,
+        placement=settings.placement,
+    )

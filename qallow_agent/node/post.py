@@ -1,0 +1,59 @@
+"""The post room: every message to a peer gets our name and a clock stamp; every one is judged."""
+
+from dataclasses import dataclass
+
+from qallow_agent.base.errors import BadSignature
+from qallow_agent.base.hlc import HybridClock
+from qallow_agent.base.ids import NodeId, Sender, is_local
+from qallow_agent.base.machine import Instant
+from qallow_agent.base.message import Failure, Message, kinds
+from qallow_agent.jobs.messages import JOB_KINDS
+from qallow_agent.mesh.wire.codec import MeshCodec
+from qallow_agent.mesh.wire.kinds import DOOR_KINDS, MESH_KINDS
+
+MEMBER_KINDS = kinds((*MESH_KINDS, *JOB_KINDS))
+"""What a member may say."""
+
+STRANGER_KINDS = kinds((*DOOR_KINDS, Failure))
+"""What may be said at a door, in either direction."""
+
+
+@dataclass(frozen=True, slots=True)
+class Post:
+    """Encodes and decodes what travels between nodes.
+
+    Args:
+        me: The name put on every letter.
+        members: Codec of what members say.
+        strangers: Codec of what is said at doors.
+        clock: Stamps what leaves and observes what arrives.
+    """
+
+    me: NodeId
+    members: MeshCodec
+    strangers: MeshCodec
+    clock: HybridClock
+
+    def seal(self, message: Message, now: Instant, *, at_door: bool = False) -> bytes:
+        """Return the bytes of a message to a member, or of one spoken at a door."""
+        codec = self.strangers if at_door else self.members
+        return codec.encode(message, self.me, self.clock.stamp(now.wall_ns))
+
+    def open(self, sender: Sender, data: bytes, now: Instant) -> Message:
+        """Return the message in a letter whose bearer the transport named.
+
+        Raises:
+            PeerError: The bytes are wrong in any way, or name another sender than their bearer.
+        """
+        at_door = is_local(sender)
+        letter = (self.strangers if at_door else self.members).decode(data)
+        if not at_door and letter.sender != sender:
+            raise BadSignature(f"a letter signed {letter.sender} was brought by {sender}")
+        if not at_door:
+            self.clock.observe(letter.stamp, now.wall_ns)
+        return letter.message
+
+
+def make_post(me: NodeId) -> Post:
+    """Return the post room of a node."""
+    return Post(me, MeshCodec(MEMBER_KINDS), MeshCodec(STRANGER_KINDS), HybridClock())

@@ -1,0 +1,43 @@
+"""The rooms of one node, and what is true of the node as a whole."""
+
+from dataclasses import dataclass
+
+from qallow_agent.base.contact import Contact
+from qallow_agent.base.ids import MeshId, NodeId
+from qallow_agent.jobs.bench import Bench
+from qallow_agent.jobs.desk import Desk
+from qallow_agent.kernels.registry import Catalog
+from qallow_agent.mesh.adverts.book import AdvertBook
+from qallow_agent.mesh.discovery.discovery import Discovery
+from qallow_agent.mesh.membership.swim import Membership
+from qallow_agent.mesh.sync.sync import Sync
+from qallow_agent.mesh.trust.doorkeeper import Doorkeeper
+from qallow_agent.placement.settings import PlacementSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Rooms:
+    """One of each."""
+
+    doorkeeper: Doorkeeper
+    discovery: Discovery
+    membership: Membership
+    adverts: AdvertBook
+    sync: Sync
+    desk: Desk
+    bench: Bench
+    catalog: Catalog
+    placement: PlacementSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Self:
+    """Who this node is."""
+
+    node: NodeId
+    name: str
+    mesh: MeshId
+    mesh_name: str
+    contact: Contact
+    epoch: int
+    release: str

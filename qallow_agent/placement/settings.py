@@ -1,0 +1,32 @@
+"""What an operator may change about placement."""
+
+from dataclasses import dataclass
+
+from qallow_agent.base.settings import setting
+
+
+@dataclass(frozen=True, slots=True)
+class PlacementSettings:
+    """Settings of the router."""
+
+    unknown_rate: float = setting(
+        1e8,
+        "ops per second assumed of a device that has not run the kernel yet",
+        unit="ops/s",
+        ge=1,
+    )
+    bandwidth_bytes: float = setting(
+        1e8, "bytes per second assumed between nodes", unit="bytes/s", ge=1
+    )
+    warming_s: float = setting(
+        2.0, "start-up time assumed of a device that is still warming", unit="s", ge=0, le=600
+    )
+    hot_share: float = setting(
+        0.25, "share of its rate that a hot device is trusted with", ge=0.01, le=1
+    )
+    near_best: float = setting(
+        2.0, "a device this many times worse than the best is still drawn from", ge=1, le=1_000
+    )
+    memory_share: float = setting(
+        0.9, "share of a device's memory that one task may take", ge=0.01, le=1
+    )

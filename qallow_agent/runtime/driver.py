@@ -1,0 +1,250 @@
+"""The shell around the node: one loop that waits, delivers what arrived and does what is said.
+
+Order is the contract: the effects of a step are executed one by one, and a Persist is on disk
+before any later Send or Reply leaves. When the disk refuses, what depended on it is not said:
+later sends of the step are dropped and later replies become the storage error.
+"""
+
+import signal
+import socket
+from collections.abc import Callable, Iterable
+from typing import Protocol
+
+import zmq
+
+from qallow_agent.base.errors import PeerError, QallowError, StorageError
+from qallow_agent.base.ids import OPERATOR, SENSORS, Sender, is_local
+from qallow_agent.base.machine import (
+    Admit,
+    Broadcast,
+    Effect,
+    Expel,
+    Instant,
+    Knock,
+    Machine,
+    Persist,
+    Reply,
+    Send,
+    Shutdown,
+    Start,
+    Stop,
+)
+from qallow_agent.base.message import Message
+from qallow_agent.base.notice import Notice
+from qallow_agent.mesh.io.port import KnockFailed, LinkEvent, Packet, Transport
+from qallow_agent.mesh.wire.kinds import LinkRefused
+from qallow_agent.node.commands import StopAgent
+from qallow_agent.node.post import Post
+from qallow_agent.runtime.control import ControlServer, failure
+from qallow_agent.runtime.store import StateStore
+from qallow_agent.runtime.yard import RunnerYard
+
+MAX_WAIT_S = 1.0
+"""The loop looks at the world at least this often, whatever the deadlines say."""
+
+_REPLIES_TO_CONTROL = "@control/"
+_REPLIES_TO_DOOR = "@door/"
+
+
+class Source(Protocol):
+    """A background reader of the world (sensors, NTP) that hands over messages in the loop."""
+
+    def poll(self, now: Instant) -> Iterable[Message]:
+        """Return what there is to tell; never blocks."""
+        ...
+
+    def next_deadline(self) -> float | None:
+        """Return the monotonic second at which to ask again."""
+        ...
+
+
+class Driver:
+    """Runs one node until it says Shutdown.
+
+    Args:
+        node: The machine that decides.
+        post: Encodes and judges letters.
+        transport: The mesh sockets.
+        yard: The runner processes.
+        control: The control socket.
+        store: Durable bytes.
+        sources: Readers of the world.
+        say: Takes every notice.
+        clock: Reads both time axes.
+    """
+
+    def __init__(
+        self,
+        *,
+        node: Machine,
+        post: Post,
+        transport: Transport,
+        yard: RunnerYard,
+        control: ControlServer,
+        store: StateStore,
+        sources: tuple[Source, ...],
+        say: Callable[[Notice], None],
+        clock: Callable[[], Instant],
+    ) -> None:
+        self._node = node
+        self._post = post
+        self._transport = transport
+        self._yard = yard
+        self._control = control
+        self._store = store
+        self._sources = sources
+        self._say = say
+        self._clock = clock
+        self._poller = zmq.Poller()
+        self._watched: dict[object, int] = {}
+        self._stopping: str | None = None
+        self._next_busy_s = 0.0
+        self._alarm, self._bell = socket.socketpair()
+
+    def run(self) -> str:
+        """Run the loop and return why it stopped."""
+        self._catch_signals()
+        self._poller.register(self._alarm, zmq.POLLIN)
+        while self._stopping is None:
+            now = self._clock()
+            self._do(self._node.tick(now))
+            self._ask_sources()
+            self._watch()
+            ready = dict(self._poller.poll(self._wait_ms()))
+            self._serve(ready)
+        return self._stopping
+
+    def execute(self, effects: Iterable[Effect]) -> None:
+        """Do what a node said outside the loop (at birth, say)."""
+        self._do(effects)
+
+    def _catch_signals(self) -> None:
+        self._alarm.setblocking(False)
+        self._bell.setblocking(False)
+        signal.set_wakeup_fd(self._bell.fileno(), warn_on_full_buffer=False)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: None)
+
+    def _hear_alarm(self) -> None:
+        for number in self._alarm.recv(64):
+            if number in {signal.SIGTERM, signal.SIGINT}:
+                self._deliver(OPERATOR, StopAgent(now=number == signal.SIGINT))
+
+    def _wait_ms(self) -> int:
+        now_s = self._clock().mono_s
+        deadlines = [
+            self._node.next_deadline(),
+            self._transport.next_deadline(),
+            self._yard.next_deadline(),
+            *(source.next_deadline() for source in self._sources),
+        ]
+        soonest_s = min((item for item in deadlines if item is not None), default=now_s + MAX_WAIT_S)
+        wait_s = min(max(soonest_s - now_s, 0.0), MAX_WAIT_S)
+        return 0 if wait_s <= 0 else max(1, round(wait_s * 1000))
+
+    def _watch(self) -> None:
+        wanted: dict[object, int] = {item: zmq.POLLIN for item in self._transport.pollables()}
+        wanted |= {item: zmq.POLLIN for item in self._yard.pollables()}
+        for descriptor, writes in self._control.interest().items():
+            wanted[descriptor] = zmq.POLLIN | (zmq.POLLOUT if writes else 0)
+        for gone in self._watched.keys() - wanted.keys():
+            self._poller.unregister(gone)
+        for item, flags in wanted.items():
+            if self._watched.get(item) != flags:
+                self._poller.register(item, flags)
+        self._watched = wanted
+
+    def _serve(self, ready: dict[object, int]) -> None:
+        if self._alarm.fileno() in ready:
+            self._hear_alarm()
+        for event in self._transport.drain():
+            self._take(event)
+        for sender, message in self._yard.drain():
+            self._deliver(sender, message)
+        for descriptor in self._control.interest():
+            if descriptor in ready:
+                for sender, message in self._control.serve(descriptor):
+                    self._deliver(sender, message)
+
+    def _ask_sources(self) -> None:
+        now = self._clock()
+        for source in self._sources:
+            for message in source.poll(now):
+                self._deliver(SENSORS, message)
+        for sender, message in self._yard.busy():
+            self._deliver(sender, message)
+
+    def _take(self, event: Packet | LinkEvent | KnockFailed) -> None:
+        if isinstance(event, LinkEvent):
+            if event.kind != "up":
+                self._do(self._node.receive(event.node, LinkRefused(event.node), event.received))
+            return
+        if isinstance(event, KnockFailed):
+            self._deliver(event.reply_as, failure(PeerError(event.reason)))
+            return
+        try:
+            message = self._post.open(event.sender, event.data, event.received)
+        except PeerError as error:
+            facts = {"node": event.sender, "code": error.code, "why": error.message}
+            self._say(Notice("wire.dropped", "a message was dropped", "warning", dict(facts)))
+            return
+        self._do(self._node.receive(event.sender, message, event.received))
+
+    def _deliver(self, sender: Sender, message: Message) -> None:
+        self._do(self._node.receive(sender, message, self._clock()))
+
+    def _do(self, effects: Iterable[Effect]) -> None:
+        broken: StorageError | None = None
+        for effect in effects:
+            if isinstance(effect, Persist):
+                try:
+                    self._store.put(effect.name, effect.data)
+                except StorageError as error:
+                    broken = error
+                    facts: dict[str, str | int | float | bool | None] = {"why": error.message}
+                    self._say(Notice("store.failed", "state was not written", "error", facts))
+            elif broken is not None and isinstance(effect, Send):
+                continue
+            elif broken is not None and isinstance(effect, Reply):
+                self._reply(Reply(effect.to, failure(broken)))
+            else:
+                self._execute(effect)
+
+    def _execute(self, effect: Effect) -> None:  # noqa: C901 - one arm an effect, nothing else
+        match effect:
+            case Send(to, message, lane):
+                sealed = self._post.seal(message, self._clock())
+                if not self._transport.send(to, sealed, lane):
+                    facts: dict[str, str | int | float | bool | None] = {"node": to}
+                    self._say(Notice("link.unsent", "no link took a message", "debug", facts))
+            case Broadcast(message, targets):
+                self._transport.broadcast(self._post.seal(message, self._clock()), targets)
+            case Knock(contact, door_key, message, reply_as, timeout_s):
+                sealed = self._post.seal(message, self._clock(), at_door=True)
+                self._transport.knock(contact, door_key, sealed, reply_as, timeout_s)
+            case Admit(member, curve_key, contact):
+                self._transport.admit(member, curve_key, contact)
+            case Expel(member, ban):
+                self._transport.expel(member, ban=ban)
+            case Start(runner_id, device):
+                self._yard.start(runner_id, device)
+            case Stop(runner_id, kill):
+                self._yard.stop(runner_id, kill=kill)
+            case Reply():
+                self._reply(effect)
+            case Notice():
+                self._say(effect)
+            case Shutdown(reason):
+                self._stopping = reason
+
+    def _reply(self, reply: Reply) -> None:
+        if reply.to.startswith(_REPLIES_TO_CONTROL):
+            try:
+                self._control.reply(reply.to, reply.message)
+            except QallowError as error:
+                self._control.reply(reply.to, failure(error))
+        elif reply.to.startswith(_REPLIES_TO_DOOR):
+            sealed = self._post.seal(reply.message, self._clock(), at_door=True)
+            self._transport.reply(reply.to, sealed)
+        elif is_local(reply.to):
+            self._yard.tell(reply.to, reply.message)

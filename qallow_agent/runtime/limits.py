@@ -1,0 +1,100 @@
+"""What a runner may take from the machine, set in the child before any kernel runs."""
+
+import ctypes
+import os
+import resource
+from pathlib import Path
+from typing import Final
+
+import psutil
+
+from qallow_agent.base.errors import DeviceError
+from qallow_agent.runtime.settings import RunnerSettings
+
+_PR_SET_PDEATHSIG: Final = 1
+_PR_SET_CHILD_SUBREAPER: Final = 36
+_PR_SET_NO_NEW_PRIVS: Final = 38
+"""Source: Linux, include/uapi/linux/prctl.h."""
+
+_CGROUP_LIMITS: Final = (
+    Path("/sys/fs/cgroup/memory.max"),
+    Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
+)
+_OOM_SCORE: Final = "500"
+"""Half way to "kill me first": under memory pressure a runner goes before the agent does."""
+
+
+def _prctl(option: int, value: int) -> None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(option, value, 0, 0, 0) != 0:
+        raise DeviceError(f"prctl({option}) failed: {os.strerror(ctypes.get_errno())}")
+
+
+def die_with_parent(signal_number: int, parent_pid: int) -> None:
+    """Have the kernel send us a signal when our parent ends; exit if it already has.
+
+    The signal follows the *thread* that forked us, so the parent forks from a thread that lives as
+    long as it does.
+    """
+    _prctl(_PR_SET_PDEATHSIG, signal_number)
+    if os.getppid() != parent_pid:
+        os._exit(1)
+
+
+def adopt_orphans() -> None:
+    """Become the parent of whatever our children leave behind, so that it can be killed."""
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def orphans(known: frozenset[int]) -> list[int]:
+    """Return our direct children other than the known ones, ascending."""
+    me = os.getpid()
+    listing = Path(f"/proc/{me}/task/{me}/children")
+    try:
+        children = [int(pid) for pid in listing.read_text().split()]
+    except FileNotFoundError:  # a kernel without CONFIG_PROC_CHILDREN
+        children = [child.pid for child in psutil.Process(me).children()]
+    return sorted(pid for pid in children if pid not in known)
+
+
+def memory_allowance(settings: RunnerSettings) -> int:
+    """Return the bytes a runner may take: as set, or three quarters of the memory here."""
+    if settings.memory_bytes:
+        return settings.memory_bytes
+    bytes_here = psutil.virtual_memory().total
+    for path in _CGROUP_LIMITS:
+        try:
+            bytes_here = min(bytes_here, int(path.read_text()))
+        except (OSError, ValueError):  # no such controller, or "max"
+            continue
+    return bytes_here * 3 // 4
+
+
+def confine(settings: RunnerSettings, allowance_bytes: int) -> None:
+    """Put this process under its limits, for good.
+
+    Args:
+        settings: What the operator allows.
+        allowance_bytes: Address space beyond what is mapped now (the preloaded libraries).
+
+    Raises:
+        DeviceError: The system refuses a limit.
+    """
+    _prctl(_PR_SET_NO_NEW_PRIVS, 1)
+    mapped_bytes = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    wanted = {
+        resource.RLIMIT_CORE: 0,
+        resource.RLIMIT_AS: mapped_bytes + allowance_bytes,
+        resource.RLIMIT_FSIZE: settings.file_bytes,
+        resource.RLIMIT_NOFILE: settings.open_files,
+    }
+    for kind, value in wanted.items():
+        _, hard = resource.getrlimit(kind)
+        limit = value if hard == resource.RLIM_INFINITY else min(value, hard)
+        resource.setrlimit(kind, (limit, limit))
+    if settings.cpu_s:
+        # The soft limit ends the process by SIGXCPU, which names the reason; the hard one by
+        # SIGKILL, which does not.
+        resource.setrlimit(resource.RLIMIT_CPU, (settings.cpu_s, settings.cpu_s + 1))
+    os.nice(settings.niceness)
+    Path("/proc/self/oom_score_adj").write_text(_OOM_SCORE)

@@ -1,0 +1,60 @@
+"""What the operator may set about runners, the processes that run kernels."""
+
+from dataclasses import dataclass
+
+from qallow_agent.base.settings import setting
+
+
+@dataclass(frozen=True, slots=True)
+class RunnerSettings:
+    """Limits and waits of runner processes and of the nursery that forks them."""
+
+    import_paths: tuple[str, ...] = setting(
+        (), "Folders from which plug-in kernels may be imported, besides the installed packages."
+    )
+    memory_bytes: int = setting(
+        0,
+        "Address space a runner may take beyond its start; 0: three quarters of the memory here.",
+        unit=" bytes",
+        ge=0,
+    )
+    file_bytes: int = setting(
+        1 << 30, "Largest file a runner may write.", unit=" bytes", ge=1 << 20
+    )
+    open_files: int = setting(
+        512, "Files and sockets a runner may hold open; a submitter takes one.", ge=64, le=65536
+    )
+    cpu_s: int = setting(
+        0, "CPU seconds after which a runner is killed, all its tasks together; 0: never.",
+        unit="s", ge=0,
+    )  # fmt: skip
+    niceness: int = setting(
+        5, "How much runners step back for the agent and for other programs.", ge=0, le=19
+    )
+    port_first: int = setting(
+        0, "First TCP port runners may listen on; 0: any free one.", ge=0, le=65535
+    )
+    port_last: int = setting(
+        0, "Last TCP port runners may listen on; used when port_first is set.", ge=0, le=65535
+    )
+    start_s: float = setting(
+        10.0, "Seconds from the fork until a runner must listen.", unit="s", ge=0.1, le=300
+    )
+    stop_s: float = setting(
+        5.0, "Seconds a runner may take to finish its task when asked to stop; then it is killed.",
+        unit="s", ge=0, le=600,
+    )  # fmt: skip
+    nursery_start_s: float = setting(
+        90.0, "Seconds the nursery may take to import and compile the kernels.",
+        unit="s", ge=1, le=3600,
+    )  # fmt: skip
+    nursery_idle_s: float = setting(
+        60.0, "Seconds without any runner after which the nursery is retired and its memory freed.",
+        unit="s", ge=0, le=86400,
+    )  # fmt: skip
+    busy_s: float = setting(
+        0.25, "How often to look at what each runner is running.", unit="s", ge=0.01, le=10
+    )
+    output_lines: int = setting(
+        20, "Lines per second a runner may print into the log; the rest is counted.", ge=0, le=10000
+    )

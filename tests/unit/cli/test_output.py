@@ -1,0 +1,27 @@
+import json
+
+import pytest
+
+from qallow_agent.cli.output import emit, fit, table
+
+
+def test_the_widest_column_gives_way() -> None:
+    widths = fit(("A", "B", "C"), [("x" * 100, "y" * 10, "z")], 40)
+    assert sum(widths) + 4 == 40
+    assert widths[1:] == [10, 1]
+
+
+def test_numbers_stand_to_the_right(capsys: pytest.CaptureFixture[str]) -> None:
+    table(("NAME", "COUNT"), [("a", "5"), ("b", "1000")])
+    assert capsys.readouterr().out.splitlines() == ["NAME  COUNT", "a         5", "b      1000"]
+
+
+def test_an_empty_table_says_so_beside_the_data(capsys: pytest.CaptureFixture[str]) -> None:
+    table(("A",), [], empty="nobody is here")
+    captured = capsys.readouterr()
+    assert (captured.out, captured.err) == ("", "nobody is here\n")
+
+
+def test_what_json_cannot_say_becomes_null(capsys: pytest.CaptureFixture[str]) -> None:
+    emit("qallow.x/v1", {"schema": "other", "bad": float("nan")})
+    assert json.loads(capsys.readouterr().out) == {"schema": "qallow.x/v1", "bad": None}

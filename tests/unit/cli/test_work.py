@@ -1,0 +1,222 @@
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from qallow_agent.base.errors import KernelFailed, StorageError
+from qallow_agent.base.ids import JobId
+from qallow_agent.cli.harvest import Harvest, write_results
+from qallow_agent.cli.inputs import Inputs
+from qallow_agent.cli.map import Survey
+from qallow_agent.cli.progress import describe
+from qallow_agent.cli.run import carry_out
+from qallow_agent.cli.work import EXIT_INTERRUPTED, Order
+from qallow_agent.jobs.messages import JobOptions, JobProgress
+
+JOB = JobId("j-1")
+
+
+@dataclass(frozen=True)
+class Point:
+    index: int
+    values: Mapping[str, Any]
+    where: str = "box1/cpu0"
+
+
+class Pending:
+    """A job that is done, or is interrupted when waited for."""
+
+    job = "j-1"
+
+    def __init__(self, trouble: BaseException | None) -> None:
+        self.cancelled = False
+        self._trouble = trouble
+
+    def result(self, timeout: float | None = None) -> Point:
+        assert timeout
+        if self._trouble:
+            raise self._trouble
+        return Point(0, {"square": np.float32(9), "trace": np.arange(8)})
+
+    def cancel(self) -> bool:
+        self.cancelled = True
+        return True
+
+
+class Mesh:
+    """Squares ``x`` in this process; after ``stop_after`` points comes the trouble."""
+
+    def __init__(self, trouble: BaseException | None = None, stop_after: int = 2) -> None:
+        self.pending = Pending(trouble)
+        self.closed = False
+        self._trouble = trouble
+        self._stop_after = stop_after
+
+    def submit(self, kernel: str, *, options: JobOptions | None = None, **params: Any) -> Pending:
+        assert kernel
+        assert options is not None
+        assert params
+        return self.pending
+
+    def map(
+        self,
+        kernel: str,
+        grid: Mapping[str, Any] | Iterable[Mapping[str, Any]],
+        *,
+        ordered: bool = True,
+        options: JobOptions | None = None,
+        on_progress: Callable[[JobProgress], None] | None = None,
+        **fixed: Any,
+    ) -> Iterator[Point]:
+        assert kernel
+        assert options is not None
+        assert not ordered
+        assert fixed == {"offset": 1}
+        assert isinstance(grid, Mapping)
+        try:
+            for index in reversed(range(len(grid["x"]))):
+                if self._trouble and self._stop_after == len(grid["x"]) - 1 - index:
+                    raise self._trouble
+                if on_progress:
+                    on_progress(JobProgress(JOB, index, 0, 1))
+                yield Point(index, {"square": np.float32(grid["x"][index] ** 2 + 1)})
+        finally:
+            self.closed = True
+
+    def close(self) -> None:
+        """Leave."""
+
+
+def order(tmp_path: Path | None = None, form: str = "table") -> Order:
+    inputs = Inputs(fixed={"offset": 1}, sweeps={"x": np.arange(4.0)})
+    return Order("square", inputs, JobOptions(), tmp_path, None, form)
+
+
+def test_a_map_writes_every_point_with_its_parameters(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert Survey(order(tmp_path)).carry_out(Mesh()) == 0
+    with np.load(tmp_path / "results.npz") as archive:
+        assert archive["point"].tolist() == [0, 1, 2, 3]
+        assert archive["x"].tolist() == [0, 1, 2, 3]
+        assert archive["square"].tolist() == [1, 2, 5, 10]
+        assert archive["square"].dtype == np.float32
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert (summary["state"], summary["job"], summary["done"]) == ("succeeded", "j-1", 4)
+    assert summary["share"] == {"box1/cpu0": 4}
+    captured = capsys.readouterr()
+    assert "4 of 4 points" in captured.out
+    assert "1 re-run" in captured.out
+    assert captured.err.splitlines()[0] == "job j-1"
+
+
+def test_an_interrupted_map_is_cancelled_and_says_what_is_left(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("qallow_agent.cli.map.leave_on_next_interrupt", lambda: None)
+    mesh = Mesh(KeyboardInterrupt())
+    assert Survey(order(tmp_path)).carry_out(mesh) == EXIT_INTERRUPTED
+    assert mesh.closed
+    assert "cancelled job j-1" in capsys.readouterr().err
+    with np.load(tmp_path / "results.npz") as archive:
+        assert archive["point"].tolist() == [2, 3]
+        assert archive["square"].tolist() == [5, 10]
+    assert json.loads((tmp_path / "summary.json").read_text())["state"] == "cancelled"
+
+
+def test_a_failed_map_keeps_its_finished_points(tmp_path: Path) -> None:
+    with pytest.raises(KernelFailed):
+        Survey(order(tmp_path)).carry_out(Mesh(KernelFailed("x = 1 explodes")))
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert (summary["state"], summary["done"]) == ("failed", 2)
+    assert "explodes" in summary["error"]
+
+
+def test_a_map_prints_one_json_document(capsys: pytest.CaptureFixture[str]) -> None:
+    Survey(order(form="json")).carry_out(Mesh())
+    document = json.loads(capsys.readouterr().out)
+    assert document["schema"] == "qallow.map/v1"
+    assert document["values"]["square"] == [1, 2, 5, 10]
+    assert document["swept"] == {"x": {"least": 0, "greatest": 3}}
+
+
+def test_a_map_prints_rows(capsys: pytest.CaptureFixture[str]) -> None:
+    Survey(order(form="csv")).carry_out(Mesh())
+    assert capsys.readouterr().out.splitlines()[:2] == ["point,x,square", "0,0.0,1.0"]
+
+
+def test_a_run_shows_its_outputs_and_where_it_ran(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = Order("square", Inputs(fixed={"x": 3}), JobOptions(), tmp_path, None, "table")
+    assert carry_out(Mesh(), asked) == 0
+    captured = capsys.readouterr()
+    assert re.search(r"^square +9$", captured.out, re.MULTILINE)
+    assert "box1/cpu0" in captured.err
+    with np.load(tmp_path / "results.npz") as archive:
+        assert archive["square"].shape == ()
+        assert archive["trace"].tolist() == list(range(8))
+
+
+def test_an_interrupted_run_is_cancelled(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("qallow_agent.cli.run.leave_on_next_interrupt", lambda: None)
+    mesh = Mesh(KeyboardInterrupt())
+    asked = Order("square", Inputs(fixed={"x": 3}), JobOptions(), None, None, "table")
+    assert carry_out(mesh, asked) == EXIT_INTERRUPTED
+    assert mesh.pending.cancelled
+    assert "cancelled job j-1" in capsys.readouterr().err
+
+
+def test_a_late_duplicate_changes_nothing() -> None:
+    harvest = Harvest(2)
+    harvest.add(0, {"y": 1.0}, "a/cpu0")
+    harvest.add(0, {"y": 2.0}, "b/cpu0")
+    assert harvest.arrays()["y"].tolist() == [1.0]
+    assert harvest.where == {"a/cpu0": 1}
+
+
+def test_ragged_outputs_keep_their_lengths() -> None:
+    harvest = Harvest(3)
+    for index, length in ((2, 3), (0, 2), (1, 2)):
+        harvest.add(index, {"trace": np.full(length, index)}, "a/cpu0")
+    arrays = harvest.arrays()
+    assert arrays["trace"].tolist() == [0, 0, 1, 1, 2, 2, 2]
+    assert arrays["trace_lengths"].tolist() == [2, 2, 3]
+
+
+def test_results_replace_older_ones_whole(tmp_path: Path) -> None:
+    write_results(tmp_path / "new", {"y": np.zeros(3)}, {"schema": "x"})
+    write_results(tmp_path / "new", {"y": np.ones(2)}, {"schema": "x", "worst": float("nan")})
+    assert sorted(path.name for path in (tmp_path / "new").iterdir()) == [
+        "results.npz",
+        "summary.json",
+    ]
+    with np.load(tmp_path / "new" / "results.npz") as archive:
+        assert archive["y"].tolist() == [1, 1]
+    assert json.loads((tmp_path / "new" / "summary.json").read_text())["worst"] is None
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(StorageError, match="cannot be written"):
+        write_results(tmp_path / "file" / "below", {}, {})
+
+
+@pytest.mark.parametrize(
+    ("done", "elapsed_s", "line"),
+    [
+        (0, 0.0, "k  0/1,000    0%"),
+        (250, 10.0, "k  250/1,000   25%  25/s  ETA 30 s  failed 1  re-run 2"),
+        (1000, 1.0, "k  1,000/1,000  100%  1,000/s"),
+    ],
+)
+def test_progress_says_rate_and_time_left(done: int, elapsed_s: float, line: str) -> None:
+    troubled = done == 250
+    assert describe("k", done, 1000, elapsed_s, 1 * troubled, 2 * troubled) == line

@@ -1,0 +1,42 @@
+import select
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from qallow_agent.base.ids import Sender
+from qallow_agent.base.message import Message
+from qallow_agent.runtime.control import ControlServer
+
+Answer = Callable[[Sender, Message], list[Message]]
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Iterator[Callable[[Answer], Path]]:
+    """Run a real control server whose answers a test decides, in a thread."""
+    over = threading.Event()
+    threads: list[threading.Thread] = []
+
+    def start(answer: Answer) -> Path:
+        server = ControlServer(tmp_path / "agent.sock")
+        server.open()
+
+        def loop() -> None:
+            while not over.is_set():
+                ready, _, _ = select.select(list(server.interest()), [], [], 0.02)
+                for descriptor in ready:
+                    for sender, message in server.serve(descriptor):
+                        for reply in answer(sender, message):
+                            server.reply(sender, reply)
+            server.close()
+
+        thread = threading.Thread(target=loop)
+        thread.start()
+        threads.append(thread)
+        return server.path
+
+    yield start
+    over.set()
+    for thread in threads:
+        thread.join(5)

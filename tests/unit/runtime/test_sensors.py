@@ -1,0 +1,89 @@
+import math
+
+from qallow_agent.base.machine import Instant
+from qallow_agent.kernels.registry import Catalog
+from qallow_agent.mesh.wire.kinds import Sensed
+from qallow_agent.runtime.cgroup import Limits
+from qallow_agent.runtime.device_settings import DeviceSettings
+from qallow_agent.runtime.sensors import HostSensors, SensorSource, read_host
+
+NAMES = [
+    "agent_memory",
+    "battery",
+    "cpu",
+    "load",
+    "memory_available",
+    "memory_total",
+    "temperature",
+]
+
+
+class Hand:
+    """A clock moved by hand."""
+
+    def __init__(self) -> None:
+        self.now_s = 0.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+def test_every_reading_is_there_each_with_a_value_or_the_reason_for_none() -> None:
+    readings = read_host()
+    assert sorted(readings) == NAMES
+    for reading in readings.values():
+        if reading.value is None:
+            assert reading.provenance == "unknown"
+            assert reading.why
+        else:
+            assert math.isfinite(reading.value)
+            assert reading.source
+
+
+def test_the_cpu_ratio_needs_two_samples() -> None:
+    clock = Hand()
+    sensors = HostSensors(clock)
+    assert sensors.read()["cpu"].value is None
+    assert sum(i * i for i in range(1_000_000)) > 0
+    clock.now_s = 1.0
+    ratio = sensors.read()["cpu"]
+    assert ratio.value is None or 0 <= ratio.value <= 1
+
+
+def test_a_cgroup_limit_is_the_memory_there_is() -> None:
+    sensors = HostSensors(Hand(), lambda: Limits(memory_bytes=1 << 20, memory_used_bytes=1 << 19))
+    readings = sensors.read()
+    assert readings["memory_total"].value == 1 << 20
+    assert readings["memory_available"].value == 1 << 19
+    assert readings["memory_total"].source == "cgroup"
+
+
+def test_a_cgroup_limit_above_the_machines_memory_is_none() -> None:
+    readings = HostSensors(Hand(), lambda: Limits(memory_bytes=1 << 59)).read()
+    assert readings["memory_total"].source == "psutil.virtual_memory"
+
+
+def test_slow_sensors_are_read_rarely() -> None:
+    clock, asked = Hand(), []
+
+    def limits() -> Limits:
+        asked.append(clock.now_s)
+        return Limits()
+
+    sensors = HostSensors(clock, limits)
+    for second in range(25):
+        clock.now_s = float(second)
+        sensors.read()
+    assert asked == [0.0, 10.0, 20.0]
+
+
+def test_the_source_tells_host_and_devices_once_a_period() -> None:
+    source = SensorSource(DeviceSettings(gpu="off", sample_s=2.0), Catalog({}))
+    [first] = source.poll(Instant(100.0, 0))
+    assert isinstance(first, Sensed)
+    assert [device.name for device in first.devices] == ["cpu0"]
+    assert sorted(first.readings) == NAMES
+    assert source.poll(Instant(101.9, 0)) == []
+    assert source.next_deadline() == 102.0
+    assert len(source.poll(Instant(102.0, 0))) == 1
+    source.close()
