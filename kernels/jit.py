@@ -34,11 +34,3 @@ def compiled(signature: str) -> Callable[[Function], Function]:
             return cast("Function", numba.njit(signature, **options)(function))
 
     return compile_now
-
-
-def inlined(function: Function) -> Function:
-    """Mark a formula that compiled functions of the same module copy in place.
-
-    Of the same module, because the disk cache notices changes of a function's own file only.
-    """
-    return cast("Function", numba.njit(inline="always", error_model="numpy")(function))

@@ -205,12 +205,13 @@ class KernelSpec:
 
     def sizes(self, values: Values, shapes: Shapes = NOTHING) -> dict[str, int]:
         """Return the length of every named axis, from array shapes and validated values."""
-        found = dict(self.dimensions(values))
-        for parameter in self.parameters:
-            for axis, length in zip(parameter.shape, shapes.get(parameter.name, ()), strict=False):
-                if isinstance(axis, str):
-                    found[axis] = length
-        return found
+        learnt = {
+            axis: length
+            for parameter in self.parameters
+            for axis, length in zip(parameter.shape, shapes.get(parameter.name, ()), strict=False)
+            if isinstance(axis, str)
+        }
+        return {**self.dimensions(values), **learnt}
 
     def output_shape(self, output: Output, sizes: Mapping[str, int]) -> tuple[int, ...]:
         """Return an output's shape for one point."""

@@ -22,7 +22,7 @@ from qallow_agent.node.build import Ingredients, RoomSettings, build_node
 from qallow_agent.node.node import Node
 from qallow_agent.node.post import make_post
 from qallow_agent.runtime.control import ControlServer
-from qallow_agent.runtime.driver import Driver
+from qallow_agent.runtime.driver import Driver, World
 from qallow_agent.runtime.joining import Entrance, forget_mesh, refuse_second_mesh
 from qallow_agent.runtime.keyring import load_keys
 from qallow_agent.runtime.log import Chronicle, start_logging
@@ -66,13 +66,19 @@ def run_agent(settings: Settings, *, join: str | None, ready: Ready) -> int:
         cleanup.callback(control.close)
         epoch = store.next_epoch()
         node, transport = _enter_mesh(settings, store, epoch, join, say, cleanup)
-        yard = RunnerYard(settings.runners, settings.kernels, bind_host=settings.mesh.transport.bind)
+        yard = RunnerYard(
+            settings.runners,
+            hosts=(settings.mesh.transport.bind,),
+            kernels=settings.kernels,
+            cache_dir=str(store.directory / "jit"),
+            say=say,
+        )
         cleanup.callback(yard.close)
         sensors = SensorSource(settings.devices, node.rooms.catalog)
+        cleanup.callback(sensors.close)
         clocks = NtpSource(settings.mesh.sync)
         cleanup.callback(clocks.close)
-        driver = Driver(
-            node=node,
+        world = World(
             post=make_post(node.me.node),
             transport=transport,
             yard=yard,
@@ -93,7 +99,7 @@ def run_agent(settings: Settings, *, join: str | None, ready: Ready) -> int:
                 "seconds": time.monotonic() - started_s,
             }
         )
-        reason = driver.run()
+        reason = Driver(node, world).run()
         if reason == "left":
             forget_mesh(store)
         say(Notice("agent.stopped", "the agent stopped", facts={"why": reason}))
@@ -109,7 +115,8 @@ def _enter_mesh(
     cleanup: ExitStack,
 ) -> tuple[Node, Transport]:
     keys = load_keys(store.directory)
-    transport = bind(settings.mesh.transport, keys.curve.secret, read_clock)
+    rng = random.Random(os.urandom(16))
+    transport = bind(settings.mesh.transport, keys.curve.secret, read_clock, rng)
     cleanup.callback(transport.close)
     entrance = Entrance(
         store=store,
@@ -128,9 +135,9 @@ def _enter_mesh(
         standing, keys = entrance.found(settings.node.mesh_name)
     sealer = Sealer(standing.keyring, standing.mesh, standing.node, epoch)
     transport.unlock(sealer.seal, sealer.open)
-    catalog = load_catalog(settings.kernels.modules)
-    for problem in catalog.problems:
-        say(Notice("kernel.skipped", "a kernel plug-in was skipped", "warning", {"why": problem}))
+    catalog = load_catalog(settings.kernels.modules, settings.kernels.disabled)
+    for trouble in catalog.troubles:
+        say(trouble)
     node = build_node(
         Ingredients(
             keys=keys,
@@ -148,7 +155,7 @@ def _enter_mesh(
                 settings.jobs,
                 settings.placement,
             ),
-            rng=random.Random(os.urandom(16)),
+            rng=rng,
             kept=store.kept,
         )
     )

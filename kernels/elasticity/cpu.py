@@ -8,6 +8,8 @@ decoherence starts at 9e-6 above its fixed point ``2e-4 * s <= 2e-6``, and is a 
 non-negative numbers, so it stays within [0, 9e-6].
 """
 
+# ruff: noqa: FURB136 - clamps are written as comparisons, so that NaN passes through them
+
 from typing import Any
 
 import numpy as np

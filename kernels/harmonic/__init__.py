@@ -10,7 +10,8 @@ and R, N pockets, coupling k and the mean ``m = (sum p_i) / N`` of the old phase
     h <- h * 0.85 + (D / N) * 0.15
 
 from ``p_i = (i / N) * 0.4``, ``c_i = 0.78 + 0.02 * (i mod 3)``, ``h = (sum abs(p_i - m)) / N``.
-Up to 32 pockets the sums are sequential float32, ascending; above they are float64 (see ``sums``).
+Up to 32 pockets the sums are sequential float32, ascending; above they are float64 partial sums in
+a fixed order (``reference.total``), so that results never depend on threads or machines.
 """
 
 from qallow_agent.kernels.harmonic.stability import stable_coupling
@@ -57,10 +58,11 @@ def advise(values: Values, extremes: Extremes) -> tuple[str, ...]:
     bound = stable_coupling(pockets)
     if greatest <= bound:
         return ()
-    return (
+    warning = (
         f"coupling {greatest:.6g} is unstable for {pockets} pockets (stable up to {bound:.6g}): "
-        "phases grow until they overflow; such results are flagged stable = false",
+        "phases grow until they overflow; such results are flagged stable = false"
     )
+    return (warning,)
 
 
 SPEC = KernelSpec(
@@ -111,9 +113,14 @@ SPEC = KernelSpec(
 )  # fmt: skip
 
 CANARY = Canary(
-    scalars={"pockets": 32, "ticks": 400},
+    scalars={"pockets": 32, "ticks": 150},
     columns={"coupling": (0.0, 0.001, 0.005)},
-    answers={},
+    answers={
+        "avg_coherence": (0.8998774886131287, 0.9385765790939331, 1.0),
+        "phase_drift": (0.10000000894069672, 0.056659258902072906, 0.012745002284646034),
+        "phase_energy": (0.21312500536441803, 0.06425502151250839, 0.003196343081071973),
+        "E": (2.7932173013687134, 2.879909336566925, 2.9871550798416138),
+    },
     copies=128,
 )
 
@@ -126,7 +133,9 @@ KERNEL = Kernel(
     canary=CANARY,
     module=__name__,
     sources=(
+        "qallow_agent.kernels.harmonic.lanes",
         "qallow_agent.kernels.harmonic.outputs",
+        "qallow_agent.kernels.harmonic.ring",
         "qallow_agent.kernels.harmonic.stability",
         "qallow_agent.kernels.recording",
     ),

@@ -56,9 +56,7 @@ def run(
     p, c = np.empty(pockets, F4), np.empty(pockets, F4)
     for point in range(begin, points):
         one_kept, one_drifts = np.empty((3, kept), F4), np.empty(2, F4)
-        converged[point] = ring.simulate(
-            ticks, every, coupling[point], p, c, one_kept, one_drifts
-        )
+        converged[point] = ring.simulate(ticks, every, coupling[point], p, c, one_kept, one_drifts)
         measured[:, :, point] = one_kept
         drifts[:, point] = one_drifts
     raw = Raw(

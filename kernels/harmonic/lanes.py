@@ -5,6 +5,8 @@ pockets cost no more than any other addition. Rows are counted within flat array
 row length, since LLVM gives up vectorising when it must check many arrays for overlap.
 """
 
+# ruff: noqa: FURB136 - clamps are written as comparisons, so that NaN passes through them
+
 from collections.abc import Callable
 
 import numpy as np
@@ -21,13 +23,13 @@ LANES = 64
 """Runs in a tile: 32 pockets of them fit the nearest cache twice (old and new)."""
 
 GROUP = 4
-"""Pockets updated per pass over the lanes, so that sums are loaded and stored a quarter as often."""
+"""Pockets updated per pass over the lanes: sums are loaded and stored a quarter as often."""
 
 M, B, K120, K15, K60 = 0, LANES, 2 * LANES, 3 * LANES, 4 * LANES
 P_SUM, D_SUM, E_SUM, C_SUM = 5 * LANES, 6 * LANES, 7 * LANES, 8 * LANES
 H, AVERAGE, DRIFT, BASE = 9 * LANES, 10 * LANES, 11 * LANES, 12 * LANES
 LINES = 13 * LANES
-"""Rows of per-run values: old mean, b, scaled couplings, running sums, h, last averages, b's k part"""
+"""Rows of per-run values: old mean, b, scaled couplings, running sums, h, averages, b less calm."""
 
 FIRST, SETTLED = 0, 1
 """Rows of the drifts kept per run."""
@@ -57,9 +59,9 @@ def _updater(group: int) -> Update:
                 for step in range(group):
                     p_right = p_old[(step + 2) * LANES + lane]
                     c_right = c_old[(step + 2) * LANES + lane]
-                    phase = (
-                        p_here + line[K120 + lane] * (HALF * (p_left + p_right) - p_here)
-                    ) - (line[K15 + lane] * p_here) * F4(0.01)
+                    phase = (p_here + line[K120 + lane] * (HALF * (p_left + p_right) - p_here)) - (
+                        line[K15 + lane] * p_here
+                    ) * F4(0.01)
                     level = (
                         c_here + line[K60 + lane] * (HALF * (c_left + c_right) - c_here)
                     ) + line[B + lane]
@@ -86,8 +88,10 @@ update_one = _updater(1)
 @compiled("void(float32[::1], int64)")
 def close_ring(row: Array4, pockets: int) -> None:
     """Copy the last pocket before the first and the first behind the last."""
-    row[:LANES] = row[pockets * LANES : (pockets + 1) * LANES]
-    row[(pockets + 1) * LANES : (pockets + 2) * LANES] = row[LANES : 2 * LANES]
+    head, tail = row[: 2 * LANES], row[pockets * LANES : (pockets + 2) * LANES]
+    for lane in range(LANES):
+        head[lane] = tail[lane]
+        tail[LANES + lane] = head[LANES + lane]
 
 
 @compiled("void(float32[::1])")
@@ -168,7 +172,12 @@ def simulate(
         converged: Written: tick of convergence or 0, one a lane.
     """
     size = (pockets + 2) * LANES
-    p, c, p_new, c_new = np.empty(size, F4), np.empty(size, F4), np.empty(size, F4), np.empty(size, F4)
+    p, c, p_new, c_new = (
+        np.empty(size, F4),
+        np.empty(size, F4),
+        np.empty(size, F4),
+        np.empty(size, F4),
+    )
     line = np.empty(LINES, F4)
     start(p, c, line, coupling, pockets)
     converged[:] = 0

@@ -47,9 +47,9 @@ def total(terms: Array4) -> npt.NDArray[Any]:
 
 def mean(terms: Array4) -> Array4:
     """Return the sum over pockets divided by their number, rounded to float32."""
-    pockets = len(terms)
     summed = total(terms)
-    return (summed / summed.dtype.type(pockets)).astype(F4)
+    averaged: Array4 = (summed / summed.dtype.type(len(terms))).astype(F4)
+    return averaged
 
 
 def clamp(values: Array4) -> Array4:

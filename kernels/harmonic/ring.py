@@ -4,6 +4,8 @@ A large ring is updated in place, a block at a time, after copying the block's o
 strip that stays in the nearest cache: memory is read and written once a tick.
 """
 
+# ruff: noqa: FURB136 - clamps are written as comparisons, so that NaN passes through them
+
 import numpy as np
 import numpy.typing as npt
 
@@ -32,12 +34,18 @@ P_SUM, D_SUM, E_SUM, C_SUM = 0, SUM_LANES, 2 * SUM_LANES, 3 * SUM_LANES
 @compiled("float64(float64[::1], int64)")
 def fold(sums: npt.NDArray[np.float64], at: int) -> float:
     """Return one kind of partial sums folded in halves; the partial sums are used up."""
-    width = SUM_LANES // 2
-    while width > 0:
-        for lane in range(width):
-            sums[at + lane] += sums[at + width + lane]
-        width //= 2
-    return sums[at]
+    kind = sums[at : at + SUM_LANES]
+    for lane in range(64):  # constant lengths are what makes LLVM vectorise these
+        kind[lane] += kind[64 + lane]
+    for lane in range(32):
+        kind[lane] += kind[32 + lane]
+    for lane in range(16):
+        kind[lane] += kind[16 + lane]
+    for lane in range(8):
+        kind[lane] += kind[8 + lane]
+    even = (kind[0] + kind[4]) + (kind[2] + kind[6])
+    odd = (kind[1] + kind[5]) + (kind[3] + kind[7])
+    return float(even + odd)
 
 
 @compiled("void(float32[::1], float32[::1], float32[::1], float32[::1], float32[::1])")
@@ -71,53 +79,88 @@ def sum_narrow(p: Array4, c: Array4, m: np.float32, means: Array4) -> None:
 @compiled("void(float32[::1], float32[::1], float32, float64[::1])")
 def sum_wide(p: Array4, c: Array4, m: np.float32, sums: npt.NDArray[np.float64]) -> None:
     """Add a block to the partial sums, lane by lane."""
+    if p.size == BLOCK:
+        for lane in range(SUM_LANES):  # a constant length is what makes LLVM vectorise this
+            p_sum, d_sum = sums[P_SUM + lane], sums[D_SUM + lane]
+            e_sum, c_sum = sums[E_SUM + lane], sums[C_SUM + lane]
+            for row in range(BLOCK // SUM_LANES):
+                x = p[row * SUM_LANES + lane] - m
+                p_sum += F8(p[row * SUM_LANES + lane])
+                d_sum += F8(abs(x))
+                e_sum += F8((HALF * x) * x)
+                c_sum += F8(c[row * SUM_LANES + lane])
+            sums[P_SUM + lane], sums[D_SUM + lane] = p_sum, d_sum
+            sums[E_SUM + lane], sums[C_SUM + lane] = e_sum, c_sum
+        return
     for begin in range(0, p.size, SUM_LANES):
-        for lane in range(min(SUM_LANES, p.size - begin)):
-            x = p[begin + lane] - m
-            sums[P_SUM + lane] += F8(p[begin + lane])
+        p_row, c_row = p[begin : begin + SUM_LANES], c[begin : begin + SUM_LANES]
+        for lane in range(p_row.size):
+            x = p_row[lane] - m
+            sums[P_SUM + lane] += F8(p_row[lane])
             sums[D_SUM + lane] += F8(abs(x))
             sums[E_SUM + lane] += F8((HALF * x) * x)
-            sums[C_SUM + lane] += F8(c[begin + lane])
+            sums[C_SUM + lane] += F8(c_row[lane])
+
+
+@compiled("void(float32[::1], float32[::1], float32, float32)")
+def fill(strip: Array4, block: Array4, left: np.float32, right: np.float32) -> None:
+    """Copy a block into the strip, between its two neighbours."""
+    strip[0], strip[block.size + 1] = left, right
+    inner = strip[1 : block.size + 1]
+    for at in range(block.size):
+        inner[at] = block[at]
 
 
 @compiled(
-    "void(float32[::1], float32[::1], float32[:, ::1], float64[::1], float32[::1], float32[::1])"
+    "void(float32[::1], float32[::1], float32[::1], float32[::1], float32[::1], float32[::1])"
 )
-def advance(
+def advance_narrow(
+    p: Array4, c: Array4, p_strip: Array4, c_strip: Array4, scalars: Array4, means: Array4
+) -> None:
+    """Advance a small ring by a tick; means become mean phase, D / N, En and A / N."""
+    last = p.size - 1
+    fill(p_strip, p, p[last], p[0])
+    fill(c_strip, c, c[last], c[0])
+    update(p, c, p_strip, c_strip, scalars)
+    sum_narrow(p, c, scalars[0], means)
+
+
+@compiled(
+    "void(float32[::1], float32[::1], float32[::1], float32[::1], float64[::1], float32[::1],"
+    " float32[::1])"
+)
+def advance_wide(
     p: Array4,
     c: Array4,
-    strip: Array4,
+    p_strip: Array4,
+    c_strip: Array4,
     sums: npt.NDArray[np.float64],
     scalars: Array4,
     means: Array4,
 ) -> None:
-    """Advance a ring by a tick; means become mean phase, D / N, En and A / N."""
+    """Advance a large ring by a tick; means become mean phase, D / N, En and A / N."""
     pockets = p.size
     p_first, p_left, c_first, c_left = p[0], p[pockets - 1], c[0], c[pockets - 1]
-    totals = np.zeros(4, F8)
+    p_sum, d_sum, e_sum, c_sum = 0.0, 0.0, 0.0, 0.0
     sums[:] = 0.0
     for begin in range(0, pockets, BLOCK):
         end = min(begin + BLOCK, pockets)
-        size = end - begin
-        strip[0, 0], strip[1, 0] = p_left, c_left
-        strip[0, 1 : size + 1] = p[begin:end]
-        strip[1, 1 : size + 1] = c[begin:end]
-        p_left, c_left = p[end - 1], c[end - 1]
-        strip[0, size + 1] = p[end] if end < pockets else p_first
-        strip[1, size + 1] = c[end] if end < pockets else c_first
-        p_now, c_now = p[begin:end], c[begin:end]
-        update(p_now, c_now, strip[0], strip[1], scalars)
-        if pockets <= NARROW:
-            sum_narrow(p_now, c_now, scalars[0], means)
-            return
-        sum_wide(p_now, c_now, scalars[0], sums)
+        p_block, c_block = p[begin:end], c[begin:end]
+        p_last, c_last = p[end - 1], c[end - 1]
+        fill(p_strip, p_block, p_left, p[end] if end < pockets else p_first)
+        fill(c_strip, c_block, c_left, c[end] if end < pockets else c_first)
+        p_left, c_left = p_last, c_last
+        update(p_block, c_block, p_strip, c_strip, scalars)
+        sum_wide(p_block, c_block, scalars[0], sums)
         if end % SUM_CHUNK == 0 or end == pockets:
-            for kind in range(4):
-                totals[kind] += fold(sums, kind * SUM_LANES)
+            p_sum += fold(sums, P_SUM)
+            d_sum += fold(sums, D_SUM)
+            e_sum += fold(sums, E_SUM)
+            c_sum += fold(sums, C_SUM)
             sums[:] = 0.0
     count = F8(pockets)
-    means[0], means[1] = F4(totals[0] / count), F4(totals[1] / count)
-    means[2], means[3] = F4(totals[2]), F4(totals[3] / count)
+    means[0], means[1] = F4(p_sum / count), F4(d_sum / count)
+    means[2], means[3] = F4(e_sum), F4(c_sum / count)
 
 
 @compiled("float32(float32[::1], float32)")
@@ -149,9 +192,7 @@ def start(p: Array4, c: Array4) -> tuple[np.float32, np.float32, np.float32]:
     return mean, mean_of(p, mean), mean_of(c, ZERO)
 
 
-@compiled(
-    "int64(int64, int64, float32, float32[::1], float32[::1], float32[:, ::1], float32[::1])"
-)
+@compiled("int64(int64, int64, float32, float32[::1], float32[::1], float32[:, ::1], float32[::1])")
 def simulate(
     ticks: int,
     every: int,
@@ -173,8 +214,8 @@ def simulate(
         drifts: Written: drift of the first tick and when settled.
     """
     k, converged, record = coupling, 0, 0
-    scalars, means, strip = np.empty(5, F4), np.empty(4, F4), np.empty((2, BLOCK + 2), F4)
-    sums = np.empty(4 * SUM_LANES, F8)
+    scalars, means, sums = np.empty(5, F4), np.empty(4, F4), np.empty(4 * SUM_LANES, F8)
+    p_strip, c_strip = np.empty(BLOCK + 2, F4), np.empty(BLOCK + 2, F4)
     scalars[0], h, average = start(p, c)
     scalars[2], scalars[3], scalars[4] = k * F4(120), k * F4(15), k * F4(60)
     for tick in range(1, ticks + 1):
@@ -182,7 +223,10 @@ def simulate(
         calm = ZERO if calm < ZERO else calm
         calm = ONE if calm > ONE else calm
         scalars[1] = (F4(0.0004) + k * F4(0.25)) + calm * F4(0.0003)
-        advance(p, c, strip, sums, scalars, means)
+        if p.size <= NARROW:
+            advance_narrow(p, c, p_strip, c_strip, scalars, means)
+        else:
+            advance_wide(p, c, p_strip, c_strip, sums, scalars, means)
         scalars[0], drift = means[0], means[1]
         h = h * F4(0.85) + drift * F4(0.15)
         if tick == 1:

@@ -21,8 +21,7 @@ def parse_seeds(seeds: tuple[str, ...], default_port: int) -> tuple[Address, ...
 
 def _parse(seed: str, default_port: int) -> Address:
     host, port = _split(seed)
-    if port == "":
-        return join_address(host, default_port)
+    port = port or str(default_port)
     if not host or not port.isascii() or not port.isdigit() or not 0 < int(port) <= _PORT_LIMIT:
         raise ConfigError(
             f"seed {seed!r} is no address", hint='write "host:port", or "[v6]:port" for IPv6'

@@ -1,6 +1,7 @@
 """Addresses of this machine, and the arithmetic of ``host:port``."""
 
 import ipaddress
+import re
 import socket
 from dataclasses import dataclass
 
@@ -13,8 +14,10 @@ LOOPBACK_BROADCAST = "127.255.255.255"
 
 SocketAddress = tuple[str, int]
 
+# A zone is an interface's name or number (RFC 4007); libzmq gives other characters a meaning.
+_SCOPE = re.compile(r"[A-Za-z0-9_.-]{1,15}")
 _ADVERTISED_LIMIT = 8
-_PORT_LIMIT = 65535
+PORT_LIMIT = 65535
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,10 +31,11 @@ class Interface:
 def is_literal(host: str) -> bool:
     """Whether a host is an IP address, so that no name lookup is needed."""
     try:
-        ipaddress.ip_address(host.partition("%")[0])
+        address = ipaddress.ip_address(host)
     except ValueError:
         return False
-    return True
+    scope = getattr(address, "scope_id", None)
+    return scope is None or _SCOPE.fullmatch(scope) is not None
 
 
 def split_address(address: Address) -> tuple[str, int] | None:
@@ -41,7 +45,7 @@ def split_address(address: Address) -> tuple[str, int] | None:
     if not colon or not host or not port.isascii() or not port.isdigit():
         return None
     number = int(port)
-    return (host, number) if 0 < number <= _PORT_LIMIT else None
+    return (host, number) if 0 < number <= PORT_LIMIT else None
 
 
 def fit_family(host: str, port: int, family: socket.AddressFamily) -> SocketAddress | None:

@@ -162,8 +162,16 @@ def start_dial(
     addresses: tuple[Address, ...],
     now: Seconds,
 ) -> Dial:
-    """Return an attempt under way from a fresh client socket."""
-    monitor = open_monitor(context, socket, _MONITORED)
+    """Return an attempt under way from a fresh client socket.
+
+    Raises:
+        zmq.ZMQError: No descriptor is left; the socket is closed.
+    """
+    try:
+        monitor = open_monitor(context, socket, _MONITORED)
+    except zmq.ZMQError:
+        socket.close(0)
+        raise
     dial = Dial(socket, monitor, addresses, now)
     dial.connect()
     return dial

@@ -36,7 +36,7 @@ def look_up(host: str) -> tuple[str, ...]:
     """Return the addresses of a name, in the system's order; empty when it has none."""
     try:
         found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError):
+    except (OSError, ValueError):
         return ()
     hosts = dict.fromkeys(str(item[4][0]) for item in found)
     return tuple(hosts)[:_ANSWERS_LIMIT]
@@ -60,7 +60,7 @@ class Resolver:
         self._clock = clock
         self._lookup = lookup
         self._names: OrderedDict[str, _Name] = OrderedDict()
-        self._waiting: deque[str] = deque()
+        self._waiting: deque[str] = deque(maxlen=_NAMES_LIMIT)
         self._running: dict[str, Seconds] = {}
         self._answers: queue.SimpleQueue[tuple[str, tuple[str, ...]]] = queue.SimpleQueue()
         self._wake_read, self._wake_write = os.pipe()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import zmq
 
 from qallow_agent.base.contact import Contact
-from qallow_agent.base.ids import Sender
+from qallow_agent.base.ids import Address, Sender
 from qallow_agent.base.machine import Lane
 from qallow_agent.base.units import Seconds
 from qallow_agent.mesh.io.dial import Dial, Outcome
@@ -55,7 +55,7 @@ class Knocks:
         self._dialling = 0
         self._due: Timetable[int] = Timetable()
         self._numbers = itertools.count()
-        self._failed: list[KnockFailed] = []
+        self._failed: list[Arrival] = []
 
     def knock(
         self, contact: Contact, door_key: bytes, data: bytes, reply_as: Sender, timeout_s: Seconds
@@ -112,9 +112,14 @@ class Knocks:
                 self._settings.dial_hosts_limit,
             )
             if addresses:
-                self._start(knock, self._start_dial(knock.door_key, addresses, _ANSWERS_LIMIT))
+                self._start(knock, addresses)
 
-    def _start(self, knock: _Knock, dial: Dial) -> None:
+    def _start(self, knock: _Knock, addresses: tuple[Address, ...]) -> None:
+        try:
+            dial = self._start_dial(knock.door_key, addresses, _ANSWERS_LIMIT)
+        except zmq.ZMQError as error:  # no descriptor left, or a key that is none
+            self._fail(knock, str(error), self._failed)
+            return
         knock.dial = dial
         self._dialling += 1
         self._readiness.watch(dial.monitor.FD, lambda out: self._watch(knock, dial, out))

@@ -1,8 +1,10 @@
 """One outgoing link to every admitted peer, dialled again for ever with growing pauses."""
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+
+import zmq
 
 from qallow_agent.base.contact import Contact, join_address
 from qallow_agent.base.ids import Address, Entropy, NodeId
@@ -15,8 +17,10 @@ from qallow_agent.mesh.io.settings import TransportSettings
 from qallow_agent.mesh.io.timetable import Timetable
 
 StartDial = Callable[[bytes, tuple[Address, ...], int], Dial]
-"""(server key, addresses, messages to receive) -> an attempt under way."""
+"""(server key, addresses, messages to receive) -> an attempt under way; may raise ZMQError."""
 
+# A contact names at most 16 hosts; a longer list is a peer's attempt to make us look up names.
+_HOSTS_LIMIT = 16
 # A link that hears nothing still needs one slot each way inside libzmq.
 _UNREAD_LIMIT = 2
 _BACKOFF_LIMIT = 20
@@ -114,7 +118,7 @@ class Links:
         return True
 
     def heard(self, node: NodeId) -> None:
-        """Take a packet from a peer as a sign that its dead link deserves a dial now."""
+        """Take any sign of life from a peer as a reason to dial its dead link now."""
         link = self._links.get(node)
         if link is None or link.dial is not None:
             return
@@ -158,7 +162,12 @@ class Links:
         if not addresses:
             self._retry(link, now)
             return
-        dial = self._start_dial(link.curve_key, addresses, _UNREAD_LIMIT)
+        try:
+            dial = self._start_dial(link.curve_key, addresses, _UNREAD_LIMIT)
+        except zmq.ZMQError as error:  # no descriptor left, or a key that is none
+            self._readiness.drops[f"dial.{error.errno}"] += 1
+            self._retry(link, now)
+            return
         link.dial = dial
         self._readiness.watch(dial.monitor.FD, lambda arrivals: self._watch(link, dial, arrivals))
         patience_s = self._settings.connect_timeout_s + self._settings.handshake_timeout_s
@@ -212,8 +221,8 @@ class Links:
 
 
 def resolved(
-    resolver: Resolver, hosts: Iterable[str], port: int, limit: int
+    resolver: Resolver, hosts: Sequence[str], port: int, limit: int
 ) -> tuple[Address, ...]:
     """Return ``host:port`` of every address known for some hosts, at most ``limit``."""
-    literal = dict.fromkeys(item for host in hosts for item in resolver.hosts(host))
+    literal = dict.fromkeys(item for host in hosts[:_HOSTS_LIMIT] for item in resolver.hosts(host))
     return tuple(join_address(host, port) for host in list(literal)[:limit])

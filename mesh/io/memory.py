@@ -240,6 +240,9 @@ class MemoryTransport:
 
     def deliver(self, sender: Sender, data: bytes) -> None:
         """Take in bytes whose sender the network has proved."""
+        if len(data) > self._settings.message_limit_bytes:
+            self._drops["stream.too-large"] += 1
+            return
         self._arrivals.append(Packet(sender, data, Lane.STREAM, self._clock()))
 
     def hear_datagram(self, sealed: bytes) -> None:

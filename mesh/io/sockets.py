@@ -49,10 +49,17 @@ def client(
     libzmq's own reconnect keeps the first interval for ever, cannot be hurried when a peer is
     heard again, and gives up for good after some handshake failures; dialling anew has none of
     these habits.
+
+    Raises:
+        zmq.ZMQError: The server key is none, or no descriptor is left.
     """
     socket = context.socket(zmq.DEALER)
+    try:
+        socket.curve_serverkey = server_key
+    except zmq.ZMQError:
+        socket.close(0)
+        raise
     _limit(socket, settings, receive_limit)
-    socket.curve_serverkey = server_key
     socket.curve_publickey = curve.public
     socket.curve_secretkey = curve.secret
     socket.immediate = 1  # queue only on links that are up

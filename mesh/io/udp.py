@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from qallow_agent.base.errors import PeerError
 from qallow_agent.base.ids import NodeId
 from qallow_agent.base.machine import Instant, Lane
-from qallow_agent.mesh.io.addresses import SocketAddress, fit_family
+from qallow_agent.mesh.io.addresses import PORT_LIMIT, SocketAddress, fit_family
 from qallow_agent.mesh.io.port import Arrival, Clock, LinkEvent, Open, Packet, Seal
 from qallow_agent.mesh.io.readiness import FAIR_SHARE
 from qallow_agent.mesh.io.refusals import hear_refusals, refused_addresses
@@ -62,12 +62,13 @@ class DatagramLane:
         self._sealing = sealing
 
     def admit(self, node: NodeId, hosts: Iterable[str], port: int) -> None:
-        """Learn the literal hosts of a peer's lane; port 0 says that it has none.
+        """Learn the literal hosts of a peer's lane; a port that is none says that it has none.
 
         What its own datagrams showed is forgotten.
         """
         self.expel(node)
-        places = [fit_family(host, port, self._family) for host in hosts if port]
+        usable = hosts if 0 < port <= PORT_LIMIT else ()
+        places = [fit_family(host, port, self._family) for host in usable]
         self._route(node, tuple(place for place in places if place)[:_COPIES_LIMIT])
 
     def expel(self, node: NodeId) -> None:

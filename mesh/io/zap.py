@@ -89,6 +89,7 @@ class ZapHandler:
         socket: A REP socket bound to :data:`ENDPOINT`.
         gate: Who may enter the mesh.
         door_buckets: How often one address may come to the door.
+        heard: Told of each admitted node that connects.
         crowd: Tells how many connections are open at the door.
         crowd_limit: Number of them beyond which newcomers must come back later.
         clock: For the buckets.
@@ -100,6 +101,7 @@ class ZapHandler:
         socket: "zmq.Socket[bytes]",
         gate: Gate,
         door_buckets: Buckets[bytes],
+        heard: Callable[[NodeId], None],
         crowd: Callable[[], int],
         crowd_limit: int,
         clock: Clock,
@@ -108,6 +110,7 @@ class ZapHandler:
         self.socket = socket
         self._gate = gate
         self._door_buckets = door_buckets
+        self._heard = heard
         self._crowd = crowd
         self._crowd_limit = crowd_limit
         self._clock = clock
@@ -147,7 +150,11 @@ class ZapHandler:
         return status, text, user if status == b"200" else ""
 
     def _judge_mesh(self, user: str, _address: bytes) -> tuple[bytes, str]:
-        return (b"400", "stranger") if self._gate.node_of(user) is None else (b"200", "ok")
+        node = self._gate.node_of(user)
+        if node is None:
+            return b"400", "stranger"
+        self._heard(node)
+        return b"200", "ok"
 
     def _judge_door(self, _user: str, address: bytes) -> tuple[bytes, str]:
         # 300 is "temporary": the client may come back, which is what a crowd should do.

@@ -1,229 +1,222 @@
-"""The embedded transport: ZeroMQ with CURVE for streams, sealed UDP for datagrams, all in one loop.
+"""Builds the embedded transport: takes the ports, opens the sockets, wires the parts."""
 
-Two ROUTERs only receive: the mesh for admitted keys, the door for anybody who knows its key (which
-an invite or a member tells). To speak, every peer gets a DEALER of its own. So no routing id ever
-names anybody: the sender is whoever owns the key that the connection proved.
-"""
-
+import ipaddress
+import random
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
+from contextlib import ExitStack
 
 import zmq
 
 from qallow_agent.base.contact import Contact
-from qallow_agent.base.ids import Address, NodeId, Sender, door, is_local
-from qallow_agent.base.machine import Lane, soonest
-from qallow_agent.base.units import Seconds
-from qallow_agent.mesh.io.addresses import split_address
+from qallow_agent.base.errors import ConfigError
+from qallow_agent.base.ids import Address, Entropy, NodeId, door
+from qallow_agent.base.keys import CurveKey
+from qallow_agent.mesh.io.addresses import advertised_hosts
 from qallow_agent.mesh.io.buckets import Buckets
+from qallow_agent.mesh.io.dial import Dial, open_monitor, start_dial
 from qallow_agent.mesh.io.dns_seeds import Resolver
 from qallow_agent.mesh.io.knocks import Knocks
 from qallow_agent.mesh.io.links import Links
-from qallow_agent.mesh.io.port import Arrival, Open, Packet, Seal
+from qallow_agent.mesh.io.listeners import Crowd, Listener
+from qallow_agent.mesh.io.port import Clock
 from qallow_agent.mesh.io.readiness import Readiness
 from qallow_agent.mesh.io.settings import TransportSettings
-from qallow_agent.mesh.io.udp import DatagramLane, Sealing
-from qallow_agent.mesh.io.udp_beacon import BeaconPost
-from qallow_agent.mesh.io.zap import Gate
+from qallow_agent.mesh.io.sockets import client, server
+from qallow_agent.mesh.io.transport import CurveTransport, Servers, Speakers
+from qallow_agent.mesh.io.udp import DatagramLane, open_lane
+from qallow_agent.mesh.io.udp_beacon import BeaconPost, open_ear, open_mouth
+from qallow_agent.mesh.io.zap import (
+    DOOR_DOMAIN,
+    MESH_DOMAIN,
+    Gate,
+    ZapHandler,
+    open_handler_socket,
+)
 
-_TARGETS_LIMIT = 64
-_SENDERS_LIMIT = 4096
-_DOOR_PREFIX = door("")
-
-
-@dataclass(frozen=True, slots=True)
-class Servers:
-    """The listening sockets of one transport, in the context that holds them."""
-
-    context: "zmq.Context[zmq.Socket[bytes]]"
-    zap: "zmq.Socket[bytes]"
-    mesh: "zmq.Socket[bytes]"
-    door: "zmq.Socket[bytes]"
-    door_monitor: "zmq.Socket[bytes]"
+_CALLERS_LIMIT = 4096
 
 
-@dataclass(frozen=True, slots=True)
-class Speakers:
-    """What speaks to others."""
+def bind(
+    settings: TransportSettings, curve_secret: bytes, clock: Clock, rng: Entropy | None = None
+) -> CurveTransport:
+    """Return a transport that listens; its datagram lane waits for ``unlock``.
 
-    links: Links
-    knocks: Knocks
-    resolver: Resolver
-    lane: DatagramLane | None
-    beacon: BeaconPost | None
+    Args:
+        settings: Addresses, ports, limits.
+        curve_secret: The node's CURVE secret: identity of both servers and of every client.
+        clock: Reads both clocks.
+        rng: Spreads redials, so that a crowd does not return in step; default the system's.
 
-
-class CurveTransport:
-    """A :class:`qallow_agent.mesh.io.port.Transport` over real sockets; made by ``bind``."""
-
-    def __init__(
-        self,
-        settings: TransportSettings,
-        contact: Contact,
-        servers: Servers,
-        speakers: Speakers,
-        gate: Gate,
-        readiness: Readiness,
-    ) -> None:
-        self._settings = settings
-        self._contact = contact
-        self._servers = servers
-        self._speakers = speakers
-        self._gate = gate
-        self._readiness = readiness
-        self._drops: Counter[str] = readiness.drops
-        self._buckets: Buckets[NodeId] = Buckets(
-            settings.peer_rate_hz, settings.peer_burst, _SENDERS_LIMIT
+    Raises:
+        ConfigError: The bind address is none of ours or a port is taken; nothing stays open.
+    """
+    _check_bind(settings.bind)
+    curve = CurveKey(curve_secret)
+    with ExitStack() as undo:
+        context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        undo.callback(context.destroy, 0)
+        readiness = Readiness()
+        undo.callback(readiness.close)
+        gate = Gate()
+        servers = _open_servers(context, settings, curve)
+        lane = _open_lane(settings, clock, readiness.drops)
+        if lane is not None:
+            undo.callback(lane.close)
+        beacon = _open_beacon(settings, lane, clock, readiness.drops)
+        contact = Contact(
+            hosts=settings.advertise or advertised_hosts(settings.bind),
+            stream=_port(servers.mesh),
+            door=_port(servers.door),
+            datagram=lane.port if lane is not None else 0,
         )
-        self._unresolved: dict[str, tuple[bytes, int]] = {}
+        dice = rng if rng is not None else random.SystemRandom()
+        speakers = _build_speakers(settings, curve, servers, readiness, clock, dice, lane, beacon)
+        transport = CurveTransport(settings, contact, servers, speakers, gate, readiness)
+        _watch_servers(settings, servers, gate, speakers.links.heard, readiness, clock)
+        _watch_speakers(speakers, readiness, transport)
+        undo.pop_all()
+        return transport
 
-    @property
-    def contact(self) -> Contact:
-        """Where others reach this transport."""
-        return self._contact
 
-    def unlock(self, seal: Seal, open_sealed: Open) -> None:
-        """Open the datagram lane."""
-        if self._speakers.lane is not None:
-            self._speakers.lane.unlock(Sealing(seal, open_sealed))
+def _check_bind(bind_address: str) -> None:
+    try:
+        ipaddress.ip_address(bind_address)
+    except ValueError as error:
+        raise ConfigError(
+            f"the transport's bind address {bind_address!r} is no IP address",
+            hint="write an address of this machine, 127.0.0.1, 0.0.0.0 or ::",
+        ) from error
 
-    def send(self, to: NodeId, data: bytes, lane: Lane) -> bool:
-        """Send to an admitted node; DATAGRAM falls back to STREAM."""
-        speakers = self._speakers
-        if len(data) > self._settings.message_limit_bytes:
-            self._drops["send.too-large"] += 1
-            return False
-        if lane is Lane.DATAGRAM and speakers.lane is not None and speakers.lane.send(to, data):
-            return True
-        return speakers.links.send(to, data)
 
-    def admit(self, node: NodeId, curve_key: bytes, contact: Contact) -> None:
-        """Accept this key as this node and keep a link to it."""
-        if not self._gate.allow(node, curve_key):
-            self._drops["admit.refused"] += 1
-            return
-        is_new_place = self._speakers.links.contact_of(node) != contact
-        self._speakers.links.admit(node, curve_key, contact)
-        if is_new_place:
-            self._place(node)
+def _open_servers(
+    context: "zmq.Context[zmq.Socket[bytes]]", settings: TransportSettings, curve: CurveKey
+) -> Servers:
+    zap = open_handler_socket(context)
+    mesh = server(context, settings, curve, MESH_DOMAIN)
+    _listen(mesh, settings.bind, settings.stream_port, "stream_port")
+    door_socket = server(context, settings, curve, DOOR_DOMAIN)
+    monitor = open_monitor(context, door_socket, Crowd.EVENTS)
+    _listen(door_socket, settings.bind, settings.door_port, "door_port")
+    return Servers(context, zap, mesh, door_socket, monitor)
 
-    def expel(self, node: NodeId, *, ban: bool) -> None:
-        """Drop the link and stop accepting the node's key."""
-        if ban:
-            self._gate.ban(node)
-        else:
-            self._gate.remove(node)
-        if self._speakers.lane is not None:
-            self._speakers.lane.expel(node)
-        self._speakers.links.expel(node)
-        self._buckets.forget(node)
 
-    def knock(
-        self, contact: Contact, door_key: bytes, data: bytes, reply_as: Sender, timeout_s: Seconds
-    ) -> None:
-        """Say something at a door."""
-        self._speakers.knocks.knock(contact, door_key, data, reply_as, timeout_s)
+def _listen(router: "zmq.Socket[bytes]", bind_address: str, port: int, key: str) -> None:
+    host = f"[{bind_address}]" if ":" in bind_address else bind_address
+    try:
+        router.bind(f"tcp://{host}:{port or '*'}")
+    except zmq.ZMQError as error:
+        raise _cannot_listen(bind_address, port, "TCP", key, str(error)) from error
 
-    def reply(self, to: Sender, data: bytes) -> bool:
-        """Answer a knock."""
-        try:
-            stranger = bytes.fromhex(to.removeprefix(_DOOR_PREFIX))
-            self._servers.door.send_multipart([stranger, data], zmq.DONTWAIT)
-        except (ValueError, zmq.ZMQError):
-            self._drops["reply.gone"] += 1
-            return False
-        finally:
-            self._readiness.stir(self._servers.door.FD)
-        return True
 
-    def broadcast(self, data: bytes, targets: Sequence[Address]) -> None:
-        """Shout on loopback and every LAN interface, and send to targets."""
-        lane = self._speakers.lane
-        sealed = lane.seal(data) if lane is not None else None
-        if lane is None or sealed is None:
-            self._drops["broadcast.no-lane"] += 1
-            return
-        if self._speakers.beacon is not None:
-            self._speakers.beacon.shout(sealed)
-        for target in targets[:_TARGETS_LIMIT]:
-            place = split_address(target)
-            if place is None:
-                self._drops["broadcast.bad-target"] += 1
-                continue
-            hosts = self._speakers.resolver.hosts(place[0])
-            if not hosts and len(self._unresolved) < _TARGETS_LIMIT:
-                self._unresolved[place[0]] = (sealed, place[1])
-            for host in hosts:
-                lane.send_to(sealed, host, place[1])
+def _open_lane(
+    settings: TransportSettings, clock: Clock, drops: Counter[str]
+) -> DatagramLane | None:
+    if not settings.datagrams:
+        return None
+    try:
+        lane = open_lane(settings.bind, settings.datagram_port, settings.receive_buffer_bytes)
+    except OSError as error:
+        why = error.strerror or str(error)
+        raise _cannot_listen(
+            settings.bind, settings.datagram_port, "UDP", "datagram_port", why
+        ) from error
+    return DatagramLane(lane, settings.datagram_limit_bytes, clock, drops)
 
-    def pollables(self) -> tuple[int, ...]:
-        """Return the one descriptor that gathers all others."""
-        return (self._readiness.fileno(),)
 
-    def drain(self) -> list[Arrival]:
-        """Return what arrived, at most a fair share; due timers run here too."""
-        arrivals = self._readiness.collect()
-        self._speakers.links.tick(arrivals)
-        self._speakers.knocks.tick(arrivals)
-        return [item for item in arrivals if self._is_welcome(item)]
+def _cannot_listen(bind_address: str, port: int, protocol: str, key: str, why: str) -> ConfigError:
+    return ConfigError(
+        f"cannot listen on {protocol} port {port} of {bind_address}: {why}",
+        hint=f"stop what uses the port (is another agent running?), or choose another "
+        f"with --set mesh.transport.{key}=0 (0 takes a free one)",
+    )
 
-    def next_deadline(self) -> Seconds | None:
-        """Return when :meth:`drain` is due without readability."""
-        if self._readiness.stirred:
-            return 0.0
-        return soonest(self._speakers.links.next_deadline(), self._speakers.knocks.next_deadline())
 
-    def counters(self) -> Mapping[str, int]:
-        """Return what was dropped or refused so far, by reason."""
-        return dict(sorted(self._drops.items()))
+def _open_beacon(
+    settings: TransportSettings, lane: DatagramLane | None, clock: Clock, drops: Counter[str]
+) -> BeaconPost | None:
+    if lane is None or not settings.beacon:
+        return None
+    try:
+        ear = open_ear(settings.beacon_port)
+    except OSError:
+        # Other ways to be found remain; doctor shows this counter.
+        drops["beacon.port-taken"] += 1
+        return None
+    post = BeaconPost(
+        ear,
+        open_mouth(),
+        group=settings.beacon_group,
+        port=settings.beacon_port,
+        loopback_only=ipaddress.ip_address(settings.bind).is_loopback,
+        limit_bytes=settings.datagram_limit_bytes,
+        accept=lane.accept,
+        clock=clock,
+        drops=drops,
+    )
+    post.refresh(clock().mono_s)
+    return post
 
-    def close(self) -> None:
-        """Release every socket."""
-        speakers, servers = self._speakers, self._servers
-        speakers.links.close(self._settings.flush_s)
-        speakers.knocks.close()
-        self._readiness.close()
-        speakers.resolver.close()
-        if speakers.lane is not None:
-            speakers.lane.close()
-        if speakers.beacon is not None:
-            speakers.beacon.close()
-        servers.door.disable_monitor()
-        for socket in (servers.door_monitor, servers.mesh, servers.door, servers.zap):
-            socket.close(0)
-        servers.context.term()
 
-    def name_known(self, host: str) -> None:
-        """Do what waited for a name."""
-        speakers = self._speakers
-        waiting = self._unresolved.pop(host, None)
-        if waiting is not None and speakers.lane is not None:
-            sealed, port = waiting
-            for address in speakers.resolver.hosts(host):
-                speakers.lane.send_to(sealed, address, port)
-        for node in speakers.links.nodes_at(host):
-            self._place(node)
-        speakers.links.name_known(host)
-        speakers.knocks.name_known(host)
+def _build_speakers(
+    settings: TransportSettings,
+    curve: CurveKey,
+    servers: Servers,
+    readiness: Readiness,
+    clock: Clock,
+    rng: Entropy,
+    lane: DatagramLane | None,
+    beacon: BeaconPost | None,
+) -> Speakers:
+    def dial(server_key: bytes, addresses: tuple[Address, ...], receive_limit: int) -> Dial:
+        dealer = client(servers.context, settings, curve, server_key, receive_limit)
+        return start_dial(servers.context, dealer, addresses, clock().mono_s)
 
-    def _place(self, node: NodeId) -> None:
-        contact = self._speakers.links.contact_of(node)
-        if contact is not None and self._speakers.lane is not None:
-            resolve = self._speakers.resolver.hosts
-            hosts = [address for host in contact.hosts for address in resolve(host)]
-            self._speakers.lane.admit(node, hosts, contact.datagram)
+    resolver = Resolver(settings.resolve_timeout_s, settings.resolve_refresh_s, clock)
+    links = Links(settings, dial, resolver, readiness, clock, rng)
+    knocks = Knocks(settings, dial, resolver, readiness, clock)
+    return Speakers(links, knocks, resolver, lane, beacon)
 
-    def _is_welcome(self, item: Arrival) -> bool:
-        """Drop packets of the banned and of floods; take the others as signs of life."""
-        if not isinstance(item, Packet) or is_local(item.sender):
-            return True
-        node = NodeId(item.sender)
-        if self._gate.is_banned(node):
-            self._drops["packet.banned"] += 1
-            return False
-        if not self._buckets.take(node, item.received.mono_s):
-            self._drops["packet.flood"] += 1
-            return False
-        self._speakers.links.heard(node)
-        return True
+
+def _watch_servers(
+    settings: TransportSettings,
+    servers: Servers,
+    gate: Gate,
+    heard: Callable[[NodeId], None],
+    readiness: Readiness,
+    clock: Clock,
+) -> None:
+    drops, limit_bytes = readiness.drops, settings.message_limit_bytes
+
+    def member(_routing_id: bytes, user: str) -> NodeId | None:
+        return gate.node_of(user)
+
+    def stranger(routing_id: bytes, _user: str) -> str:
+        return door(routing_id.hex())
+
+    crowd = Crowd(servers.door_monitor)
+    callers: Buckets[bytes] = Buckets(settings.door_rate_hz, settings.door_burst, _CALLERS_LIMIT)
+    handler = ZapHandler(
+        servers.zap, gate, callers, heard, crowd.__len__, settings.door_connections, clock, drops
+    )
+    mesh = Listener(servers.mesh, limit_bytes, member, clock, drops)
+    at_door = Listener(servers.door, limit_bytes, stranger, clock, drops)
+    readiness.watch(servers.door_monitor.FD, crowd.drain)
+    readiness.watch(servers.zap.FD, handler.drain)
+    readiness.watch(servers.mesh.FD, mesh.drain)
+    readiness.watch(servers.door.FD, at_door.drain)
+
+
+def _watch_speakers(speakers: Speakers, readiness: Readiness, transport: CurveTransport) -> None:
+    speakers.resolver.on_answer = transport.name_known
+    readiness.watch(speakers.resolver.fileno(), speakers.resolver.drain)
+    if speakers.lane is not None:
+        readiness.watch(speakers.lane.fileno(), speakers.lane.drain)
+    if speakers.beacon is not None:
+        readiness.watch(speakers.beacon.fileno(), speakers.beacon.drain)
+
+
+def _port(listening: "zmq.Socket[bytes]") -> int:
+    endpoint = listening.getsockopt(zmq.LAST_ENDPOINT)
+    text = endpoint.decode() if isinstance(endpoint, bytes) else str(endpoint)
+    return int(text.rstrip("\0").rpartition(":")[2])

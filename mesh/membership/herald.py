@@ -70,9 +70,14 @@ class Herald:
         return effects
 
     def _restart(self, record: MemberRecord) -> list[Effect]:
-        """Say that what a member was doing is lost when it comes back as another process."""
+        """Say that what a member was doing is lost when it comes back as another process.
+
+        So it is when its door proves another key than its record names: we cannot reach it until
+        the two agree again.
+        """
         known = self._up.get(record.node)
-        if known is None or known[:2] == _face(record)[:2]:
+        same = known is not None and known[:2] == _face(record)[:2]
+        if known is None or (same and self._table.is_linked(record.node)):
             return []
         del self._up[record.node]
         return [

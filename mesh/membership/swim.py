@@ -67,7 +67,10 @@ class Membership:
     # --- the Machine interface --------------------------------------------------------------------
 
     def receive(self, sender: Sender, message: Message, now: Instant) -> list[Effect]:
-        """Take in a message of a member or a fact of our own node."""
+        """Take in a message of a member or a fact of our own node.
+
+        A refused link may come under the name of the peer that it leads to: no peer can say it.
+        """
         if self._oneself.left:
             return []
         self._thaw(now)
@@ -176,6 +179,8 @@ class Membership:
             case PushPull():
                 effects += self._hear(message.records, sender, now)
                 effects += self._spread.answer(sender, message)
+            case LinkRefused(node=node) if node == sender:
+                effects += self._detector.refused(node, now)
             case _:
                 pass
         return effects
@@ -193,10 +198,14 @@ class Membership:
     # --- after and before every step --------------------------------------------------------------
 
     def _thaw(self, now: Instant) -> None:
-        """Notice that we were frozen (SIGSTOP, a suspended laptop) and blame nobody for it."""
+        """Notice that we were frozen (SIGSTOP, a suspended laptop) and blame nobody for it.
+
+        Suspects get the lost time back and that of one more probe, in which to tell us again that
+        they live: what they said meanwhile may have overflowed our buffers.
+        """
         late_s = 0.0 if self._promised_s is None else now.mono_s - self._promised_s
         if late_s > self._settings.stall_s:
-            self._beliefs.shift(late_s)
+            self._beliefs.shift(late_s + self._settings.verdict_after_s)
             self._detector.void(now)
             self._health.note(+1)
         self._promised_s = None

@@ -41,6 +41,10 @@ class Acquaintances:
         """Return everyone known, sorted."""
         return tuple(sorted(self._known))
 
+    def items(self) -> tuple[Acquaintance, ...]:
+        """Return everyone known, by node id."""
+        return tuple(self._known[node] for node in self.nodes())
+
     def linked(self) -> tuple[NodeId, ...]:
         """Return everyone met in this run and not down since, sorted."""
         return tuple(sorted(self._linked))
@@ -57,10 +61,9 @@ class Acquaintances:
 
     def set_linked(self, node: NodeId, *, up: bool) -> None:
         """Note that a known node is reachable, or is not."""
+        self._linked.discard(node)
         if up and node in self._known:
             self._linked.add(node)
-        elif not up:
-            self._linked.discard(node)
 
     def check_curve_key(self, node: NodeId, curve_key: bytes) -> None:
         """Check that a CURVE key is free or the node's own.

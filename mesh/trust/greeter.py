@@ -1,7 +1,5 @@
 """Meeting members: knocking at doors that were heard of, answering those who knock at ours."""
 
-from collections.abc import Iterable
-
 import msgspec
 
 from qallow_agent.base.contact import Contact
@@ -45,10 +43,10 @@ class Greeter:
         """Consider everyone met in earlier runs, and who let us in, as worth a knock."""
         sponsor = self._papers.standing.sponsor
         linked = self._known.linked()
-        if sponsor is not None and sponsor.credential.certificate.node not in linked:
-            self._consider(sponsor.credential, sponsor.contact, now)
-        unseen = (node for node in self._known.nodes() if node not in linked)
-        self._consider_known(unseen, now)
+        sponsors = () if sponsor is None else (sponsor,)
+        for item in (*sponsors, *self._known.items()):
+            if item.credential.certificate.node not in linked:
+                self._consider(item.credential, item.contact, now)
 
     def hear(self, fact: MemberHeardOf, now: Instant) -> list[Effect]:
         """Consider a node that another room heard of.
@@ -107,18 +105,15 @@ class Greeter:
 
     def greet_again(self, now: Instant) -> list[Effect]:
         """Show a fresh credential to everyone linked."""
-        self._consider_known(self._known.linked(), now)
+        linked = self._known.linked()
+        for item in self._known.items():
+            if item.credential.certificate.node in linked:
+                self._consider(item.credential, item.contact, now)
         return self.knock(now)
 
     def forget(self, node: NodeId) -> None:
         """Stop knocking at a node's door."""
         self._knocks.settle(node)
-
-    def _consider_known(self, nodes: Iterable[NodeId], now: Instant) -> None:
-        for node in nodes:
-            item = self._known.get(node)
-            if item is not None:
-                self._consider(item.credential, item.contact, now)
 
     def _consider(self, credential: Credential, contact: Contact, now: Instant) -> None:
         node = credential.certificate.node

@@ -11,8 +11,11 @@ import re
 import msgspec
 
 from qallow_agent.base.contact import Contact
-from qallow_agent.base.errors import JoinRefused, StorageCorrupt, UsageError
+from qallow_agent.base.errors import JoinRefused, Malformed, StorageCorrupt, UsageError
 from qallow_agent.base.ids import MeshId, NodeId
+from qallow_agent.base.keys import KEY_BYTES
+from qallow_agent.mesh.trust.contacts import check_contact
+from qallow_agent.mesh.wire.identity import is_identity
 from qallow_agent.mesh.wire.kinds import Role
 
 PREFIX = "qj1-"
@@ -91,9 +94,13 @@ def decode_invitation(token: str) -> Invitation:
             hint=_COPY_AGAIN,
         )
     try:
-        return _DECODER.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        invitation = _DECODER.decode(body)
+        check_contact(invitation.contact)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, Malformed) as error:
         raise UsageError(f"the invite does not decode: {error}", hint=_COPY_AGAIN) from error
+    if len(invitation.host_key) != KEY_BYTES or not is_identity(invitation.host):
+        raise UsageError("the invite names no host with a key", hint=_COPY_AGAIN)
+    return invitation
 
 
 def _wrong_start(text: str) -> str:

@@ -7,7 +7,13 @@ Founding and joining happen before a Node exists; the shell carries one knock be
 import msgspec
 
 from qallow_agent.base.contact import Contact
-from qallow_agent.base.errors import BadSignature, ConfigError, JoinRefused, StorageCorrupt
+from qallow_agent.base.errors import (
+    BadSignature,
+    ConfigError,
+    JoinRefused,
+    Malformed,
+    StorageCorrupt,
+)
 from qallow_agent.base.ids import MeshId, NodeId, key_id
 from qallow_agent.base.keys import KEY_BYTES, NodeKeys
 from qallow_agent.mesh.trust.certificates import (
@@ -240,6 +246,8 @@ def accept_welcome(
         len(secret) != KEY_BYTES for secret in welcome.keyring
     ):
         raise BadSignature("the welcome holds no usable keyring")
+    if not is_name(welcome.mesh_name):
+        raise Malformed("the welcome's mesh name is no short label")
     check_contact(welcome.contact)
     sponsor = Introduction(host, welcome.contact)
     return Standing(mesh, welcome.mesh_name, welcome.mesh_key, welcome.keyring, mine, sponsor)

@@ -221,6 +221,12 @@ class StorageCorrupt(StorageError):
     code = "storage-corrupt"
 
 
+class CheckpointCorrupt(StorageError):
+    """A checkpoint does not decode or its hash differs; an older one or a restart serves."""
+
+    code = "checkpoint-corrupt"
+
+
 class InvariantBroken(QallowError):
     """Our own bug: an always-true property was false; state is dumped and the process stops."""
 
@@ -267,6 +273,7 @@ BLAME: dict[type[QallowError], tuple[int, int]] = {
     StorageError: (EXIT_FAILED, logging.ERROR),
     StorageFull: (EXIT_TRY_LATER, logging.ERROR),
     StorageCorrupt: (EXIT_CONFIG, logging.ERROR),
+    CheckpointCorrupt: (EXIT_FAILED, logging.ERROR),
     InvariantBroken: (EXIT_BUG, logging.CRITICAL),
 }
 """Class -> (exit code, log level); total over every subclass of QallowError but the base."""

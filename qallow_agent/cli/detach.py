@@ -2,18 +2,18 @@
 
 import os
 import re
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from qallow_agent.base.errors import KernelFailed, UsageError
+from qallow_agent.base.errors import JobFailed, UsageError
 
 JOB_LINE = re.compile(r"^job (\S+)", re.MULTILINE)
 """What the background command writes to its log once the job has an owner."""
 
 _HINT_S = 5.0
+_POLL_S = 0.05
 _LOG_NAME = "log.txt"
 
 
@@ -28,33 +28,43 @@ def detach(arguments: Sequence[str], output: Path | None) -> tuple[int, Path, st
 
     Raises:
         UsageError: Nowhere to leave the results.
-        KernelFailed: The background command ended at once; its last words are the message.
+        JobFailed: The background command ended at once; its last words are the message.
     """
     if output is None:
         raise UsageError("--detach needs a place for the results", hint="give -o DIR")
     output.mkdir(parents=True, exist_ok=True)
     log = output / _LOG_NAME
     words = [word for word in arguments if word != "--detach"]
-    with log.open("wb") as opened:
-        child = subprocess.Popen(  # noqa: S603 - our own program with our own arguments
-            [sys.executable, "-m", "qallow_agent.cli.main", *words],
-            stdin=subprocess.DEVNULL,
-            stdout=opened,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-            env={**os.environ, "QALLOW_DETACHED": "1"},
-        )
+    pid = _spawn([sys.executable, "-m", "qallow_agent.cli.main", *words], log)
     deadline_s = time.monotonic() + _HINT_S
+    code: int | None = None
     while time.monotonic() < deadline_s:
-        code = child.poll()
-        found = JOB_LINE.search(log.read_text(encoding="utf-8", errors="replace"))
-        if found or code == 0:
-            break
-        if code is not None:
-            words_left = log.read_text(encoding="utf-8", errors="replace").strip()
-            raise KernelFailed(
-                f"the background command ended with exit code {code}: {words_left}",
+        ended, status = os.waitpid(pid, os.WNOHANG)
+        code = os.waitstatus_to_exitcode(status) if ended else None
+        said = log.read_text(encoding="utf-8", errors="replace")
+        found = JOB_LINE.search(said)
+        if code:
+            raise JobFailed(
+                f"the background command ended with exit code {code}: {said.strip()}",
                 hint="run it without --detach to see it work",
             )
-        time.sleep(0.05)
-    return child.pid, log, found.group(1) if found else ""
+        if found or code == 0:
+            return pid, log, found.group(1) if found else ""
+        time.sleep(_POLL_S)
+    return pid, log, ""
+
+
+def _spawn(words: list[str], log: Path) -> int:
+    """Start a program in a session of its own, its output in a file; nothing waits for it."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+    return os.posix_spawn(
+        words[0],
+        words,
+        os.environ,
+        file_actions=[
+            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+            (os.POSIX_SPAWN_OPEN, 1, os.fspath(log), flags, 0o644),
+            (os.POSIX_SPAWN_DUP2, 1, 2),
+        ],
+        setsid=True,
+    )

@@ -47,6 +47,7 @@ def list_(files: tuple[str, ...], as_json: bool) -> None:
             for item in found
         ],
         empty="no kernel is installed",
+        wrap=True,
     )  # fmt: skip
     for trouble in catalog.troubles:
         note(f"skipped {trouble.facts.get('kernel')}: {trouble.facts.get('why')}")
@@ -70,12 +71,14 @@ def info(name: str, files: tuple[str, ...], as_json: bool) -> None:
         ("PARAMETER", "TYPE", "DEFAULT", "BOUNDS", "WHAT IT IS"),
         [_parameter(parameter) for parameter in spec.parameters],
         empty="no parameters",
+        wrap=True,
     )
     click.echo()
     table(
         ("OUTPUT", "TYPE", "WHAT IT IS"),
         [(output.name, _type(output), output.doc) for output in spec.outputs],
         empty="no outputs",
+        wrap=True,
     )
     cost = _cost(spec)
     if cost:

@@ -49,8 +49,10 @@ def agent_checks(agent: LocalAgent) -> tuple[list[Check], Answers | None]:
     for problem in status.get("problems") or ():
         what = f"{problem.get('name', '')}: {problem.get('what', '')}"
         found.append(Check("warn", "mesh", what, str(problem.get("fix", ""))))
-    for problem in diagnosis.get("kernel_problems") or ():
-        found.append(Check("warn", "kernels", str(problem), "reinstall or disable that plug-in"))
+    found += [
+        Check("warn", "kernels", str(problem), "reinstall or disable that plug-in")
+        for problem in diagnosis.get("kernel_problems") or ()
+    ]
     if diagnosis.get("store"):
         found.append(Check("fail", "store", str(diagnosis["store"]), "free space on its disk"))
     found += [_peer_check(peer) for peer in peers if peer.get("node") != status.get("node")]

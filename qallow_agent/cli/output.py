@@ -3,6 +3,7 @@
 import os
 import shutil
 import sys
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -60,10 +61,18 @@ def pairs(rows: Sequence[tuple[str, str]]) -> None:
         click.echo(f"{name:<{width}}  {text}")
 
 
-def table(headers: Sequence[str], rows: Sequence[Sequence[str]], *, empty: str = "") -> None:
+def table(
+    headers: Sequence[str], rows: Sequence[Sequence[str]], *, empty: str = "", wrap: bool = False
+) -> None:
     """Print rows under headers, within the terminal's width; numbers stand to the right.
 
     A state word gets its colour on a terminal. Without rows ``empty`` is said instead.
+
+    Args:
+        headers: One word a column.
+        rows: Their cells.
+        empty: What to say on stderr when there are no rows.
+        wrap: Continue the last column's text on further lines instead of cutting it.
     """
     if not rows:
         note(empty or "nothing to show")
@@ -71,11 +80,18 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[str]], *, empty: str =
     widths = fit(headers, rows, _width())
     right = [all(_is_number(row[place]) for row in rows) for place in range(len(headers))]
     for line in (headers, *rows):
-        cells = (
-            _cell(str(text), width, to_right=flush)
-            for text, width, flush in zip(line, widths, right, strict=True)
-        )
-        click.echo((" " * _GAP).join(cells).rstrip())
+        last = textwrap.wrap(str(line[-1]), widths[-1]) if wrap else [str(line[-1])]
+        _print_row([*line[:-1], *last[:1]], widths, right)
+        for more in last[1:]:
+            click.echo(" " * (sum(widths[:-1]) + _GAP * (len(widths) - 1)) + more)
+
+
+def _print_row(cells: Sequence[str], widths: Sequence[int], right: Sequence[bool]) -> None:
+    shown = (
+        _cell(str(text), width, to_right=flush)
+        for text, width, flush in zip(cells, widths, right, strict=False)
+    )
+    click.echo((" " * _GAP).join(shown).rstrip())
 
 
 def fit(headers: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> list[int]:

@@ -26,9 +26,8 @@ def show_outputs(values: Mapping[str, Any]) -> None:
 
 def show_points(arrays: Mapping[str, Array]) -> None:
     """Print the first and last points of a map, as many columns as fit a line."""
-    columns = {name: column for name, column in arrays.items() if column.ndim == 1}
-    count = len(columns["point"]) if "point" in columns else 0
-    columns = {name: column for name, column in columns.items() if len(column) == count}
+    count = len(arrays["point"])
+    columns = _single(arrays, count)
     while len(columns) > 1 and sum(max(len(name), 10) + 2 for name in columns) > MIN_WIDTH:
         columns.popitem()
     rows = list(range(count))
@@ -46,7 +45,7 @@ def show_points(arrays: Mapping[str, Array]) -> None:
 def write_csv(arrays: Mapping[str, Array]) -> None:
     """Print one row a point to stdout: parameters and outputs that are single numbers."""
     count = len(arrays["point"])
-    columns = {n: column for n, column in arrays.items() if column.shape == (count,)}
+    columns = _single(arrays, count)
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow(columns)
     writer.writerows(zip(*(column.tolist() for column in columns.values()), strict=True))
@@ -61,6 +60,15 @@ def inline(arrays: Mapping[str, Any]) -> dict[str, Any] | None:
     if sum(array.size for array in plain.values()) > _INLINE_NUMBERS:
         return None
     return {name: array.tolist() for name, array in plain.items()}
+
+
+def _single(arrays: Mapping[str, Array], count: int) -> dict[str, Array]:
+    """Return the arrays that hold one number a point (perhaps behind axes of length 1)."""
+    return {
+        name: array.reshape(count)
+        for name, array in arrays.items()
+        if array.ndim and len(array) == count == array.size
+    }
 
 
 def _short(array: Array) -> str:

@@ -186,7 +186,7 @@ def go_background(output: Path | None, *, as_json: bool) -> None:
         emit("qallow.detached/v1", {"pid": pid, "log": str(log), "job": job or None})
         return
     click.echo(f"job {job} (process {pid})" if job else f"process {pid}; its log will name the job")
-    note(f"follow it with 'qallow-agent jobs {job}' and in {log}".replace("jobs '", "jobs'"))
+    note(f"'qallow-agent jobs' shows how far it is, {log} what it says")
 
 
 class JobName:

@@ -9,6 +9,9 @@ from qallow_agent.jobs.lines import Line
 from qallow_agent.jobs.settings import DispatchSettings
 from qallow_agent.jobs.work import Piece, Sweep, slice_points
 
+_SPLIT_WAYS = 8
+"""Parts a suspect slice is split into: a killed runner costs more than seven more tasks."""
+
 
 class Backlog:
     """Owns the pieces from birth to outcome; knows nothing of who answers what.
@@ -87,13 +90,18 @@ class Backlog:
             piece.sweep.closed += piece.points
 
     def split(self, piece: Piece) -> None:
-        """Replace a slice by its two halves, at the front of the queue."""
+        """Replace a slice by smaller ones, at the front of the queue, in order."""
         piece.settled = True
         del self.live[piece.number]
-        half = piece.points // 2
-        left = self._make(piece.start, half, piece.sweep, piece.token)
-        right = self._make(piece.start + half, piece.points - half, piece.sweep, piece.token)
-        for child in (right, left):
+        size = -(-piece.points // _SPLIT_WAYS)
+        starts = range(0, piece.points, size)
+        children = [
+            self._make(
+                piece.start + start, min(size, piece.points - start), piece.sweep, piece.token
+            )
+            for start in starts
+        ]
+        for child in reversed(children):
             child.losses = piece.losses
             self.queue.appendleft(child)
 

@@ -45,7 +45,7 @@ class Court:
         return Failed(piece, code, message, hint, traceback)
 
     def faulted(self, piece: Piece, fault: Fault) -> list[Outcome]:
-        """Fail a single task; halve a slice, so that only its faulty points fail."""
+        """Fail a single task; split a slice, so that only its faulty points fail."""
         if piece.points > 1 and self._splits < self._settings.most_splits:
             self._splits += 1
             self._backlog.split(piece)

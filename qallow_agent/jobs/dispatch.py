@@ -6,7 +6,7 @@ Rules, kept by construction and checked by the property tests:
 - Only a runner that was asked may answer, and only for the attempt it was asked for.
 - The first answer wins, whichever attempt it is of; later ones are counted and dropped.
 - Losing an executor re-runs what was in flight there; ``retries`` bounds how often.
-- A piece that kills its runner is suspect: a slice is halved to find the guilty point, a single
+- A piece that kills its runner is suspect: a slice is split to find the guilty point, a single
   task fails after ``poison_strikes``.
 
 Each task costs O(1): deques and dicts, no rescans. Only hedging looks at all leases, and that a

@@ -1,7 +1,7 @@
 """Every message about jobs: client to desk, desk to bench, bench to runner, and the facts between.
 
-The *desk* is the owner's side (the node a client talks to), the *bench* the executor's side, the
-*submitter* the client process whose dispatcher talks to runners directly under a lease.
+The *desk* is the owner's side (the node a client talks to), the *bench* the executor's side,
+the *submitter* the client process whose dispatcher talks to runners under a lease.
 """
 
 from enum import StrEnum
@@ -82,9 +82,8 @@ class SessionOpened(Message, tag="session.opened"):
 class SubmitJob(Message, tag="job.submit"):
     """A client asks for leases to run ``points`` evaluations of a kernel (0: open-ended).
 
-    ``sample`` holds the parameters of a typical point, swept ones included: the desk validates
-    them and estimates the demand from them. ``slots`` is how many runners could be kept busy.
-    ``extremes`` holds, for swept parameters, their least and greatest value.
+    ``sample`` is a typical point, swept parameters included: it is validated and its demand
+    estimated. ``slots``: how many runners could be kept busy. ``extremes``: ends of swept ones.
     """
 
     kernel: str
@@ -107,10 +106,7 @@ class JobAccepted(Message, tag="job.accepted"):
 
 
 class JobProgress(Message, tag="job.progress"):
-    """The submitter tells its desk how far it is; at most a few times a second.
-
-    ``share`` counts finished points by ``node-name/device``.
-    """
+    """How far the submitter is, and that it lives; ``share``: points by ``node-name/device``."""
 
     job: JobId
     done: int
@@ -393,8 +389,8 @@ JOB_KINDS: tuple[type[Message], ...] = (
 
 CONTROL_JOB_KINDS: tuple[type[Message], ...] = (
     OpenSession, SessionOpened, SubmitJob, JobAccepted, JobProgress, JobEnded, JobCancel,
-    JobStopped, MoreSlots, LeaseStarved, Deposit, Fetch, ListJobs, LeaseGrant, LeaseLost,
-    LeaseBroken,
+    JobStopped, MoreSlots, LeaseStarved, LeaseBroken, LeaseGrant, LeaseLost, Deposit, Fetch,
+    ListJobs,
 )  # fmt: skip
 """Kinds spoken between a client and its desk over the control socket."""
 

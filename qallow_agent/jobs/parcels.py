@@ -123,7 +123,7 @@ def unpack(frames: Sequence[bytes | memoryview]) -> Header:
         raise TooLarge(f"a parcel of {len(frames)} frames, header {len(frames[0])} bytes")
     try:
         header = _DECODER.decode(frames[0])
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Malformed(f"a parcel header does not decode: {error}") from error
     heads = array_heads(header)
     if len(heads) != len(frames) - 1:

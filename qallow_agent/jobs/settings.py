@@ -126,5 +126,5 @@ class DispatchSettings:
     poison_strikes: int = setting(2, "runners a task may kill before it fails", ge=1, le=100)
     most_kills: int = setting(24, "runners a job may kill before all of it fails", ge=1, le=10_000)
     most_splits: int = setting(
-        256, "times faulty slices are halved to find the faulty points", ge=0, le=1_000_000
+        256, "times faulty slices are split to find the faulty points", ge=0, le=1_000_000
     )

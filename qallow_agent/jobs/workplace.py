@@ -100,6 +100,11 @@ class Workplace:
     queue: list[Waiting] = field(default_factory=list)
     stations: dict[RunnerId, Station] = field(default_factory=dict)
 
+    @property
+    def well(self) -> bool:
+        """Whether its canaries passed and nothing has gone wrong since."""
+        return self.state is DeviceHealth.OK
+
     def count(self, *phases: Phase) -> int:
         """Return how many runners are in one of these phases."""
         return sum(station.phase in phases for station in self.stations.values())
@@ -122,9 +127,7 @@ class Workplace:
 
     def next_waiting(self) -> Waiting:
         """Return whose turn it is: who holds least here, then who has waited longest."""
-        return min(
-            self.queue, key=lambda each: len(self.held_by(each.desk, each.request.job))
-        )
+        return min(self.queue, key=lambda each: len(self.held_by(each.desk, each.request.job)))
 
     def enqueue(self, desk: NodeId, request: LeaseRequest, slots: int, now: Seconds) -> None:
         """Let a request wait; one of the same job replaces its older self and keeps its place."""
@@ -192,6 +195,6 @@ class Workplace:
             busy=sum(station.tenancy is not None for station in self.stations.values()),
             runners=len(self.stations),
             waiting=sum(waiting.slots for waiting in self.queue),
-            rates=dict(sorted(self.rates.items())),
+            rates=dict(sorted(self.told_rates.items())),
             canary=self.canary,
         )

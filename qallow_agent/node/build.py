@@ -8,6 +8,7 @@ from qallow_agent.base.ids import Entropy, NodeId
 from qallow_agent.base.keys import NodeKeys
 from qallow_agent.jobs.bench import Bench
 from qallow_agent.jobs.desk import Desk
+from qallow_agent.jobs.model import KernelOffer
 from qallow_agent.jobs.settings import JobSettings
 from qallow_agent.kernels.registry import Catalog
 from qallow_agent.mesh.adverts.book import AdvertBook
@@ -86,7 +87,9 @@ def build_node(given: Ingredients) -> Node:
         given.epoch,
         given.release,
     )
-    return Node(me, _rooms(given, me), given.rng)
+    rooms = _rooms(given, me)
+    rooms.desk.learn_key(me.node, certificate.node_key)
+    return Node(me, rooms, given.rng)
 
 
 def _rooms(given: Ingredients, me: Self) -> Rooms:
@@ -135,6 +138,10 @@ def _rooms(given: Ingredients, me: Self) -> Rooms:
             node_name=me.name,
             identity=keys.identity,
             hosts=given.contact.hosts,
+            kernels=tuple(
+                KernelOffer(offer.name, offer.hash, offer.backends)
+                for offer in given.catalog.adverts()
+            ),
             settings=settings.jobs,
             rng=rng,
         ),

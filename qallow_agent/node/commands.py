@@ -47,6 +47,12 @@ class Revoke(Message, tag="do.revoke"):
     reason: str = ""
 
 
+class StoreState(Message, tag="fact.store"):
+    """The driver tells its node that the disk failed, or (empty) that it works again."""
+
+    trouble: str
+
+
 CONTROL_KINDS: tuple[type[Message], ...] = (
     GetStatus, GetPeers, GetDevices, GetDiagnosis, CreateInvite, LeaveMesh, StopAgent, Revoke,
     Report, Done, Failure, *CONTROL_JOB_KINDS,

@@ -1,6 +1,7 @@
 """What a node says of itself and its mesh: JSON-shaped documents with a named schema."""
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,12 +9,15 @@ import msgspec
 
 from qallow_agent.base.ids import NodeId
 from qallow_agent.base.machine import Instant
-from qallow_agent.base.units import show_seconds
+from qallow_agent.base.units import Seconds, show_seconds
+from qallow_agent.jobs.model import BenchDevice
+from qallow_agent.kernels.registry import Catalog
 from qallow_agent.mesh.wire.kinds import (
     Advert,
     Certificate,
     DeviceAdvert,
     DeviceState,
+    KernelAdvert,
     MemberRecord,
     MemberState,
     Sensed,
@@ -44,10 +48,11 @@ class View:
     me: Self
     rooms: Rooms
     now: Instant
-    born_s: float | None
     state: str
+    uptime_s: Seconds
+    changed_s: Mapping[NodeId, Seconds]
     sensed: Sensed | None
-    trouble: str = ""
+    trouble: str
 
     def adverts(self) -> dict[NodeId, Advert]:
         """Return the live adverts by node."""
@@ -69,7 +74,7 @@ def status(view: View) -> Document:
         "mesh_name": me.mesh_name,
         "release": me.release,
         "state": "degraded" if view.state == "ready" and problems else view.state,
-        "uptime_s": 0.0 if view.born_s is None else view.now.mono_s - view.born_s,
+        "uptime_s": view.uptime_s,
         "members": {
             "known": sum(states.values()),
             **{state.value: states.get(state, 0) for state in MemberState},
@@ -123,8 +128,8 @@ def diagnosis(view: View) -> Document:
         },
         "peers_alive": len(rooms.membership.alive()) - 1,
         "canaries": _canaries(view),
-        "kernels": sorted(catalog.names()),
-        "kernel_problems": list(catalog.problems),
+        "kernels": list(catalog.names),
+        "kernel_problems": [dict(trouble.facts) for trouble in catalog.troubles],
         "clock": rooms.sync.document(view.now),
         "store": view.trouble,
         "problems": _problems(view),
@@ -158,6 +163,29 @@ def merge_devices(sensed: tuple[DeviceAdvert, ...], rooms: Rooms) -> tuple[Devic
     return tuple(merged)
 
 
+def bench_devices(sensed: tuple[DeviceAdvert, ...]) -> tuple[BenchDevice, ...]:
+    """Return the probed devices as the bench wants to know them."""
+    return tuple(
+        BenchDevice(
+            name=device.name,
+            kind=device.kind,
+            slots=device.slots,
+            memory_bytes=device.memory_bytes,
+            usable=device.state not in {DeviceState.LOST, DeviceState.QUARANTINED},
+            why=device.why,
+        )
+        for device in sensed
+    )
+
+
+def kernel_adverts(catalog: Catalog) -> tuple[KernelAdvert, ...]:
+    """Return the kernels of a catalog as an advert names them."""
+    return tuple(
+        KernelAdvert(offer.name, offer.version, offer.hash, offer.backends)
+        for offer in catalog.adverts()
+    )
+
+
 def full(device: DeviceAdvert) -> Any:
     """Return a device with every field spelled out, defaults included."""
     names = device.__struct_fields__
@@ -169,6 +197,7 @@ def _peer(view: View, record: MemberRecord, adverts: dict[NodeId, Advert]) -> Do
     credential = rooms.doorkeeper.credential_of(record.node)
     certificate = None if credential is None else credential.certificate
     clock = rooms.sync.peer_offset(record.node)
+    since_s = view.changed_s.get(record.node)
     advert = adverts.get(record.node)
     return {
         "node": record.node,
@@ -176,7 +205,7 @@ def _peer(view: View, record: MemberRecord, adverts: dict[NodeId, Advert]) -> Do
         "self": record.node == view.me.node,
         "state": record.state.value,
         "addresses": list(record.contact.addresses(record.contact.stream)),
-        "age_s": rooms.membership.age_s(record.node, view.now),
+        "age_s": None if since_s is None else view.now.mono_s - since_s,
         "rtt_s": None if clock is None else clock.rtt_s,
         "offset_s": None if clock is None else clock.offset_s,
         "bound_s": None if clock is None else clock.bound_s,
@@ -213,9 +242,7 @@ def _problems(view: View) -> list[dict[str, str]]:
             found.append({"node": view.me.node, "name": view.me.name, "what": what, "fix": fix})
     if view.trouble:
         fix = "free space on the disk of the state directory"
-        found.append(
-            {"node": view.me.node, "name": view.me.name, "what": view.trouble, "fix": fix}
-        )
+        found.append({"node": view.me.node, "name": view.me.name, "what": view.trouble, "fix": fix})
     return found
 
 

@@ -5,28 +5,21 @@ each fact that a room announces to the rooms that care, in a fixed order.
 """
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
-from qallow_agent.base.errors import NotAllowed, QallowError, UnknownKind
+from qallow_agent.base.errors import QallowError, UnknownKind
 from qallow_agent.base.ids import Entropy, NodeId, Sender, is_local
-from qallow_agent.base.machine import (
-    Announce,
-    Effect,
-    Instant,
-    Machine,
-    Reply,
-    Send,
-    Shutdown,
-    soonest,
-)
-from qallow_agent.base.message import Done, Failure, Message, Report, kind_of
+from qallow_agent.base.machine import Announce, Effect, Instant, Machine, Reply, Send, soonest
+from qallow_agent.base.message import Failure, Message, kind_of
 from qallow_agent.base.notice import Notice
 from qallow_agent.jobs import messages as jobs
 from qallow_agent.mesh.wire import kinds as mesh
 from qallow_agent.node import commands, documents, permissions
+from qallow_agent.node.front import FrontDesk
 from qallow_agent.node.rooms import Rooms, Self
 from qallow_agent.node.submission import Submissions
 
-Route = Callable[[Sender, Message, Instant], list[Effect]]
+Route = Callable[[Sender, Any, Instant], list[Effect]]
 
 MAX_HOPS = 10_000
 """Effects one step may cause before we call it an endless echo between rooms."""
@@ -44,6 +37,7 @@ class Node:
     def __init__(self, me: Self, rooms: Rooms, rng: Entropy) -> None:
         self.me = me
         self.rooms = rooms
+        self._front = FrontDesk(me, rooms)
         self._submissions = Submissions(me, rooms, rng)
         self._machines: tuple[Machine, ...] = (
             rooms.doorkeeper,
@@ -55,10 +49,6 @@ class Node:
             rooms.desk,
         )
         self._routes = self._wire()
-        self._born_s: float | None = None
-        self._draining_s: float | None = None
-        self._sensed: mesh.Sensed | None = None
-        self._store_trouble = ""
 
     # --- the Machine interface ------------------------------------------------------------------
 
@@ -68,29 +58,31 @@ class Node:
         A request from the control socket that fails is answered with the failure; a peer that
         asks what its roles do not allow is noted and ignored.
         """
+        doorkeeper = self.rooms.doorkeeper
         try:
             if not is_local(sender):
-                permissions.check(message, self.rooms.doorkeeper.roles_of(NodeId(sender)), sender)
+                if doorkeeper.is_revoked(NodeId(sender)):
+                    return []  # it still holds the keyring, so its datagrams still open
+                permissions.check(message, doorkeeper.roles_of(NodeId(sender)), sender)
             return self._settle(self._route(sender, message, now), now)
         except QallowError as error:
             return self._refuse(sender, message, error)
 
     def tick(self, now: Instant) -> list[Effect]:
         """Let every room whose deadline has passed do what time demands."""
-        if self._born_s is None:
-            self._born_s = now.mono_s
+        self._front.wake(now)
         effects: list[Effect] = []
         for room in self._machines:
             deadline = room.next_deadline()
             if deadline is not None and deadline <= now.mono_s:
                 effects += self._settle(room.tick(now), now)
-        if self._draining_s is not None:
-            effects += self._drain(now)
-        return effects
+        return effects + self._settle(self._front.tick(now), now)
 
     def next_deadline(self) -> float | None:
         """Return when the first room wants to be ticked."""
-        return soonest(*(room.next_deadline() for room in self._machines), self._draining_s)
+        return soonest(
+            self._front.next_deadline(), *(room.next_deadline() for room in self._machines)
+        )
 
     def check(self) -> None:
         """Check every room's invariants."""
@@ -104,7 +96,7 @@ class Node:
         door, swim = rooms.doorkeeper.receive, rooms.membership.receive
         book, pulse = rooms.adverts.receive, rooms.sync.receive
         desk, bench, found = rooms.desk.receive, rooms.bench.receive, rooms.discovery.receive
-        submissions = self._submissions
+        front, submissions = self._front, self._submissions
         to_rooms: dict[Route, tuple[type[Message], ...]] = {
             door: (mesh.JoinRequest, mesh.JoinWelcome, mesh.Hello, mesh.Renew, mesh.Renewed,
                    mesh.Revoked, Failure),
@@ -117,27 +109,29 @@ class Node:
                     jobs.RunnerBusy, jobs.RunnerExited, jobs.RunnerTally, jobs.CanaryDone),
             desk: (jobs.LeaseGrant, jobs.LeaseRefusal, jobs.LeaseRevoked, jobs.JobProgress,
                    jobs.JobEnded, jobs.JobCancel, jobs.MoreSlots, jobs.Deposit, jobs.Fetch,
-                   jobs.ListJobs, jobs.ClientGone, jobs.PlacementMade),
+                   jobs.ListJobs, jobs.ClientGone, jobs.PlacementMade, jobs.LeaseBroken),
             submissions.submit: (jobs.SubmitJob,),
             submissions.place: (jobs.PlacementWanted,),
-            self._answer: (commands.GetStatus, commands.GetPeers, commands.GetDevices,
+            front.answer: (commands.GetStatus, commands.GetPeers, commands.GetDevices,
                            commands.GetDiagnosis),
-            self._open_session: (jobs.OpenSession,),
-            self._invite: (commands.CreateInvite,),
-            self._revoke: (commands.Revoke,),
-            self._stop: (commands.StopAgent,),
-            self._leave: (commands.LeaveMesh,),
+            front.open_session: (jobs.OpenSession,),
+            front.invite: (commands.CreateInvite,),
+            front.revoke: (commands.Revoke,),
+            front.stop: (commands.StopAgent,),
+            front.leave: (commands.LeaveMesh,),
+            front.note_store: (commands.StoreState,),
             self._sense: (mesh.Sensed,),
             self._advertise: (jobs.BenchChanged,),
         }  # fmt: skip
         table: dict[type[Message], tuple[Route, ...]] = {
             kind: (route,) for route, kinds in to_rooms.items() for kind in kinds
         }
-        table[mesh.MemberHeardOf] = (door,)
+        note = front.note_member
+        table[mesh.MemberHeardOf] = (door, found)
         table[mesh.MemberMet] = (self._learn, found, swim)
-        table[mesh.MemberUp] = (found, pulse, book)
-        table[mesh.MemberSuspect] = ()
-        table[mesh.MemberDown] = (found, pulse, book, self._member_down)
+        table[mesh.MemberUp] = (note, found, pulse, book, door)
+        table[mesh.MemberSuspect] = (note,)
+        table[mesh.MemberDown] = (note, found, pulse, book, door, self._member_down)
         table[mesh.AdvertChanged] = (self._advert_changed,)
         return table
 
@@ -189,104 +183,30 @@ class Node:
 
     # --- facts that concern several rooms ---------------------------------------------------------
 
-    def _learn(self, _: Sender, message: Message, now: Instant) -> list[Effect]:
-        assert isinstance(message, mesh.MemberMet)  # noqa: S101 - the table says so
-        certificate = message.credential.certificate
+    def _learn(self, _: Sender, fact: mesh.MemberMet, _now: Instant) -> list[Effect]:
+        certificate = fact.credential.certificate
         self.rooms.adverts.learn_key(certificate.node, certificate.node_key)
+        self.rooms.desk.learn_key(certificate.node, certificate.node_key)
         return []
 
-    def _member_down(self, _: Sender, message: Message, now: Instant) -> list[Effect]:
-        assert isinstance(message, mesh.MemberDown)  # noqa: S101 - the table says so
-        return self.rooms.desk.member_down(message.node, now)
+    def _member_down(self, _: Sender, fact: mesh.MemberDown, now: Instant) -> list[Effect]:
+        moved = self.rooms.desk.member_down(fact.node, now)
+        return [*moved, *self.rooms.bench.member_down(fact.node, now)]
 
-    def _advert_changed(self, _: Sender, message: Message, now: Instant) -> list[Effect]:
-        assert isinstance(message, mesh.AdvertChanged)  # noqa: S101 - the table says so
-        if message.node == self.me.node:
-            own = self.rooms.adverts.snapshot().get(self.me.node)
-            if own is not None:
-                self.rooms.membership.set_advert(own.version)
+    def _advert_changed(self, _: Sender, fact: mesh.AdvertChanged, now: Instant) -> list[Effect]:
+        if fact.node == self.me.node:
+            self.rooms.membership.set_advert(self.rooms.adverts.version)
         return self.rooms.desk.devices_changed(now)
 
-    def _sense(self, sender: Sender, message: Message, now: Instant) -> list[Effect]:
-        assert isinstance(message, mesh.Sensed)  # noqa: S101 - the table says so
-        self._sensed = message
-        specs = tuple(documents.device_spec(device) for device in message.devices)
-        return [*self.rooms.bench.set_devices(specs, now), *self._advertise(sender, message, now)]
+    def _sense(self, sender: Sender, fact: mesh.Sensed, now: Instant) -> list[Effect]:
+        self._front.sensed = fact
+        known = self.rooms.bench.set_devices(documents.bench_devices(fact.devices), now)
+        return [*known, *self._advertise(sender, fact, now)]
 
-    def _advertise(self, _: Sender, message: Message, now: Instant) -> list[Effect]:
-        del message
-        if self._sensed is None:
+    def _advertise(self, _: Sender, _fact: Message, now: Instant) -> list[Effect]:
+        sensed = self._front.sensed
+        if sensed is None:
             return []
-        devices = documents.merge_devices(self._sensed.devices, self.rooms.bench.device_states())
+        devices = documents.merge_devices(sensed.devices, self.rooms)
         kernels = documents.kernel_adverts(self.rooms.catalog)
-        return self.rooms.adverts.publish(devices, kernels, self._sensed.readings, now)
-
-    # --- commands ---------------------------------------------------------------------------------
-
-    def _answer(self, sender: Sender, message: Message, now: Instant) -> list[Effect]:
-        view = documents.View(self.me, self.rooms, now, self._born_s, self._state())
-        document = {
-            commands.GetStatus: documents.status,
-            commands.GetPeers: documents.peers,
-            commands.GetDevices: documents.devices,
-            commands.GetDiagnosis: documents.diagnosis,
-        }[type(message)](view)
-        return [Reply(sender, Report(document["schema"], document))]
-
-    def _open_session(self, sender: Sender, message: Message, now: Instant) -> list[Effect]:
-        effects = self.rooms.desk.receive(sender, message, now)
-        me = self.me
-        return [*effects, Reply(sender, jobs.SessionOpened(me.node, me.name, me.mesh_name, me.release))]
-
-    def _invite(self, sender: Sender, message: Message, now: Instant) -> list[Effect]:
-        assert isinstance(message, commands.CreateInvite)  # noqa: S101 - the table says so
-        token, effects = self.rooms.doorkeeper.create_invite(
-            roles=tuple(mesh.Role(role) for role in message.roles),
-            zone=message.zone,
-            uses=message.uses,
-            lifetime_s=message.lifetime_s,
-            hosts=message.hosts,
-            now=now,
-        )
-        document = {
-            "token": token,
-            "uses": message.uses,
-            "lifetime_s": message.lifetime_s,
-            "roles": list(message.roles),
-            "zone": message.zone,
-        }
-        return [*effects, Reply(sender, Report("qallow.invite/v1", document))]
-
-    def _revoke(self, sender: Sender, message: Message, now: Instant) -> list[Effect]:
-        assert isinstance(message, commands.Revoke)  # noqa: S101 - the table says so
-        effects = self.rooms.doorkeeper.revoke(NodeId(message.node), message.reason, now)
-        return [*effects, Reply(sender, Done())]
-
-    def _stop(self, sender: Sender, message: Message, now: Instant) -> list[Effect]:
-        assert isinstance(message, commands.StopAgent)  # noqa: S101 - the table says so
-        effects: list[Effect] = [Reply(sender, Done())] if sender.startswith("@control/") else []
-        if message.now or self._draining_s is not None:
-            return [*effects, *self._goodbye("stopped", now)]
-        self._draining_s = now.mono_s
-        effects += self.rooms.bench.drain(now)
-        return [*effects, Notice("agent.draining", "finishing what runs here, taking no more")]
-
-    def _leave(self, sender: Sender, message: Message, now: Instant) -> list[Effect]:
-        del message
-        return [Reply(sender, Done()), *self._goodbye("left", now)]
-
-    def _drain(self, now: Instant) -> list[Effect]:
-        assert self._draining_s is not None  # noqa: S101 - only called while draining
-        if self.rooms.bench.idle():
-            return self._goodbye("stopped", now)
-        self._draining_s = now.mono_s + 0.1
-        return []
-
-    def _goodbye(self, reason: str, now: Instant) -> list[Effect]:
-        effects = self.rooms.membership.leave(now)
-        return [*self._settle(effects, now), Shutdown(reason)]
-
-    def _state(self) -> str:
-        if self._draining_s is not None:
-            return "draining"
-        return "ready"
+        return self.rooms.adverts.publish(devices, kernels, sensed.readings, now)

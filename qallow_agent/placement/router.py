@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from qallow_agent.base.ids import Entropy
 from qallow_agent.placement.limits import Refusal, fits_wish, refusal
 from qallow_agent.placement.request import Allotment, Candidate, Decision, Request, Verdict
-from qallow_agent.placement.score import score
+from qallow_agent.placement.score import cost, explain
 from qallow_agent.placement.settings import PlacementSettings
 
 
@@ -49,7 +49,7 @@ def choose(
             candidate.node,
             candidate.device,
             taken[candidate.key],
-            score(request, candidate, 0, settings).why,
+            explain(request, candidate, settings),
         )
         for candidate in fitting
         if taken.get(candidate.key)
@@ -61,33 +61,29 @@ def _deal(
     request: Request, fitting: list[Candidate], settings: PlacementSettings, rng: Entropy
 ) -> dict[str, int]:
     """Return slots per candidate key."""
-    taken = dict.fromkeys((candidate.key for candidate in fitting), 0)
-    open_ = [candidate for candidate in fitting if candidate.free > 0]
-    if not open_:
-        return {_draw(request, fitting, taken, settings, rng).key: 1}
-    for _ in range(max(1, request.slots)):
-        if not open_:
+    free = [candidate for candidate in fitting if candidate.free > 0]
+    taken: dict[str, int] = {}
+    pool = free or fitting
+    costs = [cost(request, each, 0, settings) for each in pool]
+    for _ in range(request.slots if free else 1):
+        if not pool:
             break
-        winner = _draw(request, open_, taken, settings, rng)
-        taken[winner.key] += 1
+        index = _draw(costs, settings, rng)
+        winner = pool[index]
+        taken[winner.key] = taken.get(winner.key, 0) + 1
         if taken[winner.key] >= winner.free:
-            open_.remove(winner)
+            del pool[index], costs[index]
+        else:
+            costs[index] = cost(request, winner, taken[winner.key], settings)
     return taken
 
 
-def _draw(
-    request: Request,
-    pool: list[Candidate],
-    taken: dict[str, int],
-    settings: PlacementSettings,
-    rng: Entropy,
-) -> Candidate:
+def _draw(costs: list[float], settings: PlacementSettings, rng: Entropy) -> int:
     """Return the better of two random candidates among those near the best."""
-    costs = [score(request, each, taken[each.key], settings).cost for each in pool]
     bar = min(costs) * settings.near_best
-    near = [index for index, cost in enumerate(costs) if cost <= bar]
+    near = [index for index, each in enumerate(costs) if each <= bar]
     first, second = near[rng.randrange(len(near))], near[rng.randrange(len(near))]
-    return pool[first if (costs[first], first) <= (costs[second], second) else second]
+    return min((costs[first], first), (costs[second], second))[1]
 
 
 def _explain(
@@ -96,10 +92,15 @@ def _explain(
     refused: list[tuple[Candidate, Refusal]],
     settings: PlacementSettings,
 ) -> tuple[Verdict, ...]:
-    scored = [(score(request, each, 0, settings), each.label) for each in fitting]
-    scored.sort(key=lambda pair: (pair[0].cost, pair[1]))
+    scored = sorted(
+        ((cost(request, each, 0, settings), each.key, each) for each in fitting),
+        key=lambda row: row[:2],
+    )
     return (
-        *(Verdict(label, rated.cost, rated.why) for rated, label in scored),
+        *(
+            Verdict(each.label, price, explain(request, each, settings))
+            for price, _, each in scored
+        ),
         *(
             Verdict(candidate.label, None, against.why, against.lasting)
             for candidate, against in refused

@@ -122,18 +122,25 @@ class Berth:
             self.open = False
 
     def busy(self, now_s: float) -> RunnerBusy | None:
-        """Return what it runs and since when; None when it is idle."""
+        """Return which task it runs and since when; None when it runs none."""
         running = self._slate.read()
-        if running is None:
+        if running is None or running.canary:
             return None
         elapsed_s = max(0.0, now_s - running.since_s)
         return RunnerBusy(running.lease, running.task, running.attempt, elapsed_s)
+
+    def canary_s(self, now_s: float) -> float:
+        """Return for how long it has been running a canary; 0 when it runs none."""
+        running = self._slate.read()
+        return now_s - running.since_s if running is not None and running.canary else 0.0
 
     def obituary(self, end: str) -> RunnerExited:
         """Return how it ended and during which task."""
         running = self._slate.read()
         if running is None:
             return RunnerExited(end)
+        if running.canary:
+            return RunnerExited(f"{end} during the canary of {running.canary}")
         return RunnerExited(
             f"{end} while running task {running.task}",
             running.lease,

@@ -8,12 +8,13 @@ later sends of the step are dropped and later replies become the storage error.
 import signal
 import socket
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Protocol
 
 import zmq
 
-from qallow_agent.base.errors import PeerError, QallowError, StorageError
-from qallow_agent.base.ids import OPERATOR, SENSORS, Sender, is_local
+from qallow_agent.base.errors import PeerError, PeerLost, QallowError, StorageError
+from qallow_agent.base.ids import OPERATOR, SENSORS, STORE, TRANSPORT, Sender, is_local
 from qallow_agent.base.machine import (
     Admit,
     Broadcast,
@@ -33,7 +34,7 @@ from qallow_agent.base.message import Message
 from qallow_agent.base.notice import Notice
 from qallow_agent.mesh.io.port import KnockFailed, LinkEvent, Packet, Transport
 from qallow_agent.mesh.wire.kinds import LinkRefused
-from qallow_agent.node.commands import StopAgent
+from qallow_agent.node.commands import StopAgent, StoreState
 from qallow_agent.node.post import Post
 from qallow_agent.runtime.control import ControlServer, failure
 from qallow_agent.runtime.store import StateStore
@@ -58,11 +59,11 @@ class Source(Protocol):
         ...
 
 
-class Driver:
-    """Runs one node until it says Shutdown.
+@dataclass(frozen=True, slots=True)
+class World:
+    """Everything around a node.
 
     Args:
-        node: The machine that decides.
         post: Encodes and judges letters.
         transport: The mesh sockets.
         yard: The runner processes.
@@ -73,32 +74,38 @@ class Driver:
         clock: Reads both time axes.
     """
 
-    def __init__(
-        self,
-        *,
-        node: Machine,
-        post: Post,
-        transport: Transport,
-        yard: RunnerYard,
-        control: ControlServer,
-        store: StateStore,
-        sources: tuple[Source, ...],
-        say: Callable[[Notice], None],
-        clock: Callable[[], Instant],
-    ) -> None:
+    post: Post
+    transport: Transport
+    yard: RunnerYard
+    control: ControlServer
+    store: StateStore
+    sources: tuple[Source, ...]
+    say: Callable[[Notice], None]
+    clock: Callable[[], Instant]
+
+
+class Driver:
+    """Runs one node until it says Shutdown.
+
+    Args:
+        node: The machine that decides.
+        world: What it may touch.
+    """
+
+    def __init__(self, node: Machine, world: World) -> None:
         self._node = node
-        self._post = post
-        self._transport = transport
-        self._yard = yard
-        self._control = control
-        self._store = store
-        self._sources = sources
-        self._say = say
-        self._clock = clock
+        self._post = world.post
+        self._transport = world.transport
+        self._yard = world.yard
+        self._control = world.control
+        self._store = world.store
+        self._sources = world.sources
+        self._say = world.say
+        self._clock = world.clock
         self._poller = zmq.Poller()
         self._watched: dict[object, int] = {}
         self._stopping: str | None = None
-        self._next_busy_s = 0.0
+        self._trouble = ""
         self._alarm, self._bell = socket.socketpair()
 
     def run(self) -> str:
@@ -113,10 +120,6 @@ class Driver:
             ready = dict(self._poller.poll(self._wait_ms()))
             self._serve(ready)
         return self._stopping
-
-    def execute(self, effects: Iterable[Effect]) -> None:
-        """Do what a node said outside the loop (at birth, say)."""
-        self._do(effects)
 
     def _catch_signals(self) -> None:
         self._alarm.setblocking(False)
@@ -138,13 +141,15 @@ class Driver:
             self._yard.next_deadline(),
             *(source.next_deadline() for source in self._sources),
         ]
-        soonest_s = min((item for item in deadlines if item is not None), default=now_s + MAX_WAIT_S)
+        soonest_s = min(
+            (item for item in deadlines if item is not None), default=now_s + MAX_WAIT_S
+        )
         wait_s = min(max(soonest_s - now_s, 0.0), MAX_WAIT_S)
         return 0 if wait_s <= 0 else max(1, round(wait_s * 1000))
 
     def _watch(self) -> None:
-        wanted: dict[object, int] = {item: zmq.POLLIN for item in self._transport.pollables()}
-        wanted |= {item: zmq.POLLIN for item in self._yard.pollables()}
+        wanted: dict[object, int] = dict.fromkeys(self._transport.pollables(), zmq.POLLIN)
+        wanted |= dict.fromkeys(self._yard.pollables(), zmq.POLLIN)
         for descriptor, writes in self._control.interest().items():
             wanted[descriptor] = zmq.POLLIN | (zmq.POLLOUT if writes else 0)
         for gone in self._watched.keys() - wanted.keys():
@@ -177,10 +182,10 @@ class Driver:
     def _take(self, event: Packet | LinkEvent | KnockFailed) -> None:
         if isinstance(event, LinkEvent):
             if event.kind != "up":
-                self._do(self._node.receive(event.node, LinkRefused(event.node), event.received))
+                self._do(self._node.receive(TRANSPORT, LinkRefused(event.node), event.received))
             return
         if isinstance(event, KnockFailed):
-            self._deliver(event.reply_as, failure(PeerError(event.reason)))
+            self._deliver(event.reply_as, failure(PeerLost(event.reason)))
             return
         try:
             message = self._post.open(event.sender, event.data, event.received)
@@ -199,8 +204,10 @@ class Driver:
             if isinstance(effect, Persist):
                 try:
                     self._store.put(effect.name, effect.data)
+                    self._tell_store("")
                 except StorageError as error:
                     broken = error
+                    self._tell_store(error.message)
                     facts: dict[str, str | int | float | bool | None] = {"why": error.message}
                     self._say(Notice("store.failed", "state was not written", "error", facts))
             elif broken is not None and isinstance(effect, Send):
@@ -209,6 +216,11 @@ class Driver:
                 self._reply(Reply(effect.to, failure(broken)))
             else:
                 self._execute(effect)
+
+    def _tell_store(self, trouble: str) -> None:
+        if trouble != self._trouble:
+            self._trouble = trouble
+            self._node.receive(STORE, StoreState(trouble), self._clock())
 
     def _execute(self, effect: Effect) -> None:  # noqa: C901 - one arm an effect, nothing else
         match effect:

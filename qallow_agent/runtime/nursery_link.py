@@ -2,11 +2,13 @@
 
 import os
 import socket
+import stat
 import subprocess
 import sys
 from collections import deque
 from typing import Final
 
+from qallow_agent.base.errors import DeviceLost
 from qallow_agent.base.message import Message
 from qallow_agent.runtime.orders import PACKET_BYTES, Fork, order_codec
 from qallow_agent.runtime.output import OutputLog
@@ -19,6 +21,9 @@ _KEPT_ENVIRONMENT: Final = (
 
 _ONE_THREAD: Final = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 """A slot is one core; and a library that starts threads at import makes forks unsafe."""
+
+_ARENAS: Final = "2"
+"""Each arena of glibc's malloc reserves 64 MiB of the address space that a runner may take."""
 
 _LINES_PER_S: Final = 100
 _FAREWELL_S: Final = 3.0
@@ -133,11 +138,32 @@ class NurseryLink:
         return status
 
 
+def prepare_cache(cache_dir: str) -> None:
+    """Make the folder of compiled kernels, or check that only we can write it.
+
+    Its files are pickles: whoever can write one runs code in our runners.
+
+    Raises:
+        DeviceLost: It cannot be made, or others may write it.
+    """
+    try:
+        os.makedirs(cache_dir, mode=0o700, exist_ok=True)
+        status = os.stat(cache_dir)
+    except OSError as error:
+        raise DeviceLost(f"no folder for compiled kernels at {cache_dir}: {error}") from error
+    if status.st_uid != os.geteuid() or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise DeviceLost(
+            f"others may write the folder of compiled kernels {cache_dir}",
+            hint=f"chmod 700 {cache_dir}, or delete it",
+        )
+
+
 def clean_environment(import_paths: tuple[str, ...], cache_dir: str) -> dict[str, str]:
     """Return the environment of the nursery: a short list of ours, and one thread a library."""
     environment = {name: os.environ[name] for name in _KEPT_ENVIRONMENT if name in os.environ}
     environment |= {name: value for name, value in os.environ.items() if name.startswith("NUMBA_")}
     environment |= dict.fromkeys(_ONE_THREAD, "1")
+    environment["MALLOC_ARENA_MAX"] = _ARENAS
     environment["NUMBA_NUM_THREADS"] = "1"
     environment["PYTHONUNBUFFERED"] = "1"
     if cache_dir:

@@ -9,7 +9,7 @@ import struct
 import time
 from collections import deque
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
 import zmq
 
@@ -22,13 +22,15 @@ from qallow_agent.jobs.parcels import (
     Ping,
     ResultHead,
     ResultParcel,
+    TaskHead,
     TaskParcel,
     pack,
     unpack,
 )
 from qallow_agent.runtime.gate import Gate, Terms
-from qallow_agent.runtime.slate import Slate
-from qallow_agent.runtime.workshop import Array, Workshop
+from qallow_agent.runtime.multipart import Sendable, receive, send
+from qallow_agent.runtime.slate import Slate, canary_lease
+from qallow_agent.runtime.workshop import Workshop
 
 FLUSH_S: Final = 0.02
 _FLUSH_RESULTS: Final = 1_000
@@ -40,8 +42,6 @@ _DRAIN: Final = 256
 TALLY_S: Final = 1.0
 _TALLY_MS: Final = 1_000
 _STOP: Final = b"stop"
-CANARY: Final = "@canary/"
-"""What the slate shows for a lease while a canary runs, before the kernel's name."""
 
 
 @dataclass(slots=True)
@@ -55,7 +55,7 @@ class _Tally:
 @dataclass(slots=True)
 class _Batch:
     results: list[ResultHead] = field(default_factory=list)
-    frames: list[bytes | Array] = field(default_factory=list)
+    frames: list[Sendable] = field(default_factory=list)
     size_bytes: int = 0
 
     def full(self) -> bool:
@@ -107,25 +107,24 @@ class Server:
                 self._serve(backlog.popleft())
                 continue
             try:
-                frames = router.recv_multipart(copy=False)
+                route, frames = receive(router)
             except zmq.Again:
                 self._report_tallies(time.monotonic())
                 continue
-            self._take(frames)
+            self._take(route, frames)
         for work in backlog:
             self._answer(work.route, LeaseUnknown(work.terms.lease))
         self._report_tallies(time.monotonic())
 
-    def _take(self, frames: list[zmq.Frame]) -> None:
+    def _take(self, route: bytes, frames: list[zmq.Frame]) -> None:
         """Sort one message: a parcel into the backlog, a ping back, an order of the gate done."""
         try:
-            user = frames[1].get("User-Id")
+            user = frames[0].get("User-Id")
         except zmq.ZMQError:  # only the gate's inproc pipe carries no authenticated user
-            self._obey(frames[1].bytes)
+            self._obey(frames[0].bytes)
             return
-        route = frames[0].bytes
         try:
-            header = unpack([frame.buffer for frame in frames[1:]])
+            header = unpack([frame.buffer for frame in frames])
         except WireError as error:
             self._drop(str(user), error.message)
             return
@@ -147,7 +146,7 @@ class Server:
         if order == _STOP:
             return
         kernel = order.decode()
-        self._note(LeaseId(CANARY + kernel))
+        self._note(canary_lease(kernel))
         self._slate.begin(0, 0, time.monotonic())
         done = self._workshop.canary(kernel)
         self._slate.end()
@@ -159,7 +158,7 @@ class Server:
         run, slate = self._workshop.run, self._slate
         self._note(terms.lease)
         batch = _Batch()
-        position, done = 2, 0
+        position, done = 0, 0
         now_s = flushed_s = time.monotonic()
         for task in tasks:
             if not terms.open or now_s > terms.expires_s or gate.stopping:
@@ -178,8 +177,8 @@ class Server:
             batch.results.append(result)
             for frame in frames:
                 batch.frames.append(frame)
-                batch.size_bytes += len(frame) if isinstance(frame, bytes) else frame.nbytes
-            self._count(terms.kernel, task.points, self._workshop.ops(terms.kernel, task), result)
+                batch.size_bytes += len(frame) if type(frame) is bytes else frame.nbytes
+            self._count(terms.kernel, task, result)
             now_s = time.monotonic()
             if now_s - flushed_s >= FLUSH_S or batch.full():
                 if not self._flush(work, batch):
@@ -198,10 +197,8 @@ class Server:
         """Send what a parcel's tasks gave so far; False when nobody takes it."""
         work.terms.in_flight -= len(batch.results)
         header = ResultParcel(work.terms.lease, tuple(batch.results))
-        share = any(not isinstance(frame, bytes) for frame in batch.frames)
         try:
-            frames: list[Any] = [work.route, pack(header), *batch.frames]
-            self._router.send_multipart(frames, copy=not share)
+            send(self._router, work.route, pack(header), batch.frames)
         except zmq.Again:
             # Its pipe has been full for as long as we wait: it does not read its results. Credits
             # bound what it may ask for, this bounds what it may leave lying here.
@@ -223,7 +220,7 @@ class Server:
 
     def _answer(self, route: bytes, header: Header) -> None:
         try:
-            self._router.send_multipart([route, pack(header)])
+            send(self._router, route, pack(header), ())
         except zmq.ZMQError:  # gone, or it does not read: it will notice by itself
             return
 
@@ -233,14 +230,14 @@ class Server:
             self._drained_s = now_s
             for _ in range(_DRAIN):
                 try:
-                    frames = self._router.recv_multipart(zmq.NOBLOCK, copy=False)
+                    route, frames = receive(self._router, zmq.NOBLOCK)
                 except zmq.Again:
                     break
-                self._take(frames)
+                self._take(route, frames)
         if self._tallies and now_s >= self._tally_due_s:
             self._report_tallies(now_s)
 
-    def _count(self, kernel: str, points: int, ops: float, result: ResultHead) -> None:
+    def _count(self, kernel: str, task: TaskHead, result: ResultHead) -> None:
         tally = self._tallies.get(kernel)
         if tally is None:
             tally = self._tallies[kernel] = _Tally()
@@ -249,8 +246,8 @@ class Server:
         tally.tasks += 1
         tally.busy_s += result.seconds
         if result.fault is None:
-            tally.points += max(points, 1)
-            tally.ops += ops
+            tally.points += max(task.points, 1)
+            tally.ops += self._workshop.ops(kernel, task)
 
     def _report_tallies(self, now_s: float) -> None:
         self._tally_due_s = now_s + TALLY_S

@@ -52,6 +52,10 @@ class RunnerSettings:
         60.0, "Seconds without any runner after which the nursery is retired and its memory freed.",
         unit="s", ge=0, le=86400,
     )  # fmt: skip
+    canary_s: float = setting(
+        30.0, "Seconds a kernel's known-answer test may take before its runner is killed.",
+        unit="s", ge=0.1, le=3600,
+    )  # fmt: skip
     busy_s: float = setting(
         0.25, "How often to look at what each runner is running.", unit="s", ge=0.01, le=10
     )

@@ -25,6 +25,14 @@ _LEASE_AT: Final = _TASK.size
 _READS: Final = 5
 
 
+_CANARY: Final = "@canary/"
+
+
+def canary_lease(kernel: str) -> LeaseId:
+    """Return what stands for a lease on the slate while a kernel's canary runs."""
+    return LeaseId((_CANARY + kernel)[: MAX_LEASE_BYTES // 4])
+
+
 @dataclass(frozen=True, slots=True)
 class Running:
     """What a runner was running: since which second of the machine's monotonic clock."""
@@ -33,6 +41,11 @@ class Running:
     task: int
     attempt: int
     since_s: float
+
+    @property
+    def canary(self) -> str:
+        """The kernel whose canary this is; empty for a task."""
+        return self.lease.removeprefix(_CANARY) if self.lease.startswith(_CANARY) else ""
 
 
 class Slate:

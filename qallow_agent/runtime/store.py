@@ -4,12 +4,13 @@ import errno
 import fcntl
 import os
 import re
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
-from qallow_agent.base.errors import ConfigError, StorageError, StorageFull
+from qallow_agent.base.errors import ConfigError, StorageCorrupt, StorageError, StorageFull
 
 _NAME = re.compile(r"[a-zA-Z0-9_.-]+(/[a-zA-Z0-9_.-]+)*")
 _FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -95,9 +96,21 @@ class StateStore:
         return found
 
     def next_epoch(self) -> int:
-        """Return a boot epoch larger than every one before, already durable."""
+        """Return a boot epoch larger than every one before, already durable.
+
+        It is the wall clock in milliseconds unless that went back: two clones of a disk image
+        must not share an epoch, since epochs tell their datagrams' nonces apart.
+
+        Raises:
+            StorageCorrupt: The kept epoch is no number.
+        """
         previous = self.kept("boot").get("boot/epoch", b"0")
-        epoch = int(previous or b"0") + 1
+        if not previous.isdigit():
+            raise StorageCorrupt(
+                f"{self._path('boot/epoch')} holds no boot epoch",
+                hint="write a number larger than every epoch before into it",
+            )
+        epoch = max(int(previous) + 1, time.time_ns() // 1_000_000)
         self.put("boot/epoch", str(epoch).encode())
         return epoch
 

@@ -21,12 +21,15 @@ from qallow_agent.jobs.parcels import ITEM_BYTES, ArrayHead, Fault, ResultHead, 
 from qallow_agent.kernels.backends import backend_for
 from qallow_agent.kernels.execution import run_canary, run_task
 from qallow_agent.kernels.registry import Catalog
+from qallow_agent.kernels.spec import Kernel
+from qallow_agent.runtime.multipart import Sendable
 
 Array = NDArray[Any]
 
 COPY_BELOW_BYTES: Final = 64 << 10
 """Smaller arrays are cheaper to copy than to share with ZeroMQ's thread (its own threshold)."""
 
+_NONE: Final[dict[str, Array]] = {}
 _TRACEBACK_CHARS: Final = 8_000
 _MESSAGE_CHARS: Final = 2_000
 
@@ -44,26 +47,26 @@ class Workshop:
         self._catalog = catalog
         self._kind = device.rstrip("0123456789")
         self._allowance_bytes = allowance_bytes
+        self._chosen: dict[str, tuple[Kernel, str]] = {}
         self._last_ops: tuple[str, dict[str, Any], float] = ("", {}, 0.0)
 
     def run(
         self, kernel_name: str, task: TaskHead, frames: Sequence[zmq.Frame]
-    ) -> tuple[ResultHead, list[bytes | Array]]:
+    ) -> tuple[ResultHead, list[Sendable]]:
         """Run a task on the arrays of its frames; return its outcome and the frames to send.
 
         Never raises: whatever a kernel does short of ending the process becomes a fault.
         """
         began_s = time.monotonic()
         try:
-            kernel = self._catalog.get(kernel_name)
-            columns = len(task.columns)
-            outputs = run_task(
-                kernel,
-                backend_for(kernel, self._kind),
-                task.scalars,
-                _arrays(task.columns, frames[:columns]),
-                _arrays(task.arrays, frames[columns:]),
-            )
+            kernel, backend = self._chosen.get(kernel_name) or self._choose(kernel_name)
+            if frames:
+                count = len(task.columns)
+                columns = _arrays(task.columns, frames[:count])
+                arrays = _arrays(task.arrays, frames[count:])
+                outputs = run_task(kernel, backend, task.scalars, columns, arrays)
+            else:
+                outputs = run_task(kernel, backend, task.scalars, _NONE, _NONE)
             heads, buffers = _pack(outputs)
         except BaseException as error:  # noqa: BLE001 - foreign code: sys.exit() in it is no exit of ours
             fault = self._explain(error)
@@ -75,12 +78,12 @@ class Workshop:
     def canary(self, kernel_name: str) -> CanaryDone:
         """Run a kernel's known-answer test."""
         try:
-            kernel = self._catalog.get(kernel_name)
-            outcome = run_canary(kernel, backend_for(kernel, self._kind), time.monotonic)
+            kernel, backend = self._choose(kernel_name)
+            outcome = run_canary(kernel, backend, time.monotonic)
         except BaseException as error:  # noqa: BLE001 - foreign code again
             why = self._explain(error).message[:_MESSAGE_CHARS]
             return CanaryDone(kernel_name, passed=False, why=why)
-        why = outcome.why[:_MESSAGE_CHARS]
+        why = _clean(outcome.why)[:_MESSAGE_CHARS]
         return CanaryDone(kernel_name, outcome.passed, why, outcome.seconds, outcome.rate)
 
     def ops(self, kernel_name: str, task: TaskHead) -> float:
@@ -90,6 +93,12 @@ class Workshop:
             ops = _declared_ops(self._catalog, kernel_name, task.scalars)
             self._last_ops = (kernel_name, task.scalars, ops)
         return ops * max(task.points, 1)
+
+    def _choose(self, kernel_name: str) -> tuple[Kernel, str]:
+        kernel = self._catalog.get(kernel_name)
+        chosen = (kernel, backend_for(kernel, self._kind))
+        self._chosen[kernel_name] = chosen
+        return chosen
 
     def _explain(self, error: BaseException) -> Fault:
         if isinstance(error, MemoryError):
@@ -107,11 +116,11 @@ class Workshop:
 
 def _declared_ops(catalog: Catalog, kernel_name: str, scalars: Mapping[str, Any]) -> float:
     """Return what one point costs; parameters that decide it are scalars or have defaults."""
-    spec = catalog.get(kernel_name).spec
-    values = {item.name: scalars.get(item.name, item.default) for item in spec.parameters}
     try:
+        spec = catalog.get(kernel_name).spec
+        values = {item.name: scalars.get(item.name, item.default) for item in spec.parameters}
         return spec.cost({name: value or 0 for name, value in values.items()}).ops
-    except (ArithmeticError, LookupError, TypeError, ValueError):
+    except (QallowError, ArithmeticError, LookupError, TypeError, ValueError):
         return 0.0  # a declared cost that fails must not fail the work it describes
 
 
@@ -124,9 +133,9 @@ def _arrays(heads: Sequence[ArrayHead], frames: Sequence[zmq.Frame]) -> dict[str
     return arrays
 
 
-def _pack(outputs: dict[str, Array]) -> tuple[tuple[ArrayHead, ...], list[bytes | Array]]:
+def _pack(outputs: dict[str, Array]) -> tuple[tuple[ArrayHead, ...], list[Sendable]]:
     heads: list[ArrayHead] = []
-    buffers: list[bytes | Array] = []
+    buffers: list[Sendable] = []
     for name, array in outputs.items():
         code = array.dtype.str[1:]
         if code not in ITEM_BYTES:

@@ -15,11 +15,11 @@ from qallow_agent.base.ids import runner as sender_of
 from qallow_agent.base.machine import soonest
 from qallow_agent.base.message import Message
 from qallow_agent.base.notice import Notice
-from qallow_agent.jobs.messages import RunnerBusy, RunnerExited
+from qallow_agent.jobs.messages import RunnerExited
 from qallow_agent.kernels.settings import KernelSettings
 from qallow_agent.runtime.berth import Berth, tell_end
 from qallow_agent.runtime.ears import Ears
-from qallow_agent.runtime.nursery_link import NurseryLink
+from qallow_agent.runtime.nursery_link import NurseryLink, prepare_cache
 from qallow_agent.runtime.orders import Fork, Forked, Kill, Preload, Preloaded, Reaped, runner_codec
 from qallow_agent.runtime.settings import RunnerSettings
 
@@ -155,14 +155,22 @@ class RunnerYard:
         self._next_busy_s = now_s + self._settings.busy_s
         found: list[tuple[Sender, Message]] = []
         for berth in self._berths.values():
-            busy: RunnerBusy | None = berth.busy(now_s)
+            if berth.canary_s(now_s) > self._settings.canary_s and not berth.killed:
+                self._kill(berth, f"no answer within {self._settings.canary_s:g} s")
+            busy = berth.busy(now_s)
             if busy is not None:
                 found.append((sender_of(berth.runner), busy))
         return found
 
-    def pids(self) -> dict[RunnerId, int]:
-        """Return the process ids of the runners that live."""
-        return {berth.runner: berth.pid for berth in self._berths.values() if berth.pid is not None}
+    def family(self) -> tuple[int, ...]:
+        """Return the process ids of the nursery and of the runners that live."""
+        nursery = () if self._nursery is None else (self._nursery.process.pid,)
+        pids = [berth.pid for berth in self._berths.values() if berth.pid is not None]
+        return (*nursery, *pids)
+
+    def runners(self) -> tuple[RunnerId, ...]:
+        """Return the runners that are not buried yet."""
+        return tuple(self._berths)
 
     def close(self) -> None:
         """Kill what still runs and close everything."""
@@ -177,6 +185,8 @@ class RunnerYard:
                 f"the nursery failed {self._nursery_failures} times; next try in {wait_s:.0f} s",
                 hint="the log says why",
             )
+        if self._cache_dir:
+            prepare_cache(self._cache_dir)
         nursery = NurseryLink(self._settings.import_paths, self._cache_dir)
         self._nursery = nursery
         self._nursery_deadline_s = self._clock_s() + self._settings.nursery_start_s
@@ -191,7 +201,7 @@ class RunnerYard:
         self._ears.finish(nursery.output, self._clock_s())
         nursery.output.close()
         self._nursery, self._nursery_deadline_s = None, None
-        end = why or f"the nursery {tell_end(status, '')}"
+        end = why or f"the nursery ended ({tell_end(status, '')})"
         for berth in list(self._berths.values()):
             self._hear(berth)
             self._bury(berth, end)

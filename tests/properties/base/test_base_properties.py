@@ -17,7 +17,11 @@ CODEC = Codec(kinds(CONTROL_KINDS), 1 << 20)
 plain = st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.text() | st.binary()
 documents = st.dictionaries(
     st.text(),
-    st.recursive(plain, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)),
+    st.recursive(
+        plain,
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+        max_leaves=6,
+    ),
     max_size=4,
 )
 
@@ -88,6 +92,7 @@ def test_the_hybrid_clock_never_stands_still_and_exceeds_what_it_saw(
             assert clock.last == before
 
 
+@settings(deadline=None)
 @given(documents)
 def test_canonical_bytes_are_one_per_value(document: dict[str, object]) -> None:
     turned = dict(reversed(list(document.items())))

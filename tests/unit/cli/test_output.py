@@ -25,3 +25,11 @@ def test_an_empty_table_says_so_beside_the_data(capsys: pytest.CaptureFixture[st
 def test_what_json_cannot_say_becomes_null(capsys: pytest.CaptureFixture[str]) -> None:
     emit("qallow.x/v1", {"schema": "other", "bad": float("nan")})
     assert json.loads(capsys.readouterr().out) == {"schema": "qallow.x/v1", "bad": None}
+
+
+def test_a_long_last_column_continues_below_itself(capsys: pytest.CaptureFixture[str]) -> None:
+    table(("NAME", "TEXT"), [("a", "word " * 30), ("b", "")], wrap=True)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 4
+    assert all(len(line) <= 80 for line in lines)
+    assert lines[2].startswith("      word")

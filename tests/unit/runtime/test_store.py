@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from qallow_agent.base.errors import ConfigError, StorageError, StorageFull
+from qallow_agent.base.errors import ConfigError, StorageCorrupt, StorageError, StorageFull
 from qallow_agent.runtime.store import StateStore, write_atomically
 
 
@@ -40,7 +40,21 @@ def test_every_boot_gets_a_larger_epoch(tmp_path: Path) -> None:
         store = StateStore(tmp_path).open()
         epochs.append(store.next_epoch())
         store.close()
-    assert epochs == [1, 2, 3]
+    assert epochs == sorted(set(epochs))
+
+
+def test_an_epoch_stays_ahead_although_the_clock_went_back(tmp_path: Path) -> None:
+    store = StateStore(tmp_path).open()
+    ahead = 10**15
+    store.put("boot/epoch", str(ahead).encode())
+    assert store.next_epoch() == ahead + 1
+
+
+def test_a_mangled_epoch_is_explained(tmp_path: Path) -> None:
+    store = StateStore(tmp_path).open()
+    store.put("boot/epoch", b"many")
+    with pytest.raises(StorageCorrupt, match="boot/epoch"):
+        store.next_epoch()
 
 
 def test_two_agents_cannot_share_a_state_directory(tmp_path: Path) -> None:

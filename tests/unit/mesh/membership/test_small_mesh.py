@@ -36,10 +36,10 @@ def test_a_newcomer_that_knows_one_is_soon_known_to_all(tools: Any) -> None:
     assert mesh.run(10.0, mesh.converged) <= 0.5
 
 
-@pytest.mark.parametrize("count", [2, 3, 5, 10, 20])
+@pytest.mark.parametrize("count", [2, 3, 12])
 def test_a_crash_seen_by_refused_links_is_known_within_two_seconds(tools: Any, count: int) -> None:
     times = []
-    for seed in range(3):
+    for seed in range(2):
         mesh = tools.SmallMesh(count, seed=seed)
         mesh.run(3.0)
         mesh.crash(0, refused=True)
@@ -47,17 +47,17 @@ def test_a_crash_seen_by_refused_links_is_known_within_two_seconds(tools: Any, c
     assert max(times) <= 2.0, times
 
 
-@pytest.mark.parametrize("count", [2, 3, 5, 10, 20])
+@pytest.mark.parametrize("count", [2, 3, 5, 10])
 def test_a_pulled_cable_is_known_within_seven_seconds(tools: Any, count: int) -> None:
     times = []
-    for seed in range(5):
+    for seed in range(3):
         mesh = tools.SmallMesh(count, seed=seed)
         mesh.run(3.0)
         mesh.crash(0)
         times.append(mesh.run(30.0, lambda mesh=mesh: mesh.all_see(0, DEAD)))
         assert mesh.false_deaths() == []
     times.sort()
-    assert times[2] <= 4.5, times
+    assert times[1] <= 4.5, times
     assert times[-1] <= 7.0, times
 
 
@@ -71,10 +71,10 @@ def test_half_the_mesh_may_crash_at_once(tools: Any) -> None:
     assert mesh.false_deaths() == []
 
 
-@pytest.mark.parametrize(("count", "loss"), [(2, 0.25), (5, 0.25), (10, 0.1), (20, 0.25)])
+@pytest.mark.parametrize(("count", "loss"), [(2, 0.25), (5, 0.25), (10, 0.1), (15, 0.25)])
 def test_loss_alone_kills_nobody(tools: Any, count: int, loss: float) -> None:
     mesh = tools.SmallMesh(count, seed=11, loss=loss)
-    mesh.run(120.0)
+    mesh.run(60.0)
     assert mesh.false_deaths() == []
     mesh.loss = 0.0
     mesh.run(40.0, mesh.converged)
@@ -127,7 +127,7 @@ def test_a_member_frozen_for_long_blames_nobody_when_it_wakes(tools: Any) -> Non
     assert mesh[0].downs() == []
 
 
-@pytest.mark.parametrize(("cut_s", "target_s"), [(15.0, 2.0), (75.0, 6.0)])
+@pytest.mark.parametrize(("cut_s", "target_s"), [(15.0, 1.0), (75.0, 3.0)])
 def test_a_mesh_cut_in_half_heals(tools: Any, cut_s: float, target_s: float) -> None:
     mesh = tools.SmallMesh(10, seed=4)
     mesh.run(3.0)

@@ -1,3 +1,4 @@
+import dataclasses
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -5,7 +6,14 @@ import msgspec
 import pytest
 
 from qallow_agent.base.contact import Contact
-from qallow_agent.base.errors import NotAllowed, StorageCorrupt, UsageError
+from qallow_agent.base.errors import (
+    BadSignature,
+    InvariantBroken,
+    Malformed,
+    NotAllowed,
+    StorageCorrupt,
+    UsageError,
+)
 from qallow_agent.base.hlc import Stamp
 from qallow_agent.base.ids import NodeId
 from qallow_agent.base.keys import CurveKey, NodeKeys, SigningKey
@@ -22,6 +30,7 @@ from qallow_agent.base.machine import (
 )
 from qallow_agent.base.message import Failure, Message
 from qallow_agent.base.notice import Notice
+from qallow_agent.mesh.trust.acquaintances import Acquaintance
 from qallow_agent.mesh.trust.certificates import bind_curve, certificate_bytes
 from qallow_agent.mesh.trust.invites import Invitation, decode_invitation
 from qallow_agent.mesh.trust.papers import Papers
@@ -210,6 +219,19 @@ def test_a_joiner_with_a_borrowed_curve_key_is_refused(town: "Town") -> None:
     assert refused(town.founder.knocked(request), "already belongs to")
 
 
+def test_a_joiner_with_the_hosts_curve_key_is_refused(town: "Town") -> None:
+    thief = NodeKeys(town.keys("beta").identity, town.founder.keys.curve)
+    binding = bind_curve(thief.identity, thief.curve.public, 1, 1_800_000_000)
+    request = msgspec.structs.replace(town.request("beta", town.founder.invite()), binding=binding)
+    assert refused(town.founder.knocked(request), "host's own CURVE key")
+
+
+@pytest.mark.parametrize("change", [{"name": "a b"}, {"node_key": bytes(31)}])
+def test_a_joiner_of_odd_shape_is_refused(town: "Town", change: dict[str, Any]) -> None:
+    request = msgspec.structs.replace(town.request("beta", town.founder.invite()), **change)
+    assert town.founder.knocked(request).code == "malformed"
+
+
 def test_a_joiner_with_an_unbound_curve_key_is_refused(town: "Town") -> None:
     request = town.request("beta", town.founder.invite())
     binding = msgspec.structs.replace(request.binding, curve_key=bytes(32))
@@ -268,6 +290,20 @@ def test_a_welcome_for_another_node_is_refused(town: "Town") -> None:
     welcome, invitation = welcomed(town)
     with pytest.raises(Exception, match="another node"):
         accept_welcome(welcome, invitation, town.keys("gamma"), 1_800_000_000)
+
+
+def test_a_welcome_that_binds_another_curve_key_is_refused(town: "Town") -> None:
+    welcome, invitation = welcomed(town)
+    other = NodeKeys(town.keys("beta").identity, CurveKey(bytes(range(32))))
+    with pytest.raises(BadSignature, match="another CURVE key"):
+        accept_welcome(welcome, invitation, other, 1_800_000_000)
+
+
+def test_a_welcome_with_an_odd_mesh_name_is_refused(town: "Town") -> None:
+    welcome, invitation = welcomed(town)
+    odd = msgspec.structs.replace(welcome, mesh_name="\x1b[2J")
+    with pytest.raises(Malformed):
+        accept_welcome(odd, invitation, town.keys("beta"), 1_800_000_000)
 
 
 def test_a_welcome_without_a_keyring_is_refused(town: "Town") -> None:
@@ -484,6 +520,58 @@ def test_somebody_else_behind_the_door_is_refused(town: "Town") -> None:
     effects = gamma.take(f"@trust/{town.founder.node}", answer)
     assert events(effects) == ["trust.refusal"]
     assert not of(Admit, effects)
+
+
+def test_a_door_that_shows_another_curve_key_than_it_has_is_refused(town: "Town") -> None:
+    gamma = town.join("gamma")
+    gamma.hears_of(town.founder)
+    rotated = NodeKeys(town.founder.keys.identity, CurveKey(bytes(range(32))))
+    standing = rebind(town.founder.standing, rotated, 2, 1_800_000_000)
+    papers = Papers(rotated, standing, town.founder.contact, town.settings)
+    answer = papers.hello(gamma.node, answer=True)
+    effects = gamma.take(f"@trust/{town.founder.node}", answer)
+    assert "another CURVE key" in of(Notice, effects)[0].facts["why"]
+
+
+def test_what_is_no_answer_to_a_knock_is_ignored(town: "Town") -> None:
+    gamma = town.join("gamma")
+    gamma.hears_of(town.founder)
+    assert gamma.take(f"@trust/{town.founder.node}", Revoked(())) == []
+
+
+def test_our_own_knock_at_our_own_door_is_no_clone(town: "Town") -> None:
+    effects = town.founder.take("@door/1", hello_of(town.founder, town.founder.node))
+    assert events(effects) == []
+    assert of(Reply, effects)[0].message.code == "join-refused"
+
+
+def test_a_full_memory_of_members_refuses_more(town: "Town") -> None:
+    town.founder.settings = dataclasses.replace(town.settings, known_max=2)
+    town.founder.start()
+    for name in ("beta", "gamma"):
+        assert isinstance(town.founder.knocked(hello_of(town.join(name), town.founder.node)), Hello)
+    answer = town.founder.knocked(hello_of(town.join("delta"), town.founder.node))
+    assert refused(answer, "already knows 2 members")
+
+
+def test_an_impossible_acquaintance_is_a_broken_invariant(town: "Town") -> None:
+    own = Acquaintance(town.founder.standing.credential, town.founder.contact)
+    town.founder.door._known._known[town.founder.node] = own
+    with pytest.raises(InvariantBroken):
+        town.founder.door.check()
+
+
+def test_we_know_our_own_credential_and_roles(town: "Town") -> None:
+    door = town.founder.door
+    assert door.credential_of(town.founder.node) == town.founder.standing.credential
+    assert Role.OWNER in door.roles_of(town.founder.node)
+
+
+def test_a_fact_of_no_concern_is_ignored(town: "Town") -> None:
+    assert town.founder.take(town.founder.node, Revoked(())) == []
+    beta = town.join("beta")
+    town.meet(beta, town.founder)
+    assert town.founder.take(beta.node, Failure("peer", "x")) == []
 
 
 def test_a_clone_is_refused_and_both_boxes_are_named(town: "Town") -> None:
@@ -723,3 +811,22 @@ def test_a_hello_and_a_welcome_fit_a_letter(town: "Town") -> None:
     hello = hello_of(beta, town.founder.node)
     letter = codec.decode(codec.encode(hello, beta.node, Stamp(1, 0)))
     assert letter.message == hello
+
+
+def test_a_revoked_sponsor_is_not_knocked_at(town: "Town") -> None:
+    issuer = town.join("issuer", roles=("issuer",))
+    beta = town.join("beta", host=issuer)
+    town.meet(beta, town.founder)
+    effects = town.founder.do(town.founder.door.revoke(issuer.node, "stolen", at()))
+    beta.take(town.founder.node, of(Send, effects)[0].message)
+    assert not of(Knock, beta.do(beta.door.tick(at(1.0))))
+
+
+def test_a_renewed_member_does_not_show_itself_to_those_who_are_down(town: "Town") -> None:
+    beta, gamma = town.join("beta"), town.join("gamma")
+    town.meet(beta, town.founder)
+    town.meet(gamma, town.founder)
+    town.founder.door.tick(at())
+    town.founder.take(town.founder.node, MemberDown(gamma.node, left=False))
+    effects = town.founder.door.tick(at(46 * DAY_S))
+    assert [knock.contact for knock in of(Knock, effects)] == [beta.contact]

@@ -1,3 +1,6 @@
+from typing import Any
+
+import msgspec
 import pytest
 
 from qallow_agent.base.contact import Contact
@@ -58,6 +61,15 @@ def test_a_mangled_token_is_refused_with_what_is_wrong(token: str, words: str) -
     with pytest.raises(UsageError, match=words) as caught:
         decode_invitation(token)
     assert caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"contact": Contact(("a;b",), 1, 2)}, {"host_key": bytes(31)}, {"host": NodeId("me")}],
+)
+def test_a_well_made_token_of_nonsense_is_refused(change: dict[str, Any]) -> None:
+    with pytest.raises(UsageError):
+        decode_invitation(encode_invitation(msgspec.structs.replace(INVITATION, **change)))
 
 
 def test_every_changed_character_is_noticed() -> None:

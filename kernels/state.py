@@ -1,0 +1,125 @@
+"""Checkpoint blobs: a kernel's state at a tick, chained by hash, checked before use.
+
+Layout: magic, length of the header (4 bytes, big-endian), header (MessagePack), then the raw bytes
+of every section in order. Nothing here needs NumPy, so that any node can check what it stores.
+"""
+
+import hashlib
+import math
+
+import msgspec
+
+from qallow_agent.base.errors import CheckpointCorrupt
+from qallow_agent.kernels.values import ITEM_BYTES
+
+MAGIC = b"qallowC1"
+"""Names the format and its version; another format gets another magic."""
+
+MAX_HEADER_BYTES = 1 << 16
+"""A header names a handful of arrays; more is damage."""
+
+LENGTH_BYTES = 4
+
+
+class Section(msgspec.Struct, frozen=True):
+    """One C-contiguous array: its name, dtype (a key of ITEM_BYTES), shape and raw bytes."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    data: bytes
+
+
+class Checkpoint(msgspec.Struct, frozen=True):
+    """A kernel's state after ``tick``; ``previous`` is the digest of the blob before, or empty."""
+
+    kernel_hash: str
+    tick: int
+    previous: str
+    sections: tuple[Section, ...]
+
+
+class _Head(msgspec.Struct, frozen=True, array_like=True):
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+
+
+class _Header(msgspec.Struct, frozen=True, array_like=True):
+    kernel_hash: str
+    tick: int
+    previous: str
+    body_sha256: bytes
+    heads: tuple[_Head, ...]
+
+
+_DECODER = msgspec.msgpack.Decoder(_Header)
+
+
+def encode_checkpoint(checkpoint: Checkpoint) -> bytes:
+    """Return the blob of a checkpoint; equal checkpoints have equal blobs."""
+    body = b"".join(section.data for section in checkpoint.sections)
+    header = msgspec.msgpack.encode(
+        _Header(
+            kernel_hash=checkpoint.kernel_hash,
+            tick=checkpoint.tick,
+            previous=checkpoint.previous,
+            body_sha256=hashlib.sha256(body).digest(),
+            heads=tuple(_Head(s.name, s.dtype, s.shape) for s in checkpoint.sections),
+        )
+    )
+    return MAGIC + len(header).to_bytes(LENGTH_BYTES) + header + body
+
+
+def blob_digest(blob: bytes) -> str:
+    """Return the hex SHA-256 of a whole blob: what the next checkpoint calls ``previous``."""
+    return hashlib.sha256(blob).hexdigest()
+
+
+def decode_checkpoint(blob: bytes, *, kernel_hash: str) -> Checkpoint:
+    """Return the checkpoint in a blob after checking every length and hash.
+
+    Args:
+        blob: Bytes from disk or from another node.
+        kernel_hash: The kernel that is to continue; another one's state is refused.
+
+    Raises:
+        CheckpointCorrupt: Truncated, altered, of another format or of another kernel; nothing was
+            used.
+    """
+    header, body = _split(blob)
+    if header.kernel_hash != kernel_hash:
+        raise CheckpointCorrupt(
+            f"the checkpoint belongs to kernel {header.kernel_hash[:12]}, not {kernel_hash[:12]}",
+            hint="the kernel changed since; start the job again",
+        )
+    sections, at = [], 0
+    for head in header.heads:
+        size = _size(head)
+        sections.append(Section(head.name, head.dtype, head.shape, body[at : at + size]))
+        at += size
+    if at != len(body):
+        raise CheckpointCorrupt(f"the checkpoint announces {at} bytes and holds {len(body)}")
+    if hashlib.sha256(body).digest() != header.body_sha256:
+        raise CheckpointCorrupt("the arrays of the checkpoint do not match their hash")
+    return Checkpoint(header.kernel_hash, header.tick, header.previous, tuple(sections))
+
+
+def _split(blob: bytes) -> tuple[_Header, bytes]:
+    start = len(MAGIC) + LENGTH_BYTES
+    if len(blob) < start or not blob.startswith(MAGIC):
+        raise CheckpointCorrupt("the bytes are no checkpoint of this format")
+    length = int.from_bytes(blob[len(MAGIC) : start])
+    if length > MAX_HEADER_BYTES or start + length > len(blob):
+        raise CheckpointCorrupt(f"the checkpoint announces a header of {length} bytes")
+    try:
+        header = _DECODER.decode(blob[start : start + length])
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise CheckpointCorrupt(f"the checkpoint's header does not decode: {error}") from error
+    return header, blob[start + length :]
+
+
+def _size(head: _Head) -> int:
+    if head.dtype not in ITEM_BYTES or any(length < 0 for length in head.shape):
+        raise CheckpointCorrupt(f"section {head.name!r} is {head.dtype!r} of shape {head.shape}")
+    return math.prod(head.shape) * ITEM_BYTES[head.dtype]

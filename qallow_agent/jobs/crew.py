@@ -1,0 +1,265 @@
+"""The crew: runner processes from start to exit, and what their canaries say of a device.
+
+Every phase of a runner has a limit. One that does not get ready, ends no canary, or does not
+stop when told is killed; when even that is not confirmed, it is forgotten.
+"""
+
+from collections.abc import Mapping
+
+from qallow_agent.base.ids import Entropy, LeaseId, RunnerId, draw_id, runner
+from qallow_agent.base.machine import Effect, Instant, Reply, Start, Stop
+from qallow_agent.base.notice import Notice
+from qallow_agent.base.units import show_seconds
+from qallow_agent.jobs.messages import (
+    CanaryDone,
+    Forbid,
+    RunCanary,
+    RunnerBusy,
+    RunnerExited,
+    RunnerReady,
+)
+from qallow_agent.jobs.model import DeviceHealth, KernelOffer, LeaseEnd
+from qallow_agent.jobs.settings import JobSettings
+from qallow_agent.jobs.tenancies import Tenancies, refuse
+from qallow_agent.jobs.workplace import Phase, Station, Workplace
+
+_SHORT_TASK_S = 0.2
+"""A task younger than this when its lease ends may finish unwatched."""
+_KEY_BYTES = 32
+_MOST_PORT = 65_535
+
+
+class Crew:
+    """Starts, tries, frees and stops runners.
+
+    Args:
+        kernels: What runners can compute, by name.
+        tenancies: Whose leases end when a runner does.
+        settings: The limits.
+        rng: Entropy for runner ids.
+    """
+
+    def __init__(
+        self,
+        kernels: Mapping[str, KernelOffer],
+        tenancies: Tenancies,
+        settings: JobSettings,
+        rng: Entropy,
+    ) -> None:
+        self._kernels = kernels
+        self._tenancies = tenancies
+        self._settings = settings
+        self._rng = rng
+        self.places: dict[RunnerId, Workplace] = {}
+        """Where each runner works."""
+        self._limits = {
+            Phase.STARTING: self._never_ready,
+            Phase.CANARY: self._canary_stuck,
+            Phase.IDLE: self._retired,
+            Phase.LEASED: self._expired,
+            Phase.SETTLING: self._unsettled,
+            Phase.STOPPING: self._unstoppable,
+        }
+
+    def start(self, place: Workplace, now: Instant) -> list[Effect]:
+        """Start one more runner of a device."""
+        station = Station(
+            id=RunnerId(draw_id("runner", self._rng)),
+            device=place.spec.name,
+            phase=Phase.STARTING,
+            since_s=now.mono_s,
+            until_s=now.mono_s + self._settings.runner_start_s,
+        )
+        place.stations[station.id] = station
+        self.places[station.id] = place
+        return [Start(station.id, place.spec.name)]
+
+    def ready(self, station: Station, message: RunnerReady, now: Instant) -> list[Effect]:
+        """Take in where a runner listens."""
+        if station.phase is not Phase.STARTING:
+            return []
+        if len(message.curve_key) != _KEY_BYTES or not 0 < message.port <= _MOST_PORT:
+            return self.stop(station, now, kill=True)
+        station.port, station.key = message.port, message.curve_key
+        self.places[station.id].failures = 0
+        self._rest(station, now)
+        return []
+
+    def stop(self, station: Station, now: Instant, *, kill: bool) -> list[Effect]:
+        """Tell a runner to go."""
+        station.killed = kill
+        station.enter(Phase.STOPPING, now.mono_s, now.mono_s + self._settings.runner_stop_s)
+        return [Stop(station.id, kill)]
+
+    def free(self, station: Station, lease: LeaseId, now: Instant) -> list[Effect]:
+        """Let a runner go on after its lease: its queue is dropped, its last task may finish."""
+        forbid = Reply(runner(station.id), Forbid(lease))
+        if station.at_a_task_s(now.mono_s) > _SHORT_TASK_S:
+            grace_s = now.mono_s + self._settings.release_grace_s
+            station.enter(Phase.SETTLING, now.mono_s, grace_s)
+        else:
+            self._rest(station, now)
+        return [forbid]
+
+    def busy(self, station: Station, message: RunnerBusy, now: Instant) -> list[Effect]:
+        """Kill a runner whose task runs past its limit, or past its lease."""
+        station.busy, station.busy_seen_s = message, now.mono_s
+        tenancy = station.tenancy
+        if tenancy is None or station.phase is not Phase.LEASED:
+            return []
+        if message.lease != tenancy.lease.id:
+            # Left over from the lease before: its time began when this one was granted.
+            if now.mono_s - station.since_s <= self._settings.release_grace_s:
+                return []
+            reason = "its runner was still at a task of another lease"
+            revoked = self._tenancies.revoke(station, LeaseEnd.PREEMPTED, reason)
+            return [*revoked, *self.stop(station, now, kill=True)]
+        tenancy.active_s = now.mono_s
+        if message.elapsed_s <= tenancy.task_limit_s:
+            return []
+        reason = (
+            f"task {message.task} ran for {show_seconds(message.elapsed_s)}, the limit is "
+            f"{show_seconds(tenancy.task_limit_s)}"
+        )
+        revoked = self._tenancies.revoke(
+            station, LeaseEnd.OVERRAN, reason, message.task, message.attempt
+        )
+        return [*revoked, *self.stop(station, now, kill=True)]
+
+    def exited(self, station: Station, message: RunnerExited, now: Instant) -> list[Effect]:
+        """Draw the conclusions of a runner's end: who is to blame, what is lost."""
+        place = self.places.pop(station.id)
+        del place.stations[station.id]
+        facts: dict[str, str | int | float | bool | None] = {
+            "runner": station.id, "device": station.device, "phase": station.phase.value,
+            "why": message.reason, "task": message.task,
+        }  # fmt: skip
+        if station.phase is Phase.STOPPING:
+            return [Notice("runner.stopped", "a runner has ended", "debug", facts)]
+        effects: list[Effect] = [Notice("runner.died", "a runner died", "warning", facts)]
+        tenancy = station.tenancy
+        if tenancy is not None:
+            blamed = message.lease == tenancy.lease.id
+            effects += self._tenancies.revoke(
+                station,
+                LeaseEnd.CRASHED,
+                message.reason,
+                message.task if blamed else None,
+                message.attempt if blamed else None,
+            )
+        elif station.phase is Phase.CANARY:
+            kernel = place.todo[0] if place.todo else "a kernel"
+            effects += self.lose(place, f"died in the canary of {kernel}: {message.reason}", now)
+        elif station.phase is Phase.STARTING:
+            effects += self._start_failed(place, message.reason, now)
+        return effects
+
+    def overdue(self, station: Station, now: Instant) -> list[Effect]:
+        """Act on a phase that is past its limit."""
+        if station.due() > now.mono_s:
+            return []
+        return self._limits[station.phase](station, now)
+
+    def try_canaries(self, station: Station, now: Instant) -> list[Effect]:
+        """Begin a round of canaries on a free runner; a device without kernels passes at once."""
+        place = self.places[station.id]
+        place.todo = [
+            name for name, offer in self._kernels.items() if place.spec.kind in offer.kinds
+        ]
+        if not place.todo:
+            self._pass(place, "no kernel to try", now)
+            return []
+        limit_s = now.mono_s + self._settings.canary_limit_s
+        station.enter(Phase.CANARY, now.mono_s, limit_s)
+        return [Reply(runner(station.id), RunCanary(place.todo[0]))]
+
+    def canary_done(self, station: Station, message: CanaryDone, now: Instant) -> list[Effect]:
+        """Go on to the next canary, pass the device, or lose it."""
+        place = self.places[station.id]
+        if station.phase is not Phase.CANARY or message.kernel != place.todo[0]:
+            return []
+        if not message.passed:
+            return self.lose(place, f"the canary of {message.kernel} failed: {message.why}", now)
+        if message.kernel not in place.rates:
+            place.learn_rate(message.kernel, message.rate)
+        place.todo.pop(0)
+        if place.todo:
+            limit_s = now.mono_s + self._settings.canary_limit_s
+            station.enter(Phase.CANARY, now.mono_s, limit_s)
+            return [Reply(runner(station.id), RunCanary(place.todo[0]))]
+        self._pass(place, "every kernel gave its known answer", now)
+        self._rest(station, now)
+        return []
+
+    def lose(self, place: Workplace, why: str, now: Instant) -> list[Effect]:
+        """Trust a device no more: revoke its leases, stop its runners, turn away who waits."""
+        place.state, place.why, place.canary = DeviceHealth.LOST, why, why
+        place.retry_s = now.mono_s + self._settings.lost_retry_s
+        place.passed_s = None
+        place.todo = []
+        effects: list[Effect] = [
+            Notice(
+                "device.lost", "a device failed and takes no work", "error",
+                {"device": place.spec.name, "why": why, "retry_s": self._settings.lost_retry_s},
+            )
+        ]  # fmt: skip
+        for station in list(place.stations.values()):
+            effects += self._tenancies.revoke(station, LeaseEnd.UNFIT, why)
+            if station.phase is not Phase.STOPPING:
+                effects += self.stop(station, now, kill=True)
+        waiting, place.queue = place.queue, []
+        hint = f"it is tried again every {show_seconds(self._settings.lost_retry_s)}"
+        return effects + [
+            refuse(each.desk, each.request, "no-device", f"{place.spec.name}: {why}", hint)
+            for each in waiting
+        ]
+
+    def _never_ready(self, station: Station, now: Instant) -> list[Effect]:
+        why = f"a runner was not ready within {show_seconds(self._settings.runner_start_s)}"
+        killed = self.stop(station, now, kill=True)
+        return [*killed, *self._start_failed(self.places[station.id], why, now)]
+
+    def _canary_stuck(self, station: Station, now: Instant) -> list[Effect]:
+        place = self.places[station.id]
+        limit = show_seconds(self._settings.canary_limit_s)
+        return self.lose(place, f"the canary of {place.todo[0]} took more than {limit}", now)
+
+    def _retired(self, station: Station, now: Instant) -> list[Effect]:
+        return self.stop(station, now, kill=False)
+
+    def _expired(self, station: Station, now: Instant) -> list[Effect]:
+        tenancy = station.tenancy
+        if tenancy is None:
+            return []
+        reason = "its desk did not renew it in time"
+        revoked = self._tenancies.revoke(station, LeaseEnd.EXPIRED, reason)
+        return [*revoked, *self.free(station, tenancy.lease.id, now)]
+
+    def _unsettled(self, station: Station, now: Instant) -> list[Effect]:
+        midway_s = station.since_s + self._settings.release_grace_s / 2
+        if station.busy_seen_s >= midway_s:
+            return self.stop(station, now, kill=True)
+        self._rest(station, now)
+        return []
+
+    def _unstoppable(self, station: Station, now: Instant) -> list[Effect]:
+        if not station.killed:
+            return self.stop(station, now, kill=True)
+        place = self.places.pop(station.id)
+        del place.stations[station.id]
+        return [Stop(station.id, kill=True)]
+
+    def _rest(self, station: Station, now: Instant) -> None:
+        idle_until_s = now.mono_s + self._settings.runner_idle_s
+        station.enter(Phase.IDLE, now.mono_s, idle_until_s)
+
+    def _pass(self, place: Workplace, what: str, now: Instant) -> None:
+        place.state, place.why, place.canary = DeviceHealth.OK, "", what
+        place.passed_s = now.mono_s
+        place.retry_s = None
+
+    def _start_failed(self, place: Workplace, why: str, now: Instant) -> list[Effect]:
+        place.failures += 1
+        if place.failures < self._settings.runner_failures:
+            return []
+        return self.lose(place, f"{place.failures} runners in a row did not start: {why}", now)

@@ -1,0 +1,36 @@
+"""An agent reduced to its yard, as a process of its own: prints its pids, then waits."""
+
+import sys
+import time
+
+import zmq
+
+from qallow_agent.base.ids import RunnerId
+from qallow_agent.jobs.messages import RunnerReady
+from qallow_agent.kernels.settings import KernelSettings
+from qallow_agent.runtime.settings import RunnerSettings
+from qallow_agent.runtime.yard import RunnerYard
+
+
+def main() -> None:
+    cache_dir, *modules = sys.argv[1:]
+    yard = RunnerYard(
+        RunnerSettings(),
+        hosts=("127.0.0.1",),
+        kernels=KernelSettings(modules=tuple(modules), disabled=("elasticity", "harmonic")),
+        cache_dir=cache_dir,
+        say=lambda notice: print(notice, file=sys.stderr),
+    )
+    for number in range(2):
+        yard.start(RunnerId(f"runner-{number}"), "cpu0")
+    ready = 0
+    poller = zmq.Poller()
+    poller.register(yard.pollables()[0], zmq.POLLIN)
+    while ready < 2:
+        poller.poll(100)
+        ready += sum(isinstance(message, RunnerReady) for _, message in yard.drain())
+    print(*yard.family(), flush=True)
+    time.sleep(600)
+
+
+main()

@@ -1,0 +1,199 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+import zmq
+
+from qallow_agent.base.ids import RunnerId
+from qallow_agent.jobs.messages import Forbid, RunnerExited, RunnerReady
+
+AGENT = Path(__file__).with_name("agent_process.py")
+
+
+def alive(pid):
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def gone(pids, within_s=10.0):
+    end_s = time.monotonic() + within_s
+    while any(alive(pid) for pid in pids) and time.monotonic() < end_s:
+        time.sleep(0.01)
+    return not any(alive(pid) for pid in pids)
+
+
+@pytest.fixture
+def agent(tmp_path):
+    process = subprocess.Popen(
+        [sys.executable, str(AGENT), str(tmp_path)], stdout=subprocess.PIPE, text=True
+    )
+    family = [int(pid) for pid in process.stdout.readline().split()]
+    assert len(family) == 3, "the nursery and two runners"
+    yield process, family
+    process.kill()
+    process.wait()
+    process.stdout.close()
+    assert gone(family)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGSEGV])
+def test_runners_and_nursery_die_with_the_agent(agent, number):
+    process, family = agent
+    process.send_signal(number)
+    process.wait()
+    assert gone(family)
+
+
+def test_runners_and_nursery_die_with_an_agent_while_it_is_stopped(agent):
+    process, family = agent
+    process.send_signal(signal.SIGSTOP)
+    process.kill()
+    process.wait()
+    assert gone(family)
+
+
+def test_a_stopped_nursery_does_not_outlive_the_agent(agent):
+    process, (nursery, *_) = agent
+    os.kill(nursery, signal.SIGSTOP)
+    process.kill()
+    process.wait()
+    os.kill(nursery, signal.SIGCONT)
+    assert gone([nursery])
+
+
+def test_runners_die_with_the_nursery_and_the_agent_hears_why(make_world):
+    world = make_world()
+    runner, ready = world.start()
+    other, _ = world.start()
+    os.kill(psutil.Process(ready.pid).ppid(), signal.SIGKILL)
+    for name in (runner, other):
+        assert world.await_exit(name).reason == "the nursery ended (killed by SIGKILL)"
+    assert gone([ready.pid])
+    assert [notice.event for notice in world.notices] == ["nursery.lost"]
+    world.start()
+
+
+def test_an_idle_nursery_is_retired_and_comes_back(make_world):
+    world = make_world(nursery_idle_s=0.2)
+    assert world.yard.family() == ()
+    runner, ready = world.start()
+    nursery = psutil.Process(ready.pid).ppid()
+    assert world.yard.family() == (nursery, ready.pid)
+    world.yard.stop(runner)
+    assert world.await_exit(runner) == RunnerExited("stopped")
+    world.pump(lambda: world.yard.family() == ())
+    assert not alive(nursery)
+    assert world.yard.next_deadline() is None
+    _, again = world.start()
+    assert psutil.Process(again.pid).ppid() != nursery
+    assert not world.notices
+
+
+def test_a_runner_stopped_before_it_is_forked_exits_in_order(make_world):
+    world = make_world()
+    world.yard.start(RunnerId("early"), "cpu0")
+    world.yard.stop(RunnerId("early"))
+    assert world.await_exit(RunnerId("early")) == RunnerExited("stopped")
+    world.start()
+    assert not world.heard(RunnerReady, RunnerId("early"))
+
+
+def test_starting_twice_starts_once(make_world):
+    world = make_world()
+    runner, _ = world.start()
+    world.yard.start(runner, "cpu0")
+    world.start()
+    assert len(world.heard(RunnerReady, runner)) == 1
+
+
+def test_what_is_said_to_nobody_is_dropped(make_world):
+    world = make_world()
+    world.yard.stop(RunnerId("nobody"))
+    world.yard.tell("@runner/nobody", Forbid("lease"))
+    assert world.yard.drain() == []
+    assert world.yard.busy() == []
+
+
+def test_closing_the_yard_ends_everything_at_once(make_world):
+    world = make_world()
+    submitter = world.submitter("hangs")
+    submitter.post(1)
+    world.await_busy(submitter.runner, 1)
+    family = world.yard.family()
+    world.yard.close()
+    assert gone(family)
+    submitter.close()
+
+
+def test_a_plug_in_that_does_not_import_is_reported_and_skipped(make_world, plugins):
+    world = make_world(modules=("no_such_module:KERNEL", *plugins))
+    world.start()
+    assert [notice.event for notice in world.notices] == ["kernels.skipped"]
+    assert "no_such_module" in str(world.notices[0].facts["why"])
+
+
+def test_a_plug_in_that_crashes_at_import_is_explained_and_not_tried_in_a_storm(make_world):
+    world = make_world(modules=("crashes_at_import:KERNEL",))
+    world.yard.start(RunnerId("a"), "cpu0")
+    assert world.await_exit(RunnerId("a")).reason == "the nursery ended (killed by SIGSEGV)"
+    world.yard.start(RunnerId("b"), "cpu0")
+    assert "next try in" in world.await_exit(RunnerId("b")).reason
+    assert world.notices[0].event == "nursery.lost"
+
+
+def test_a_plug_in_that_hangs_at_import_is_killed(make_world):
+    world = make_world(modules=("hangs_at_import:KERNEL",), nursery_start_s=1.0)
+    world.yard.start(RunnerId("a"), "cpu0")
+    assert world.await_exit(RunnerId("a")).reason == "the nursery was not ready within 1 s"
+    assert world.yard.family() == ()
+
+
+def test_a_runner_without_a_free_port_says_so(make_world):
+    context = zmq.Context()
+    holder = context.socket(zmq.ROUTER)
+    port = holder.bind_to_random_port("tcp://127.0.0.1")
+    world = make_world(port_first=port, port_last=port)
+    world.yard.start(RunnerId("a"), "cpu0")
+    assert world.await_exit(RunnerId("a")).reason == "exited with status 70"
+    holder.close()
+    context.term()
+
+
+def test_a_stopped_runner_is_killed_when_its_grace_is_over(make_world):
+    world = make_world(stop_s=0.3)
+    runner, ready = world.start()
+    os.kill(ready.pid, signal.SIGSTOP)
+    world.yard.stop(runner)
+    assert world.await_exit(runner).reason == "killed: it did not stop within 0.3 s"
+
+
+def test_a_runner_that_reads_no_messages_is_killed(make_world):
+    world = make_world()
+    runner, ready = world.start()
+    os.kill(ready.pid, signal.SIGSTOP)
+    for number in range(3000):
+        world.yard.tell(f"@runner/{runner}", Forbid(f"lease-{number}"))
+    assert world.await_exit(runner).reason == "killed: it reads no messages"
+
+
+def test_a_runner_is_confined(make_world):
+    world = make_world(memory_bytes=1 << 30, file_bytes=1 << 25, open_files=200, niceness=7)
+    _, ready = world.start()
+    limits = Path(f"/proc/{ready.pid}/limits").read_text()
+    values = {line[:26].strip(): line[26:46].strip() for line in limits.splitlines()}
+    assert values["Max core file size"] == "0"
+    assert values["Max file size"] == str(1 << 25)
+    assert values["Max open files"] == "200"
+    assert 1 << 30 < int(values["Max address space"]) < 8 << 30
+    status = Path(f"/proc/{ready.pid}/status").read_text()
+    assert "NoNewPrivs:\t1" in status
+    assert psutil.Process(ready.pid).nice() >= 7
+    assert Path(f"/proc/{ready.pid}/oom_score_adj").read_text().strip() == "500"
+    assert os.getsid(ready.pid) == ready.pid
