@@ -133,8 +133,10 @@ class Leasing:
                 revoked.lease, revoked.code, revoked.reason, revoked.task, revoked.attempt
             )
             effects.append(Reply(job.submitter, told))
-        if not job.held and not job.asked:
+        if not job.held:
             job.move(JobEvent.STARVED)
+            if job.asked:
+                job.move(JobEvent.ASKED)
         return effects + self.place(job, now)
 
     def node_down(self, job: LiveJob, node: NodeId, now: Seconds) -> list[Effect]:

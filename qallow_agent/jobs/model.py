@@ -19,7 +19,7 @@ class JobEvent(StrEnum):
     LEASED = "leased"
     """A lease was granted."""
     STARVED = "starved"
-    """The last lease, and every request for one, is gone."""
+    """The last lease is gone."""
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     CANCELLED = "cancelled"

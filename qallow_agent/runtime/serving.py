@@ -27,6 +27,7 @@ from qallow_agent.jobs.parcels import (
     pack,
     unpack,
 )
+from qallow_agent.runtime.eagerness import Eagerness
 from qallow_agent.runtime.gate import Gate, Terms
 from qallow_agent.runtime.multipart import Sendable, receive, send
 from qallow_agent.runtime.slate import Slate, canary_lease
@@ -102,10 +103,12 @@ class Server:
     def run(self) -> None:
         """Serve; returns after the task at hand once the gate is stopping."""
         gate, router, backlog = self._gate, self._router, self._backlog
+        watch = Eagerness(router).watch
         while not gate.stopping:
             if backlog:
                 self._serve(backlog.popleft())
                 continue
+            watch()
             try:
                 route, frames = receive(router)
             except zmq.Again:
