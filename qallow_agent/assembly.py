@@ -2,7 +2,6 @@
 
 import os
 import random
-import socket
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -43,7 +42,7 @@ def run_agent(settings: Settings, *, join: str | None, ready: Ready) -> int:
     """Run an agent in the foreground until it is stopped.
 
     Args:
-        settings: Everything it is told, with ``node.state_dir`` and ``node.socket`` resolved.
+        settings: Everything it is told, with names and paths of ``node`` resolved.
         join: An invite, for a box that is not a member yet.
         ready: Called when the agent serves.
 
@@ -70,7 +69,7 @@ def run_agent(settings: Settings, *, join: str | None, ready: Ready) -> int:
             settings.runners,
             hosts=(settings.mesh.transport.bind,),
             kernels=settings.kernels,
-            cache_dir=str(store.directory / "jit"),
+            cache_dir=str(Path(settings.node.cache_dir) / "jit"),
             say=say,
         )
         cleanup.callback(yard.close)
@@ -121,7 +120,7 @@ def _enter_mesh(
     entrance = Entrance(
         store=store,
         keys=keys,
-        name=settings.node.name or _host_name(),
+        name=settings.node.name,
         epoch=epoch,
         settings=settings.mesh.trust,
         clock=read_clock,
@@ -160,8 +159,3 @@ def _enter_mesh(
         )
     )
     return node, transport
-
-
-def _host_name() -> str:
-    name = "".join(c if c.isalnum() or c in "._-" else "-" for c in socket.gethostname())
-    return name.strip("-.")[:63] or "node"

@@ -131,19 +131,25 @@ class Consensus(NamedTuple):
     spread_s: float
 
 
-def agree(intervals: Sequence[Interval]) -> Consensus | None:
-    """Return the hull of all points that at least n - f intervals cover, f = (n - 1) // 3.
+def agree(intervals: Sequence[Interval], faulty: int | None = None) -> Consensus | None:
+    """Return the hull of all points that at least n - f intervals cover.
 
-    Up to f liars cannot move it off the truth, since the truth is covered by the n - f others.
-    Clocks that are honestly apart cover no common point; then all intervals are widened alike by
-    the least amount that gives them one, and that amount is reported as their spread.
+    Args:
+        intervals: One a clock.
+        faulty: How many of them may lie, f; (n - 1) // 3 when not given.
+
+    Returns:
+        None without intervals. Up to f liars cannot move the hull off the truth, since the truth
+        is covered by the n - f others. Clocks that are honestly apart cover no common point; then
+        all intervals are widened alike by the least amount that gives them one, and that amount
+        is reported as their spread.
 
     Source: Marzullo's intersection, with the hull in place of the best overlap: with one liar the
     best overlap can miss the truth, the hull cannot.
     """
     if not intervals:
         return None
-    needed = len(intervals) - (len(intervals) - 1) // 3
+    needed = len(intervals) - ((len(intervals) - 1) // 3 if faulty is None else faulty)
     if (hull := _hull(intervals, needed)) is not None:
         return Consensus(hull, 0.0)
     short_s = 0.0

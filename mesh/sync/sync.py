@@ -84,12 +84,14 @@ class Sync:
         return tuple(node for node in sorted(self._peers) if self._peers[node].slow)
 
     def mesh_offset(self, now: Instant) -> Consensus | None:
-        """Return where the clocks of this node, its peers and NTP agree, relative to ours.
+        """Return where the clocks of the peers and NTP agree, relative to ours.
 
-        ``hull.middle_s`` is mesh time minus our clock. None before any other clock was heard.
+        ``hull.middle_s`` is their time minus our clock. Ours is one of the clocks of which a third
+        may lie, but no witness of itself: it would pin the hull to zero. None before any other
+        clock was heard.
         """
-        clocks = self._clocks(now) + self._reference.intervals(now.mono_s)
-        return agree(clocks) if len(clocks) > 1 else None
+        others = self._clocks(now)[1:] + self._reference.intervals(now.mono_s)
+        return agree(others, faulty=len(others) // 3)
 
     def document(self, now: Instant) -> dict[str, Any]:
         """Return everything about time that ``status`` and ``peers`` show; JSON-shaped."""

@@ -13,6 +13,7 @@ from qallow_agent.base.errors import ConfigError
 from qallow_agent.config.convert import convert
 from qallow_agent.config.paths import (
     SOCKET_NAME,
+    default_cache_dir,
     default_files,
     default_state_dir,
     existing_socket,
@@ -195,6 +196,10 @@ def _apply_rules(
         sources["node.state_dir"] = "where agents keep it"
     state_dir = Path(str(values["node.state_dir"])).expanduser().absolute()
     values["node.state_dir"] = str(state_dir)
+    if not values.get("node.cache_dir"):
+        values["node.cache_dir"] = str(default_cache_dir(variables))
+        sources["node.cache_dir"] = "where agents keep it"
+    values["node.cache_dir"] = str(Path(str(values["node.cache_dir"])).expanduser().absolute())
     if not values.get("node.socket"):
         values["node.socket"] = str(state_dir / SOCKET_NAME)
         sources["node.socket"] = "in the state directory"

@@ -20,6 +20,14 @@ def default_state_dir(environment: Mapping[str, str]) -> Path:
     return _user_home(environment, "XDG_STATE_HOME", ".local/state") / "qallow"
 
 
+def default_cache_dir(environment: Mapping[str, str]) -> Path:
+    """Return the cache directory of an agent that is told none, by the same rules."""
+    by_systemd = environment.get("CACHE_DIRECTORY", "").split(":")[0]
+    if by_systemd:
+        return Path(by_systemd)
+    return _user_home(environment, "XDG_CACHE_HOME", ".cache") / "qallow"
+
+
 def default_files(environment: Mapping[str, str]) -> tuple[Path, ...]:
     """Return the configuration files that exist where agents look when none is named.
 

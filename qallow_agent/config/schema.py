@@ -32,6 +32,12 @@ class NodeSettings:
         "$STATE_DIRECTORY as systemd sets it, else $XDG_STATE_HOME/qallow, else "
         "~/.local/state/qallow.",
     )
+    cache_dir: str = setting(
+        "",
+        "Compiled kernels and other things that can be made anew; agents of one user share it. "
+        "Empty: $CACHE_DIRECTORY as systemd sets it, else $XDG_CACHE_HOME/qallow, else "
+        "~/.cache/qallow.",
+    )
     socket: str = setting(
         "",
         "Unix socket that local programs and this command line talk to; at most 100 bytes. Empty: "

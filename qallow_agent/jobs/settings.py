@@ -12,7 +12,7 @@ class JobSettings:
     max_jobs: int = setting(1_000, "unfinished jobs one desk owns", ge=1, le=100_000)
     max_slots: int = setting(256, "runners one job may hold at a time", ge=1, le=4_096)
     lease_answer_s: float = setting(
-        35.0,
+        125.0,
         "wait for a bench to grant or refuse; a little more than runner_start_s",
         unit="s",
         ge=1,
@@ -54,7 +54,11 @@ class JobSettings:
     )
     credits: int = setting(1_024, "tasks in flight under one lease", ge=1, le=65_536)
     runner_start_s: float = setting(
-        30.0, "a runner that is not ready by then is killed", unit="s", ge=1, le=600
+        120.0,
+        "a runner that is not ready by then is killed; a slow box compiles its kernels first",
+        unit="s",
+        ge=1,
+        le=600,
     )
     runner_stop_s: float = setting(
         10.0, "a runner told to stop and still there by then is killed", unit="s", ge=1, le=600

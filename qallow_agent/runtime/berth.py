@@ -7,7 +7,6 @@ from collections import deque
 from typing import Final
 
 from qallow_agent.base.codec import Codec
-from qallow_agent.base.errors import Malformed
 from qallow_agent.base.ids import RunnerId
 from qallow_agent.base.message import Message
 from qallow_agent.jobs.messages import RunnerBusy, RunnerExited, RunnerReady
@@ -101,17 +100,13 @@ class Berth:
             if not packet:
                 self.open = False
                 break
-            messages.append(self._checked(self._codec.decode(packet)))
+            message = self._codec.decode(packet)
+            if isinstance(message, RunnerReady):
+                self.ready = True
+                if not (self.leaving or self.killed):
+                    self.deadline_s = None
+            messages.append(message)
         return messages
-
-    def _checked(self, message: Message) -> Message:
-        if isinstance(message, RunnerReady):
-            self.ready = True
-            if not self.leaving:
-                self.deadline_s = None
-            if message.pid != self.pid:
-                raise Malformed(f"runner {self.runner} says pid {message.pid}, is {self.pid}")
-        return message
 
     def hang_up(self) -> None:
         """Ask the runner to finish its task and end: it sees its pipe close."""

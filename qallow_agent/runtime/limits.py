@@ -41,6 +41,11 @@ def die_with_parent(signal_number: int, parent_pid: int) -> None:
         os._exit(1)
 
 
+def renounce_privileges() -> None:
+    """Forbid this thread, and all that it starts, to gain rights through setuid files."""
+    _prctl(_PR_SET_NO_NEW_PRIVS, 1)
+
+
 def adopt_orphans() -> None:
     """Become the parent of whatever our children leave behind, so that it can be killed."""
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
@@ -80,7 +85,6 @@ def confine(settings: RunnerSettings, allowance_bytes: int) -> None:
     Raises:
         DeviceError: The system refuses a limit.
     """
-    _prctl(_PR_SET_NO_NEW_PRIVS, 1)
     mapped_bytes = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     wanted = {
         resource.RLIMIT_CORE: 0,

@@ -5,12 +5,11 @@ on inproc they cost 3.6 and 4.6 us for three frames, these 1.4 and 1.6.
 """
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
 import zmq
-from numpy.typing import NDArray
 
-Sendable = bytes | NDArray[Any]
+Sendable = bytes | memoryview
 
 _MORE: Final = int(zmq.SNDMORE)
 
@@ -44,7 +43,10 @@ def send(
         router.send(header)
         return
     router.send(header, _MORE)
-    last = arrays[-1]
-    for array in arrays[:-1]:
-        router.send(array, _MORE, copy=isinstance(array, bytes))
-    router.send(last, copy=isinstance(last, bytes))
+    last = len(arrays) - 1
+    for index, array in enumerate(arrays):
+        flags = _MORE if index < last else 0
+        if type(array) is bytes:
+            router.send(array, flags)
+        else:
+            router.send(array, flags, copy=False)

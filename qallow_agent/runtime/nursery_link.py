@@ -6,6 +6,7 @@ import stat
 import subprocess
 import sys
 from collections import deque
+from pathlib import Path
 from typing import Final
 
 from qallow_agent.base.errors import DeviceLost
@@ -147,8 +148,8 @@ def prepare_cache(cache_dir: str) -> None:
         DeviceLost: It cannot be made, or others may write it.
     """
     try:
-        os.makedirs(cache_dir, mode=0o700, exist_ok=True)
-        status = os.stat(cache_dir)
+        Path(cache_dir).mkdir(mode=0o700, parents=True, exist_ok=True)
+        status = Path(cache_dir).stat()
     except OSError as error:
         raise DeviceLost(f"no folder for compiled kernels at {cache_dir}: {error}") from error
     if status.st_uid != os.geteuid() or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):

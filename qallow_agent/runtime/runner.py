@@ -9,8 +9,8 @@ import os
 import random
 import signal
 import socket
-import sys
 import threading
+from contextlib import suppress
 from typing import Final
 
 import numpy as np
@@ -22,7 +22,12 @@ from qallow_agent.base.errors import DeviceError, InvariantBroken
 from qallow_agent.jobs.messages import RunnerReady
 from qallow_agent.kernels.registry import Catalog
 from qallow_agent.runtime.gate import ORDERS, Gate
-from qallow_agent.runtime.limits import confine, die_with_parent, memory_allowance
+from qallow_agent.runtime.limits import (
+    confine,
+    die_with_parent,
+    memory_allowance,
+    renounce_privileges,
+)
 from qallow_agent.runtime.orders import Fork, runner_codec
 from qallow_agent.runtime.serving import Server
 from qallow_agent.runtime.settings import RunnerSettings
@@ -44,6 +49,7 @@ _HEARTBEAT_MS: Final = 3_000
 _SILENCE_MS: Final = 12_000
 """A submitter stopped for three seconds (SIGSTOP, a laptop's lid) keeps its connection."""
 
+_STDERR: Final = 2
 _BIND_TRIES: Final = 16
 _EXIT_HUNG: Final = 75
 
@@ -63,6 +69,7 @@ def live(order: Fork, luggage: tuple[int, int, int], catalog: Catalog, nursery_p
     agent_fd, slate_fd, output_fd = luggage
     os.setsid()
     die_with_parent(signal.SIGKILL, nursery_pid)
+    renounce_privileges()
     _settle(output_fd, keep=(agent_fd, slate_fd))
     slate = Slate(slate_fd)
     agent = socket.socket(fileno=agent_fd)
@@ -157,12 +164,10 @@ def _settle(output_fd: int, keep: tuple[int, ...]) -> None:
     os.dup2(nothing, 0)
     os.dup2(output_fd, 1)
     os.dup2(output_fd, 2)
-    low = 3
-    for descriptor in sorted(keep):
-        os.closerange(low, descriptor)
-        low = descriptor + 1
-    os.closerange(low, os.sysconf("SC_OPEN_MAX"))
-    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    for descriptor in map(int, os.listdir("/proc/self/fd")):  # noqa: PTH208 - names, not paths
+        if descriptor > _STDERR and descriptor not in keep:
+            with suppress(OSError):  # the listing's own
+                os.close(descriptor)
     faulthandler.enable()
     random.seed()
     np.random.seed()  # noqa: NPY002 - every fork would draw the numbers of its siblings

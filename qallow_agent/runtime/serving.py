@@ -180,7 +180,7 @@ class Server:
             batch.results.append(result)
             for frame in frames:
                 batch.frames.append(frame)
-                batch.size_bytes += len(frame) if type(frame) is bytes else frame.nbytes
+                batch.size_bytes += frame.nbytes if isinstance(frame, memoryview) else len(frame)
             self._count(terms.kernel, task, result)
             now_s = time.monotonic()
             if now_s - flushed_s >= FLUSH_S or batch.full():

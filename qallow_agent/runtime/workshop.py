@@ -142,7 +142,7 @@ def _pack(outputs: dict[str, Array]) -> tuple[tuple[ArrayHead, ...], list[Sendab
             raise KernelFailed(f"output {name!r} has dtype {array.dtype}, which cannot travel")
         heads.append(ArrayHead(name, code, array.shape))
         small = array.nbytes < COPY_BELOW_BYTES
-        buffers.append(array.tobytes() if small else np.ascontiguousarray(array))
+        buffers.append(array.tobytes() if small else np.ascontiguousarray(array).data)
     return tuple(heads), buffers
 
 

@@ -29,6 +29,9 @@ _RETRY_S: Final = 0.02
 _LONGEST_PAUSE_S: Final = 60.0
 """A nursery that dies while importing (a plug-in that crashes) is tried again at most so often."""
 
+_REAP_S: Final = 5.0
+"""A killed process is reaped in milliseconds; a nursery that does not is itself stuck."""
+
 _PREFIX: Final = "@runner/"
 
 
@@ -258,7 +261,7 @@ class RunnerYard:
 
     def _kill(self, berth: Berth, why: str) -> None:
         berth.killed = berth.killed or why
-        berth.deadline_s = None
+        berth.deadline_s = self._clock_s() + _REAP_S
         if self._nursery is not None:
             self._nursery.order(Kill(berth.runner))
 
@@ -284,8 +287,12 @@ class RunnerYard:
         if nursery is None:
             return
         for berth in list(self._berths.values()):
-            if berth.deadline_s is not None and now_s >= berth.deadline_s:
-                self._kill(berth, berth.overdue)
+            if berth.deadline_s is None or now_s < berth.deadline_s:
+                continue
+            if berth.killed:
+                self._lose_nursery(nursery, "the nursery does not reap", kill=True)
+                return
+            self._kill(berth, berth.overdue)
         if not nursery.ready:
             if self._nursery_deadline_s is not None and now_s >= self._nursery_deadline_s:
                 why = f"the nursery was not ready within {self._settings.nursery_start_s:g} s"

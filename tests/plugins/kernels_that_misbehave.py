@@ -140,9 +140,7 @@ SLEEPS = _kernel("sleeps", Parameter("seconds", "f8", default=1.0, sweepable=Fal
 EATS = _kernel("eats")
 PRINTS = _kernel("prints", Parameter("lines", "i8", default=3, sweepable=False))
 FORKS = _kernel("forks")
-LEAVES_CHILDREN = _kernel(
-    "leaves_children", outputs=(Output("near", "i8"), Output("far", "i8"))
-)
+LEAVES_CHILDREN = _kernel("leaves_children", outputs=(Output("near", "i8"), Output("far", "i8")))
 LIES = _kernel("lies", answers={"value": (0.0,)})
 FILLS = _kernel("fills")
 SPIES = _kernel("spies")

@@ -23,6 +23,7 @@ def main() -> None:
     )
     for number in range(2):
         yard.start(RunnerId(f"runner-{number}"), "cpu0")
+    print(*yard.family(), flush=True)
     ready = 0
     poller = zmq.Poller()
     poller.register(yard.pollables()[0], zmq.POLLIN)

@@ -182,7 +182,7 @@ def make_world(
 
     def make(**settings: Any) -> World:
         wanted = settings.pop("modules", plugins)
-        worlds.append(World(wanted, cache_dir, **settings))
+        worlds.append(World(wanted, settings.pop("cache_dir", cache_dir), **settings))
         return worlds[-1]
 
     yield make

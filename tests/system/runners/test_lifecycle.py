@@ -34,6 +34,7 @@ def agent(tmp_path):
     process = subprocess.Popen(
         [sys.executable, str(AGENT), str(tmp_path)], stdout=subprocess.PIPE, text=True
     )
+    process.stdout.readline()
     family = [int(pid) for pid in process.stdout.readline().split()]
     assert len(family) == 3, "the nursery and two runners"
     yield process, family
@@ -66,6 +67,38 @@ def test_a_stopped_nursery_does_not_outlive_the_agent(agent):
     process.wait()
     os.kill(nursery, signal.SIGCONT)
     assert gone([nursery])
+
+
+def test_a_nursery_that_still_imports_dies_with_the_agent(tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(AGENT.parents[2] / "plugins"))
+    process = subprocess.Popen(
+        [sys.executable, str(AGENT), str(tmp_path), "hangs_at_import:KERNEL"],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    nursery = int(process.stdout.readline())
+    time.sleep(1.0)
+    assert alive(nursery)
+    process.kill()
+    process.wait()
+    process.stdout.close()
+    assert gone([nursery])
+
+
+def test_a_stuck_nursery_is_ended_when_it_does_not_kill(make_world):
+    world = make_world()
+    runner, ready = world.start()
+    os.kill(psutil.Process(ready.pid).ppid(), signal.SIGSTOP)
+    world.yard.stop(runner, kill=True)
+    assert world.await_exit(runner).reason == "the nursery does not reap"
+    assert gone([ready.pid])
+
+
+def test_others_may_not_write_the_cache_of_compiled_kernels(make_world, tmp_path):
+    tmp_path.chmod(0o777)
+    world = make_world(cache_dir=str(tmp_path))
+    world.yard.start(RunnerId("a"), "cpu0")
+    assert "others may write" in world.await_exit(RunnerId("a")).reason
 
 
 def test_runners_die_with_the_nursery_and_the_agent_hears_why(make_world):

@@ -67,7 +67,9 @@ def test_a_kernel_that_quits_its_process_is_named(dial, world):
 def test_a_kernel_that_never_ends_is_seen_and_can_be_killed(dial, world):
     submitter = dial("hangs")
     submitter.post(9)
-    world.pump(lambda: any(busy.elapsed_s > 0.3 for busy in world.heard(RunnerBusy, submitter.runner)))
+    world.pump(
+        lambda: any(busy.elapsed_s > 0.3 for busy in world.heard(RunnerBusy, submitter.runner))
+    )
     world.yard.stop(submitter.runner, kill=True)
     exited = world.await_exit(submitter.runner)
     assert (exited.reason, exited.task) == ("killed: as asked while running task 9", 9)

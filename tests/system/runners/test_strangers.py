@@ -140,14 +140,20 @@ def junk(raw):
     yield "missing frame", [pack(TaskParcel("lease", (array,)))]
     yield "extra frame", [good, b"1234"]
     yield "short frame", [pack(TaskParcel("lease", (array,))), b"1234"]
-    yield "object dtype", [
-        pack(TaskParcel("lease", (TaskHead(0, 1, 1, {}, (), (ArrayHead("a", "O8", (1,)),)),))),
-        b"12345678",
-    ]
-    yield "negative shape", [
-        pack(TaskParcel("lease", (TaskHead(0, 1, 1, {}, (), (ArrayHead("a", "f4", (-1,)),)),))),
-        b"1234",
-    ]
+    yield (
+        "object dtype",
+        [
+            pack(TaskParcel("lease", (TaskHead(0, 1, 1, {}, (), (ArrayHead("a", "O8", (1,)),)),))),
+            b"12345678",
+        ],
+    )
+    yield (
+        "negative shape",
+        [
+            pack(TaskParcel("lease", (TaskHead(0, 1, 1, {}, (), (ArrayHead("a", "f4", (-1,)),)),))),
+            b"1234",
+        ],
+    )
     yield "deep", [b"\x91" * 100_000]
     yield "bad text", [raw({"type": "tasks", "lease": "x"}).replace(b"x", b"\xff")]
     yield "huge header", [b"\x00" * (5 << 20)]
@@ -170,7 +176,13 @@ def test_wild_numbers_and_values_end_in_a_fault_or_nothing(dial):
     submitter = dial("echo")
     for number in (-1, 2**63 - 1, 2**64 - 1):
         submitter.send(TaskHead(number, 1, 1, {}))
-    for scalars in ({"value": [[1]]}, {"value": {"a": 1}}, {"value": None}, {"": 1}, {"value": "x"}):
+    for scalars in (
+        {"value": [[1]]},
+        {"value": {"a": 1}},
+        {"value": None},
+        {"": 1},
+        {"value": "x"},
+    ):
         submitter.send(TaskHead(1, 1, 1, scalars))
     codes = []
     while len(codes) < 5:

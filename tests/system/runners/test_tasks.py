@@ -40,9 +40,7 @@ def test_a_parcel_of_many_tasks_is_answered_in_few(dial):
 
 def test_finished_tasks_do_not_wait_for_slow_ones_of_their_parcel(dial):
     submitter = dial("sleeps")
-    submitter.send(
-        TaskHead(0, 1, 1, {"seconds": 0.05}), TaskHead(1, 1, 1, {"seconds": 600.0})
-    )
+    submitter.send(TaskHead(0, 1, 1, {"seconds": 0.05}), TaskHead(1, 1, 1, {"seconds": 600.0}))
     assert list(submitter.results(1)) == [0]
 
 

@@ -370,9 +370,7 @@ def test_another_client_may_not_end_a_job(stage: Stage) -> None:
 
 
 @pytest.mark.parametrize("stage_of_life", ["submitted", "placed", "running"])
-def test_a_job_can_be_cancelled_at_any_time_by_any_client(
-    stage: Stage, stage_of_life: str
-) -> None:
+def test_a_job_can_be_cancelled_at_any_time_by_any_client(stage: Stage, stage_of_life: str) -> None:
     job = stage.submit() if stage_of_life != "running" else stage.running()
     if stage_of_life == "placed":
         stage.place(job, ("box", 1))

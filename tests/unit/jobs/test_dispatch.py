@@ -201,9 +201,7 @@ def test_a_late_answer_to_a_queued_task_keeps_it_from_running_again(
     dispatcher.check()
 
 
-def test_only_the_runner_that_was_asked_may_answer(
-    two: Dispatcher, tools: SimpleNamespace
-) -> None:
+def test_only_the_runner_that_was_asked_may_answer(two: Dispatcher, tools: SimpleNamespace) -> None:
     piece = two.add()
     asked = two.orders(0.0)[0].lease
     other = "two" if asked == "one" else "one"
@@ -399,9 +397,7 @@ def test_stopping_fails_queued_flying_and_uncut_work(
     two.check()
 
 
-def test_a_stalled_runner_is_hedged_by_an_idle_one(
-    two: Dispatcher, tools: SimpleNamespace
-) -> None:
+def test_a_stalled_runner_is_hedged_by_an_idle_one(two: Dispatcher, tools: SimpleNamespace) -> None:
     for name in ("one", "two"):
         piece = two.add()
         order = next(each for each in two.orders(0.0) if each.pieces == [piece])

@@ -1,0 +1,139 @@
+"""The border to NumPy: arrays to raw frames and back. Imported only when an array is touched."""
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from qallow_agent.base.errors import BadParameter, StorageCorrupt
+from qallow_agent.client.results import Block, Frame
+from qallow_agent.jobs.parcels import ITEM_BYTES, ArrayHead
+
+Array = npt.NDArray[Any]
+
+_NUMBERS = "iuf"
+_UNREADABLE = (ValueError, OSError, KeyError, EOFError)
+
+
+def view(head: ArrayHead, frame: Frame) -> Array:
+    """Return a frame as a read-only array, without a copy where its memory is aligned."""
+    buffer = frame if isinstance(frame, bytes) else frame.buffer
+    array = np.frombuffer(buffer, dtype="<" + head.dtype).reshape(head.shape)
+    if not array.flags.aligned:
+        array = array.copy()
+    array.flags.writeable = False
+    return array
+
+
+def outgoing(where: str, value: Any, dtype: str = "") -> tuple[Array, str]:
+    """Return a value as a C-contiguous little-endian array that can travel, and its dtype's code.
+
+    Args:
+        where: Names the parameter in errors.
+        value: Anything NumPy takes.
+        dtype: The wanted dtype; empty to keep the value's own.
+
+    Raises:
+        BadParameter: It is no array of numbers, or its kind is not the wanted one.
+    """
+    try:
+        array = np.asarray(value)
+        if dtype and not np.can_cast(array.dtype, np.dtype(dtype), casting="same_kind"):
+            raise BadParameter(f"{where} has dtype {array.dtype}", hint=f"expected {dtype}")
+        target = np.dtype(dtype or array.dtype).newbyteorder("<")
+        code = target.str[1:]
+        if code not in ITEM_BYTES:
+            raise BadParameter(
+                f"{where} is of {array.dtype}, which cannot be sent", hint="send numbers"
+            )
+        return np.ascontiguousarray(array, dtype=target), code
+    except (ValueError, TypeError, OverflowError) as error:
+        raise BadParameter(f"{where} is no array of numbers: {error}") from error
+
+
+def axis_of(where: str, values: Any, dtype: str = "") -> tuple[Array, str]:
+    """Return the values of a swept parameter as one axis of numbers.
+
+    Whole-number parameters get whole numbers; for others the given precision is kept, since the
+    kernel rounds and bounds are checked before it does.
+
+    Raises:
+        BadParameter: Not one axis of numbers, or fractions for a whole-number parameter.
+    """
+    axis, code = outgoing(where, values)
+    if axis.ndim != 1 or axis.dtype.kind not in _NUMBERS:
+        raise BadParameter(
+            f"{where} has shape {axis.shape} of {axis.dtype}", hint="sweep over a list of numbers"
+        )
+    if dtype[:1] in {"i", "u"} and axis.dtype.kind == "f":
+        if not bool(np.all(axis == np.rint(axis))):
+            raise BadParameter(f"{where} takes whole numbers", hint="round the values yourself")
+        return axis.astype("<i8"), "i8"
+    return axis, code
+
+
+def extremes_of(axis: Array) -> tuple[float, float]:
+    """Return the least and the greatest value; NaN spreads to both and is refused later."""
+    return float(axis.min()), float(axis.max())
+
+
+def cut(axis: Array, places: Array | slice) -> Array:
+    """Return some values of an axis, contiguous."""
+    return np.ascontiguousarray(axis[places])
+
+
+def unravel(start: int, points: int, lengths: Sequence[int]) -> tuple[Array, ...]:
+    """Return where consecutive points of a grid lie on each axis; the last axis is the fastest."""
+    places = np.unravel_index(np.arange(start, start + points), tuple(lengths))
+    return tuple(np.asarray(place) for place in places)
+
+
+def archive_of(blocks: Sequence[Block]) -> bytes:
+    """Return the outputs of a whole job as the bytes of one NPZ archive.
+
+    A single evaluation keeps its shapes; a sweep gets a leading axis and an array ``point``.
+
+    Raises:
+        BadParameter: Outputs differ in shape from point to point and do not stack.
+    """
+    ordered = sorted(blocks, key=lambda block: block.start)
+    stacked: dict[str, Array] = {}
+    if ordered and not ordered[0].points:
+        stacked = dict(ordered[0].arrays())
+    elif ordered:
+        stacked["point"] = np.arange(sum(block.points for block in ordered))
+        try:
+            for name in ordered[0].arrays():
+                stacked[name] = np.concatenate([block.arrays()[name] for block in ordered])
+        except (ValueError, KeyError) as error:
+            raise BadParameter(f"the outputs do not stack: {error}") from error
+    opened = io.BytesIO()
+    np.savez(opened, allow_pickle=False, **stacked)
+    return opened.getvalue()
+
+
+def block_of(data: bytes, points: int) -> Block:
+    """Return the one block that an archive of :func:`archive_of` holds.
+
+    Raises:
+        StorageCorrupt: The bytes are no such archive.
+    """
+    try:
+        with np.load(io.BytesIO(data), allow_pickle=False) as archive:
+            arrays: Mapping[str, Array] = {name: archive[name] for name in archive.files}
+    except _UNREADABLE as error:
+        raise StorageCorrupt(f"the retained result is no archive: {error}") from error
+    heads: list[ArrayHead] = []
+    frames: list[Frame] = []
+    for name, array in arrays.items():
+        if points and name == "point":
+            continue
+        sent, code = outgoing(name, array)
+        heads.append(ArrayHead(name, code, sent.shape))
+        frames.append(sent.tobytes())
+    block = Block(heads, frames, points=points, where="retained")
+    if not heads or not block.fits():
+        raise StorageCorrupt(f"the retained result does not hold {points} points")
+    return block

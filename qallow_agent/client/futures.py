@@ -1,0 +1,111 @@
+"""Futures of evaluations: real ones of :mod:`concurrent.futures`, so ``wait`` and friends work."""
+
+from collections.abc import Callable
+from concurrent.futures import Future, InvalidStateError
+from typing import TYPE_CHECKING, Any
+
+from qallow_agent.base.errors import QallowError, revive
+from qallow_agent.client.arguments import Arguments
+from qallow_agent.client.results import Result
+from qallow_agent.jobs.messages import JobOptions
+
+if TYPE_CHECKING:
+    from qallow_agent.jobs.work import Piece
+
+
+class RemoteTraceback(Exception):
+    """Shows, as the cause of an error, the traceback on the machine where it was raised."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.text = text
+
+    def __str__(self) -> str:
+        return f'\n"""\n{self.text.rstrip()}\n"""'
+
+
+def remote_error(code: str, message: str, hint: str = "", traceback: str = "") -> QallowError:
+    """Return the error that another process described, with its traceback as the cause."""
+    error = revive(code or "job-failed", message, hint=hint)
+    if traceback:
+        error.__cause__ = RemoteTraceback(traceback)
+    return error
+
+
+class JobFuture(Future[Result]):
+    """The result of one evaluation, when there is one.
+
+    Callbacks run on the thread that talks to the mesh: keep them short.
+
+    Args:
+        kernel: Which kernel.
+        arguments: Its parameters.
+        options: How its job is run.
+        deadline_s: Monotonic second after which it fails; None for never.
+        owner: Kept alive as long as somebody waits for this.
+        find_job: Returns the id of a future's job, waiting for it as need be.
+        give_up: Tells the owner that nobody waits for this any more.
+    """
+
+    def __init__(
+        self,
+        kernel: str,
+        arguments: Arguments,
+        options: JobOptions,
+        deadline_s: float | None,
+        *,
+        owner: object,
+        find_job: Callable[["JobFuture"], str],
+        give_up: Callable[["JobFuture"], None],
+    ) -> None:
+        super().__init__()
+        self.kernel = kernel
+        self.arguments = arguments
+        self.options = options
+        self.deadline_s = deadline_s
+        self.piece: Piece | None = None
+        """Its work, once the mesh's thread has taken it in."""
+        self._owner = owner
+        self._find_job = find_job
+        self._give_up = give_up
+
+    @property
+    def job(self) -> str:
+        """The id of the job it belongs to; waits until the agent has given it one.
+
+        Empty when there was none within the connection's time limit.
+        """
+        return self._find_job(self)
+
+    def cancel(self) -> bool:
+        """Give it up, also while it runs; False when it is over.
+
+        What runs is stopped when nothing else of its job is left.
+        """
+        if not super().cancel():
+            return False
+        self._give_up(self)
+        return True
+
+    def running(self) -> bool:
+        """Return whether a runner has it."""
+        piece = self.piece
+        return piece is not None and piece.flying > 0 and not self.done()
+
+    def settle(self, result: Result | None, error: BaseException | None = None) -> None:
+        """Set the outcome; a cancelled future is only told that it is over."""
+        try:
+            if error is not None:
+                self.set_exception(error)
+            else:
+                self.set_result(result)  # type: ignore[arg-type]  # there is one without an error
+        except InvalidStateError:
+            self.confirm_cancelled()
+
+    def confirm_cancelled(self) -> None:
+        """Let those that wait for a cancelled future go on; again changes nothing."""
+        if self._state == "CANCELLED":
+            self.set_running_or_notify_cancel()
+
+    def __getstate__(self) -> Any:
+        raise TypeError("a future of the mesh belongs to its process; send its result instead")

@@ -1,0 +1,129 @@
+"""Results: what came back, as views of the very bytes that arrived, built when looked at."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import zmq
+
+from qallow_agent.jobs.parcels import ArrayHead
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    Array = npt.NDArray[np.generic]
+
+Frame = bytes | zmq.Frame
+"""One received frame: copied bytes when it was small, libzmq's own memory when it was not."""
+
+
+class Block:
+    """The outputs of one task: of a single evaluation, or of consecutive points of a sweep.
+
+    Args:
+        heads: Names, dtypes and shapes of the outputs.
+        frames: Their bytes, one frame a head, already checked against it.
+        start: The first point.
+        points: How many; 0 for a single evaluation, whose outputs have no axis of points.
+        where: ``node-name/device``.
+        seconds: How long the device took for all of them.
+    """
+
+    __slots__ = ("_arrays", "_frames", "_heads", "points", "seconds", "start", "where")
+
+    def __init__(
+        self,
+        heads: Sequence[ArrayHead],
+        frames: Sequence[Frame],
+        *,
+        start: int = 0,
+        points: int = 0,
+        where: str = "",
+        seconds: float = 0.0,
+    ) -> None:
+        self._heads = heads
+        self._frames = frames
+        self._arrays: dict[str, Array] | None = None
+        self.start = start
+        self.points = points
+        self.where = where
+        self.seconds = seconds
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of all outputs."""
+        return sum(len(frame) for frame in self._frames)
+
+    def arrays(self) -> "Mapping[str, Array]":
+        """Return the outputs by name, read-only."""
+        if self._arrays is None:
+            from qallow_agent.client.arrays import view  # noqa: PLC0415 - brings NumPy
+
+            self._arrays = {
+                head.name: view(head, frame)
+                for head, frame in zip(self._heads, self._frames, strict=True)
+            }
+        return self._arrays
+
+    def fits(self) -> bool:
+        """Return whether every output has one row a point."""
+        if not self.points:
+            return True
+        return all(head.shape[:1] == (self.points,) for head in self._heads)
+
+
+class Result:
+    """The outputs of one evaluation.
+
+    Every output is an entry of ``values`` and, unless its name is taken here, an attribute:
+    ``result.avg_coherence``. The arrays are read-only views; ``.copy()`` one to change it, or to
+    let go of the slice it belongs to.
+
+    Args:
+        block: Where the outputs are.
+        row: Which point of it.
+        index: Which point of the whole sweep; 0 for a single evaluation.
+    """
+
+    __slots__ = ("_block", "_row", "_values", "index")
+
+    def __init__(self, block: Block, row: int = 0, index: int = 0) -> None:
+        self._block = block
+        self._row = row
+        self._values: dict[str, Array] | None = None
+        self.index = index
+
+    @property
+    def values(self) -> "dict[str, Array]":
+        """Every output by name; those without axes are arrays of shape ``()``."""
+        if self._values is None:
+            arrays = self._block.arrays()
+            if self._block.points:
+                self._values = {name: array[self._row, ...] for name, array in arrays.items()}
+            else:
+                self._values = dict(arrays)
+        return self._values
+
+    @property
+    def where(self) -> str:
+        """``node-name/device`` that computed it."""
+        return self._block.where
+
+    @property
+    def seconds(self) -> float:
+        """Device seconds it took; for a point of a slice its share of the slice."""
+        return self._block.seconds / max(self._block.points, 1)
+
+    def __getattr__(self, name: str) -> Any:
+        """Return an output."""
+        if not name.startswith("_"):
+            found = self.values.get(name)
+            if found is not None:
+                return found
+        raise AttributeError(f"no output is called {name!r}; there are {', '.join(self.values)}")
+
+    def __dir__(self) -> list[str]:
+        return [*super().__dir__(), *self.values]
+
+    def __repr__(self) -> str:
+        return f"<Result {self.index} from {self.where or 'nowhere'}: {', '.join(self.values)}>"

@@ -1,0 +1,184 @@
+"""Iterating over a sweep: results one by one, in order or as they come."""
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import Self
+
+from qallow_agent.client.meter import Meter
+from qallow_agent.client.results import Block, Result
+from qallow_agent.client.stream import End, Gap, Item, Stream
+from qallow_agent.jobs.messages import JobProgress
+
+_LOOK_S = 1.0
+
+
+class Shelf:
+    """Puts what arrives into the wanted order and takes single results off it.
+
+    Ordered, a point without a result is an error when its turn comes. As they come, it is one
+    after all the others: no result is lost to it.
+
+    Args:
+        points: How many there are.
+        ordered: By index; else as they come.
+    """
+
+    def __init__(self, points: int, *, ordered: bool) -> None:
+        self._points = points
+        self._ordered = ordered
+        self._waiting: dict[int, Block | Gap] = {}
+        self._ready: deque[Block] = deque()
+        self._next = 0
+        self._row = 0
+        self._end: End | None = None
+        self._gap: Gap | None = None
+
+    def add(self, item: Block | Gap | End) -> None:
+        """Take in what arrived."""
+        if isinstance(item, End):
+            self._end = item
+        elif self._ordered:
+            self._waiting[item.start] = item
+            self._line_up()
+        elif isinstance(item, Gap):
+            self._gap = self._gap or item
+        else:
+            self._ready.append(item)
+
+    def take(self) -> tuple[Result | None, Block | None]:
+        """Return the next result, and its block when this was the last one of it."""
+        if not self._ready:
+            return None, None
+        block = self._ready[0]
+        result = Result(block, self._row, block.start + self._row)
+        self._row += 1
+        if self._row < block.points:
+            return result, None
+        self._row = 0
+        self._ready.popleft()
+        return result, block
+
+    def verdict(self) -> BaseException | None:
+        """Return why nothing more can be taken: StopIteration, an error, or None to wait."""
+        if self._ready:
+            return None
+        if self._gap is not None and (self._ordered or self._end is not None):
+            return self._gap.error
+        if self._end is None:
+            return None
+        return self._end.error or StopIteration()
+
+    def _line_up(self) -> None:
+        while self._gap is None and (item := self._waiting.pop(self._next, None)) is not None:
+            if isinstance(item, Gap):
+                self._gap = item
+            else:
+                self._next += item.points
+                self._ready.append(item)
+
+
+class MapResults(Iterator[Result]):
+    """The results of a sweep, as an iterator; closing it (or losing it) cancels what is left.
+
+    Args:
+        stream: Brings them.
+        shelf: Orders them.
+        find_job: Returns the job's id, waiting for it as need be.
+        cancel: Cancels the job; harmless when it is over.
+        wake: Tells the mesh that there is room for more.
+        on_progress: Called by ``next``, in the reader's thread, a few times a second.
+        meter: Shows progress to a person.
+    """
+
+    def __init__(
+        self,
+        stream: Stream,
+        shelf: Shelf,
+        *,
+        find_job: Callable[[], str],
+        cancel: Callable[[], None],
+        wake: Callable[[], None],
+        on_progress: Callable[[JobProgress], None] | None,
+        meter: Meter | None,
+    ) -> None:
+        self._stream = stream
+        self._shelf = shelf
+        self._find_job = find_job
+        self._cancel = cancel
+        self._wake = wake
+        self._on_progress = on_progress
+        self._meter = meter
+        self._over: BaseException | None = None
+        self.until_s: float | None = None
+        """Monotonic second after which ``next`` raises TimeoutError; None for never."""
+
+    @property
+    def job(self) -> str:
+        """The id of the job; waits until the agent has given it one."""
+        return self._find_job()
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> Result:
+        while True:
+            result = self.take_ready()
+            if result is not None:
+                return result
+            item = self._stream.get(self._patience_s())
+            if item is not None:
+                self.learn(item)
+            elif self.until_s is not None and time.monotonic() >= self.until_s:
+                self.close()
+                raise TimeoutError("the next result did not come in time")
+
+    def take_ready(self) -> Result | None:
+        """Return a result that is there already; None when one must wait.
+
+        Raises:
+            StopIteration: That was the last one.
+            QallowError: Why there will be no more.
+        """
+        result, emptied = self._shelf.take()
+        if emptied is not None and self._stream.used(emptied):
+            self._wake()
+        if result is not None and self._over is None:
+            return result
+        over = self._over or self._shelf.verdict()
+        if over is not None:
+            self.close()
+            raise over
+        return None
+
+    def learn(self, item: Item) -> None:
+        """Take in one item of the stream."""
+        if isinstance(item, JobProgress):
+            if self._meter is not None:
+                self._meter.show(item.done, item.failed, item.rerun)
+            if self._on_progress is not None:
+                self._on_progress(item)
+            return
+        self._shelf.add(item)
+
+    def close(self) -> None:
+        """Cancel what is left; the iterator ends."""
+        if self._over is None:
+            self._over = StopIteration()  # an error is raised once, as by a generator
+            self._cancel()
+            if self._meter is not None:
+                self._meter.end()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        self.close()
+
+    def _patience_s(self) -> float:
+        if self.until_s is None:
+            return _LOOK_S
+        return min(_LOOK_S, max(self.until_s - time.monotonic(), 1e-3))
