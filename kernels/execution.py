@@ -91,10 +91,14 @@ def run_canary(kernel: Kernel, backend: str, clock: Callable[[], float]) -> Cana
         name: np.tile(np.asarray(values, dtype=kernel.spec.parameter(name).dtype), canary.copies)
         for name, values in canary.columns.items()
     }
+    arrays = {
+        name: np.asarray(values, dtype=kernel.spec.parameter(name).dtype)
+        for name, values in canary.arrays.items()
+    }
     try:
-        run_task(kernel, backend, canary.scalars, columns, {})
+        run_task(kernel, backend, canary.scalars, columns, arrays)
         began = clock()
-        results = run_task(kernel, backend, canary.scalars, columns, {})
+        results = run_task(kernel, backend, canary.scalars, columns, arrays)
         seconds = clock() - began
         points = _points(kernel, columns)
     except QallowError as error:
@@ -102,7 +106,9 @@ def run_canary(kernel: Kernel, backend: str, clock: Callable[[], float]) -> Cana
     why = _wrong(kernel, backend, results)
     if why:
         return CanaryOutcome(passed=False, why=why, seconds=seconds)
-    demand = kernel.spec.demand(kernel.spec.validate(canary.scalars), points)
+    shapes = {name: array.shape for name, array in arrays.items()}
+    values = kernel.spec.validate(canary.scalars, shapes=shapes)
+    demand = kernel.spec.demand(values, points, shapes)
     rate = demand.ops / seconds if seconds > 0 else 0.0
     return CanaryOutcome(passed=True, seconds=seconds, rate=rate)
 

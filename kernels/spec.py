@@ -27,6 +27,9 @@ Extremes = Mapping[str, tuple[float, float]]
 Shapes = Mapping[str, tuple[int, ...]]
 """Shape of each array parameter."""
 
+Numbers = tuple["Scalar | Numbers", ...]
+"""The values of an array, one tuple an axis."""
+
 Size = str | int
 """One axis: a fixed length, or the name of a dimension."""
 
@@ -290,12 +293,14 @@ class Canary:
         scalars: Parameters shared by all points.
         columns: Swept parameters, one value a point; all of one length.
         answers: For some outputs, the exact values of those points, flattened in C order.
+        arrays: Array parameters, as nested tuples.
         copies: Times the columns are repeated in one task, so that its rate means something.
     """
 
     scalars: Values
     columns: Mapping[str, tuple[Scalar, ...]]
     answers: Mapping[str, tuple[Scalar, ...]]
+    arrays: Mapping[str, Numbers] = MappingProxyType({})
     copies: int = 1
 
 

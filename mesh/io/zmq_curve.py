@@ -1,6 +1,8 @@
 """Builds the embedded transport: takes the ports, opens the sockets, wires the parts."""
 
+import errno
 import ipaddress
+import os
 import random
 from collections import Counter
 from collections.abc import Callable
@@ -106,7 +108,7 @@ def _listen(router: "zmq.Socket[bytes]", bind_address: str, port: int, key: str)
     try:
         router.bind(f"tcp://{host}:{port or '*'}")
     except zmq.ZMQError as error:
-        raise _cannot_listen(bind_address, port, "TCP", key, str(error)) from error
+        raise _cannot_listen(bind_address, port, "TCP", key, error.errno) from error
 
 
 def _open_lane(
@@ -117,18 +119,30 @@ def _open_lane(
     try:
         lane = open_lane(settings.bind, settings.datagram_port, settings.receive_buffer_bytes)
     except OSError as error:
-        why = error.strerror or str(error)
         raise _cannot_listen(
-            settings.bind, settings.datagram_port, "UDP", "datagram_port", why
+            settings.bind, settings.datagram_port, "UDP", "datagram_port", error.errno
         ) from error
     return DatagramLane(lane, settings.datagram_limit_bytes, clock, drops)
 
 
-def _cannot_listen(bind_address: str, port: int, protocol: str, key: str, why: str) -> ConfigError:
+def _cannot_listen(
+    bind_address: str, port: int, protocol: str, key: str, number: int | None
+) -> ConfigError:
+    if number == errno.EADDRNOTAVAIL:
+        return ConfigError(
+            f"cannot listen on {bind_address}: it is no address of this machine",
+            hint="set mesh.transport.bind to an address of this machine, 127.0.0.1, 0.0.0.0 or ::",
+        )
+    if number == errno.EACCES:
+        hint = f"choose a port above 1023 with --set mesh.transport.{key}=PORT"
+    else:
+        hint = (
+            f"stop what uses the port (is another agent running?), or choose another "
+            f"with --set mesh.transport.{key}=0 (0 takes a free one)"
+        )
+    why = os.strerror(number) if number is not None else "no reason given"
     return ConfigError(
-        f"cannot listen on {protocol} port {port} of {bind_address}: {why}",
-        hint=f"stop what uses the port (is another agent running?), or choose another "
-        f"with --set mesh.transport.{key}=0 (0 takes a free one)",
+        f"cannot listen on {protocol} port {port} of {bind_address}: {why}", hint=hint
     )
 
 

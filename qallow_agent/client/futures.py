@@ -1,15 +1,15 @@
 """Futures of evaluations: real ones of :mod:`concurrent.futures`, so ``wait`` and friends work."""
 
-from collections.abc import Callable
 from concurrent.futures import Future, InvalidStateError
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
-from qallow_agent.base.errors import QallowError, revive
+from qallow_agent.base.errors import BY_CODE, JobFailed, QallowError, revive
 from qallow_agent.client.arguments import Arguments
 from qallow_agent.client.results import Result
 from qallow_agent.jobs.messages import JobOptions
 
 if TYPE_CHECKING:
+    from qallow_agent.client.job import Job
     from qallow_agent.jobs.work import Piece
 
 
@@ -26,10 +26,30 @@ class RemoteTraceback(Exception):
 
 def remote_error(code: str, message: str, hint: str = "", traceback: str = "") -> QallowError:
     """Return the error that another process described, with its traceback as the cause."""
-    error = revive(code or "job-failed", message, hint=hint)
+    kind = BY_CODE.get(code, JobFailed)
+    error = revive(code or kind.code, message, hint=hint, retryable=kind.usually_retryable)
     if traceback:
         error.__cause__ = RemoteTraceback(traceback)
     return error
+
+
+def copy_of(error: QallowError) -> QallowError:
+    """Return an equal error: each waiter raises its own, or their tracebacks would mix."""
+    copy = type(error)(error.message, hint=error.hint, retryable=error.retryable)
+    copy.__cause__ = error.__cause__
+    return copy
+
+
+class Connection(Protocol):
+    """Keeps the connection open as long as somebody waits for a future of it."""
+
+    def find_job(self, future: "JobFuture") -> str:
+        """Return the id of a future's job, waiting for it as need be."""
+        ...
+
+    def give_up(self, future: "JobFuture") -> None:
+        """Take in that nobody waits for a future any more."""
+        ...
 
 
 class JobFuture(Future[Result]):
@@ -42,9 +62,7 @@ class JobFuture(Future[Result]):
         arguments: Its parameters.
         options: How its job is run.
         deadline_s: Monotonic second after which it fails; None for never.
-        owner: Kept alive as long as somebody waits for this.
-        find_job: Returns the id of a future's job, waiting for it as need be.
-        give_up: Tells the owner that nobody waits for this any more.
+        connection: Its connection.
     """
 
     def __init__(
@@ -53,21 +71,17 @@ class JobFuture(Future[Result]):
         arguments: Arguments,
         options: JobOptions,
         deadline_s: float | None,
-        *,
-        owner: object,
-        find_job: Callable[["JobFuture"], str],
-        give_up: Callable[["JobFuture"], None],
+        connection: Connection,
     ) -> None:
         super().__init__()
         self.kernel = kernel
         self.arguments = arguments
         self.options = options
         self.deadline_s = deadline_s
+        self.work: Job | None = None
+        """The job that took it in; set by the mesh's thread, like ``piece``."""
         self.piece: Piece | None = None
-        """Its work, once the mesh's thread has taken it in."""
-        self._owner = owner
-        self._find_job = find_job
-        self._give_up = give_up
+        self._connection = connection
 
     @property
     def job(self) -> str:
@@ -75,7 +89,7 @@ class JobFuture(Future[Result]):
 
         Empty when there was none within the connection's time limit.
         """
-        return self._find_job(self)
+        return self._connection.find_job(self)
 
     def cancel(self) -> bool:
         """Give it up, also while it runs; False when it is over.
@@ -84,7 +98,7 @@ class JobFuture(Future[Result]):
         """
         if not super().cancel():
             return False
-        self._give_up(self)
+        self._connection.give_up(self)
         return True
 
     def running(self) -> bool:

@@ -20,12 +20,10 @@ class Shelf:
     after all the others: no result is lost to it.
 
     Args:
-        points: How many there are.
         ordered: By index; else as they come.
     """
 
-    def __init__(self, points: int, *, ordered: bool) -> None:
-        self._points = points
+    def __init__(self, *, ordered: bool) -> None:
         self._ordered = ordered
         self._waiting: dict[int, Block | Gap] = {}
         self._ready: deque[Block] = deque()

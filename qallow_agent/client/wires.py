@@ -35,6 +35,8 @@ _MOST_SOCKETS: Final = 8_192
 _LARGE_BYTES: Final = 64 << 10
 """Below this a copy is cheaper than sharing libzmq's memory (its own threshold)."""
 
+_MOST_PARCELS: Final = 64
+
 _GOOD: Final = zmq.EVENT_HANDSHAKE_SUCCEEDED
 _BAD: Final = (
     zmq.EVENT_CLOSED
@@ -267,8 +269,10 @@ class Wire:
             self._listener.wire_down(self, self.hopeless)
 
     def _read(self, line: _Line) -> None:
-        """Take in every parcel that has arrived."""
-        while line is self._live:
+        """Take in the parcels that have arrived, not so many that others starve."""
+        for _ in range(_MOST_PARCELS):
+            if line is not self._live:
+                return
             try:
                 frames = line.socket.recv_multipart(zmq.NOBLOCK, copy=self._copy)
             except zmq.ZMQError:

@@ -56,7 +56,7 @@ class Archive:
                 continue
             try:
                 record = _DECODER.decode(kept[name])
-            except (msgspec.DecodeError, RecursionError) as error:
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
                 raise StorageCorrupt(
                     f"{name} does not decode: {error}",
                     hint="move the file away; only this job's history is lost",

@@ -3,8 +3,8 @@
 from typing import Any
 
 from qallow_agent.base.ids import JobId, Sender
-from qallow_agent.base.machine import Effect, Reply
-from qallow_agent.base.message import Done, Failure, Message, Report
+from qallow_agent.base.machine import Effect, Instant, Reply
+from qallow_agent.base.message import Done, Failure, Report
 from qallow_agent.jobs.live import LiveJob
 from qallow_agent.jobs.messages import Deposit, Fetch, ListJobs
 from qallow_agent.jobs.model import JobRecord
@@ -39,17 +39,8 @@ class Counter:
             effects += self._roster.archive.abandon(job)
         return effects
 
-    def receive(self, sender: Sender, message: Message) -> list[Effect]:
-        """Answer a Deposit, a Fetch or a ListJobs."""
-        if isinstance(message, Deposit):
-            return self._deposit(sender, message)
-        if isinstance(message, Fetch):
-            return self._fetch(sender, message.job)
-        if isinstance(message, ListJobs):
-            return self._list(sender, message.job)
-        return []
-
-    def _deposit(self, sender: Sender, message: Deposit) -> list[Effect]:
+    def deposit(self, sender: Sender, message: Deposit, _now: Instant) -> list[Effect]:
+        """Keep a part of a result for whoever fetches it later."""
         live = self._roster.live.get(message.job)
         record = self._roster.archive.get(message.job) if live is None else live.record
         if record is None:
@@ -65,7 +56,9 @@ class Counter:
             return [*effects, refuse(sender, "job-rejected", why_not, hint)]
         return [*effects, Reply(sender, Done())]
 
-    def _fetch(self, sender: Sender, job: JobId) -> list[Effect]:
+    def fetch(self, sender: Sender, message: Fetch, _now: Instant) -> list[Effect]:
+        """Hand out a retained result, or say why there is none."""
+        job = message.job
         parts = self._roster.archive.result(job)
         if parts is not None:
             return [Reply(sender, part) for part in parts]
@@ -80,7 +73,9 @@ class Counter:
         why = record.error or "its result was not kept, or had to make room for newer ones"
         return [refuse(sender, "job-not-found", f"{job} {record.state}: {why}", "run it again")]
 
-    def _list(self, sender: Sender, job: JobId | None) -> list[Effect]:
+    def jobs(self, sender: Sender, message: ListJobs, _now: Instant) -> list[Effect]:
+        """Answer which jobs there are, live and over."""
+        job = message.job
         rows = [_row(record, None) for record in self._roster.archive.records()]
         rows += [_row(live.record, live) for live in self._roster.live.values()]
         if job is not None:

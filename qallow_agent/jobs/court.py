@@ -25,9 +25,16 @@ class Court:
         self._settings = settings
         self._retries = retries
         self._splits = 0
+        self.kills = 0
+        """Runners killed since the last pardon."""
         self.tally = Tally()
         self.share: dict[str, int] = {}
         """Finished points by ``node-name/device``."""
+
+    def pardon(self) -> None:
+        """Start the budgets of kills and splits anew: what used them up is over."""
+        self._splits = 0
+        self.kills = 0
 
     def finish(self, piece: Piece, line: Line, seconds: Seconds, index: int) -> Finished:
         """Settle a piece with its result."""
@@ -55,6 +62,7 @@ class Court:
     def strike(self, piece: Piece, code: str, reason: str) -> list[Outcome]:
         """Hold a piece to account for a runner it killed."""
         self.tally.kills += 1
+        self.kills += 1
         piece.strikes += 1
         if piece.points > 1:
             self.tally.rerun += piece.points

@@ -73,6 +73,7 @@ class Dispatcher:
             input_bytes: Size of its arrays.
             deadline_s: Monotonic second at which it fails if it has no result; None for never.
         """
+        self._begin()
         return self._backlog.add(token, input_bytes, deadline_s)
 
     def add_sweep(self, points: int, token: object = None, *, point_bytes: int = 0) -> Sweep:
@@ -83,6 +84,7 @@ class Dispatcher:
             token: The caller's own, found again as ``piece.token`` of every slice.
             point_bytes: Input and output bytes of one point; bounds the slices.
         """
+        self._begin()
         return self._backlog.add_sweep(points, token, point_bytes)
 
     def cancel(self, piece: Piece) -> bool:
@@ -158,10 +160,10 @@ class Dispatcher:
         self._ghosts[lease] = line
         if len(self._ghosts) > _MOST_GHOSTS:
             del self._ghosts[next(iter(self._ghosts))]
-        if self.tally.kills >= self._settings.most_kills:
+        if self._court.kills >= self._settings.most_kills:
             outcomes += self.stop(
                 "kernel-failed",
-                f"the job killed {self.tally.kills} runners; the last one: {reason}",
+                f"the job killed {self._court.kills} runners; the last one: {reason}",
                 "run one point alone to see the crash",
             )
         return outcomes
@@ -247,6 +249,11 @@ class Dispatcher:
         for number, piece in self._backlog.live.items():
             if piece.flying != flying.get(number, 0):
                 raise InvariantBroken(f"piece {number} counts {piece.flying} flights")
+
+    def _begin(self) -> None:
+        """A long-lived owner's later work does not pay for crashes of work that is over."""
+        if self.idle:
+            self._court.pardon()
 
     # --- sending ---------------------------------------------------------------------------------
 

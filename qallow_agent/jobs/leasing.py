@@ -178,7 +178,8 @@ class Leasing:
         for node, device in mute:
             job.reason = f"{device} of {node} did not answer"
             job.avoid[f"{node}/{device}"] = now + self._settings.avoid_s
-        if mute or (job.retry_s is not None and job.retry_s <= now):
+        impatient = job.lose_patience(now)
+        if mute or impatient or (job.retry_s is not None and job.retry_s <= now):
             effects += self.place(job, now)
         return effects
 

@@ -32,7 +32,15 @@ class Asked:
 
     slots: int
     resend_s: Seconds
+    patient_s: Seconds
     until_s: Seconds
+    counted: bool = True
+    """False once patience ran out: it may still be answered, and others are asked too."""
+
+    def due(self) -> Seconds:
+        """Return when it must be looked at."""
+        first = min(self.resend_s, self.until_s)
+        return min(first, self.patient_s) if self.counted else first
 
 
 class LiveJob:
@@ -86,7 +94,7 @@ class LiveJob:
     @property
     def needed(self) -> int:
         """Leases to ask for."""
-        pending = sum(asked.slots for asked in self.asked.values())
+        pending = sum(asked.slots for asked in self.asked.values() if asked.counted)
         return max(0, self.wanted - len(self.held) - pending)
 
     def move(self, event: JobEvent) -> None:
@@ -108,7 +116,7 @@ class LiveJob:
             silent_s = self.orphaned_s + settings.reclaim_s
         elif self.held or not self.wanted:
             silent_s = self.heard_s + settings.submitter_silence_s
-        waits = [min(asked.resend_s, asked.until_s) for asked in self.asked.values()]
+        waits = [asked.due() for asked in self.asked.values()]
         return soonest(
             self.deadline_s, self.starts_by(), silent_s, self.renew_s, self.retry_s, *waits
         )
@@ -122,7 +130,10 @@ class LiveJob:
             if slots < 1 or place in self.asked:
                 continue
             self.asked[place] = Asked(
-                slots, now + settings.lease_resend_s, now + settings.lease_answer_s
+                slots,
+                now + settings.lease_resend_s,
+                now + settings.lease_patience_s,
+                now + settings.lease_answer_s,
             )
             self.ever_asked[place] = None
             effects.append(self._request(place, slots))
@@ -140,6 +151,13 @@ class LiveJob:
                 asked.resend_s = now + settings.lease_resend_s
                 effects.append(self._request(place, asked.slots))
         return effects, mute
+
+    def lose_patience(self, now: Seconds) -> bool:
+        """Stop counting on requests that have waited too long; return whether there were any."""
+        slow = [each for each in self.asked.values() if each.counted and each.patient_s <= now]
+        for asked in slow:
+            asked.counted = False
+        return bool(slow)
 
     def hold(self, lease: Lease, now: Seconds) -> None:
         """Take a granted lease."""
@@ -189,7 +207,9 @@ class LiveJob:
     def avoided(self, now: Seconds) -> tuple[str, ...]:
         """Return the devices to leave alone for now."""
         self.avoid = {key: until for key, until in self.avoid.items() if until > now}
-        return tuple(sorted(self.avoid))
+        slow = [f"{node}/{device}" for (node, device), asked in self.asked.items()
+                if not asked.counted]  # fmt: skip
+        return tuple(sorted({*self.avoid, *slow}))
 
     def _by_node(self) -> list[tuple[NodeId, tuple[LeaseId, ...]]]:
         nodes: dict[NodeId, list[LeaseId]] = {}

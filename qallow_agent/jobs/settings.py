@@ -18,6 +18,13 @@ class JobSettings:
         ge=1,
         le=600,
     )
+    lease_patience_s: float = setting(
+        5.0,
+        "look for other devices too when a bench has not answered by then",
+        unit="s",
+        ge=0.1,
+        le=600,
+    )
     lease_resend_s: float = setting(
         3.0, "ask a silent bench again after this long", unit="s", ge=0.1, le=60
     )

@@ -126,8 +126,22 @@ class Workplace:
         ]
 
     def next_waiting(self) -> Waiting:
-        """Return whose turn it is: who holds least here, then who has waited longest."""
-        return min(self.queue, key=lambda each: len(self.held_by(each.desk, each.request.job)))
+        """Return whose turn it is: the job, then the desk, that holds least, then the first.
+
+        Desks count after jobs, so that one desk with many jobs does not crowd out the others.
+        """
+
+        def held(each: Waiting) -> tuple[int, int]:
+            stations = self.stations.values()
+            theirs = [
+                station.tenancy
+                for station in stations
+                if station.tenancy is not None and station.tenancy.desk == each.desk
+            ]
+            same_job = sum(tenancy.lease.job == each.request.job for tenancy in theirs)
+            return same_job, len(theirs)
+
+        return min(self.queue, key=held)
 
     def enqueue(self, desk: NodeId, request: LeaseRequest, slots: int, now: Seconds) -> None:
         """Let a request wait; one of the same job replaces its older self and keeps its place."""

@@ -63,7 +63,7 @@ def _deal(
     """Return slots per candidate key."""
     free = [candidate for candidate in fitting if candidate.free > 0]
     taken: dict[str, int] = {}
-    pool = free or fitting
+    pool = free or list(fitting)
     costs = [cost(request, each, 0, settings) for each in pool]
     for _ in range(request.slots if free else 1):
         if not pool:

@@ -46,6 +46,11 @@ def renounce_privileges() -> None:
     _prctl(_PR_SET_NO_NEW_PRIVS, 1)
 
 
+def take_name(name: str) -> None:
+    """Show another name in ``ps`` and ``top``; at most 15 characters (Linux, comm(5))."""
+    Path("/proc/self/comm").write_text(name)
+
+
 def adopt_orphans() -> None:
     """Become the parent of whatever our children leave behind, so that it can be killed."""
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)

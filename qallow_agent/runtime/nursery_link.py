@@ -168,8 +168,9 @@ def clean_environment(import_paths: tuple[str, ...], cache_dir: str) -> dict[str
     environment["NUMBA_NUM_THREADS"] = "1"
     environment["PYTHONUNBUFFERED"] = "1"
     if cache_dir:
-        environment["NUMBA_CACHE_DIR"] = cache_dir
-    paths = [os.path.abspath(path) for path in import_paths]  # noqa: PTH100 - no symlink is resolved
+        environment["NUMBA_CACHE_DIR"] = str(Path(cache_dir).absolute())
     inherited = environment.get("PYTHONPATH", "")
-    environment["PYTHONPATH"] = os.pathsep.join([*paths, *filter(None, [inherited])])
+    folders = [*(str(Path(path).absolute()) for path in import_paths), *filter(None, [inherited])]
+    if folders:
+        environment["PYTHONPATH"] = os.pathsep.join(folders)
     return environment

@@ -161,7 +161,7 @@ class Server:
         run, slate = self._workshop.run, self._slate
         self._note(terms.lease)
         batch = _Batch()
-        position, done = 0, 0
+        position, done = 1, 0
         now_s = flushed_s = time.monotonic()
         for task in tasks:
             if not terms.open or now_s > terms.expires_s or gate.stopping:

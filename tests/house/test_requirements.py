@@ -7,7 +7,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.version import Version
 
-# msgpack before 1.2.1 reads out of bounds on an Unpacker reused after an error.
+# msgpack before 1.2.1 crashes when an Unpacker is used again after an error: CVE-2026-57585.
 FLOORS = {
     "cryptography": "44",
     "msgpack": "1.2.1",

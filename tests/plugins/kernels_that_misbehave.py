@@ -4,6 +4,7 @@ import ctypes
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from typing import Any
 
@@ -65,7 +66,7 @@ def eats(points: int) -> Outputs:
 
 def prints(points: int, lines: int) -> Outputs:
     for number in range(lines):
-        print(f"line {number}")
+        print(f"line {number}")  # noqa: T201 - printing is its misbehaviour
     os.write(1, b"and from C\n")
     sys.stderr.write("and to stderr\n")
     return _answer(points)
@@ -87,8 +88,7 @@ def lies(points: int) -> Outputs:
 
 
 def fills(points: int) -> Outputs:
-    with open(f"/tmp/qallow-fills-{os.getpid()}", "wb") as file:
-        os.unlink(file.name)
+    with tempfile.TemporaryFile() as file:
         for _ in range(64):
             file.write(bytes(1 << 20))
             file.flush()

@@ -89,7 +89,7 @@ class DispatcherMachine(RuleBasedStateMachine):
 
     @precondition(lambda self: self.alive)
     @rule(data=st.data(), end=st.sampled_from(LeaseEnd), blame=st.booleans())
-    def lose(self, data: st.DataObject, end: LeaseEnd, blame: bool) -> None:
+    def lose(self, data: st.DataObject, end: LeaseEnd, *, blame: bool) -> None:
         gone = data.draw(st.sampled_from(self.alive))
         self.alive.remove(gone)
         running = [each for each in self.wire if each[0] == gone]

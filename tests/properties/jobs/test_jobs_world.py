@@ -55,7 +55,10 @@ KEY = b"k" * 32
 HASH = "a" * 64
 HOME = NodeId("home")
 CLIENT = "@control/1/1"
-SETTINGS = JobSettings(runner_idle_s=5.0, canary_period_s=7.0, lost_retry_s=4.0, quantum_s=1.0)
+SETTINGS = JobSettings(
+    runner_start_s=30.0, lease_answer_s=35.0, runner_idle_s=5.0, canary_period_s=7.0,
+    canary_limit_s=20.0, lost_retry_s=4.0, quantum_s=1.0, queue_s=10.0,
+)  # fmt: skip
 POINT_S = 0.01
 
 
@@ -79,6 +82,9 @@ class Runner:
         elif isinstance(message, RunCanary):
             done = CanaryDone(message.kernel, world.rng.random() > 0.05, "odd", 0.01, 1e9)
             world.later(0.05, lambda: self.say(done))
+
+    def ready(self) -> None:
+        self.say(RunnerReady(1, KEY, 1))
 
     def say(self, message: Message) -> None:
         if not self.dead:
@@ -209,8 +215,7 @@ class World:
                     self.runners[to.removeprefix("@runner/")].tell(message)
                 case Start(name, _):
                     runner = self.runners[name] = Runner(self, node, name)
-                    ready = RunnerReady(1, KEY, 1)
-                    self.later(self.rng.random(), lambda runner=runner: runner.say(ready))
+                    self.later(self.rng.random(), runner.ready)
                 case Stop(name, _):
                     runner = self.runners[name]
                     self.later(0.01, lambda runner=runner: runner.exit("stopped"))

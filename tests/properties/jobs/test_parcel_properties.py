@@ -115,7 +115,7 @@ def test_one_changed_byte_raises_nothing_but_peer_errors(
 
 @settings(deadline=None)
 @given(
-    parcels.filter(lambda parcel: array_heads(parcel)),
+    parcels.filter(array_heads),
     st.sampled_from(["missing", "extra", "short", "long"]),
 )
 def test_frames_that_contradict_their_heads_are_malformed(parcel: Header, how: str) -> None:

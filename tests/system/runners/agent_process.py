@@ -19,18 +19,20 @@ def main() -> None:
         hosts=("127.0.0.1",),
         kernels=KernelSettings(modules=tuple(modules), disabled=("elasticity", "harmonic")),
         cache_dir=cache_dir,
-        say=lambda notice: print(notice, file=sys.stderr),
+        say=lambda notice: sys.stderr.write(f"{notice}\n"),
     )
     for number in range(2):
         yard.start(RunnerId(f"runner-{number}"), "cpu0")
-    print(*yard.family(), flush=True)
+    sys.stdout.write(f"{' '.join(map(str, yard.family()))}\n")
+    sys.stdout.flush()
     ready = 0
     poller = zmq.Poller()
     poller.register(yard.pollables()[0], zmq.POLLIN)
     while ready < 2:
         poller.poll(100)
         ready += sum(isinstance(message, RunnerReady) for _, message in yard.drain())
-    print(*yard.family(), flush=True)
+    sys.stdout.write(f"{' '.join(map(str, yard.family()))}\n")
+    sys.stdout.flush()
     time.sleep(600)
 
 

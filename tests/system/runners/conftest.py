@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
-import numpy as np
 import pytest
 import zmq
 from zmq.utils import z85
@@ -108,12 +107,10 @@ class Submitter:
         self.context = zmq.Context()
         self.socket = self.context.socket(zmq.DEALER)
 
-    def allow(
-        self, kernel: str, *, credits: int = 100, ttl_s: float = 60.0, lease: str = ""
-    ) -> None:
+    def allow(self, kernel: str, *, tasks: int = 100, ttl_s: float = 60.0, lease: str = "") -> None:
         self.world.yard.tell(
             f"@runner/{self.runner}",
-            Allow(LeaseId(lease) or self.lease, self.key, kernel, credits, ttl_s, 0.0),
+            Allow(LeaseId(lease) or self.lease, self.key, kernel, tasks, ttl_s, 0.0),
         )
 
     def dial(self) -> None:
@@ -210,11 +207,6 @@ def dial(world: World) -> Iterator[Callable[..., Submitter]]:
         submitter.close()
         world.yard.stop(submitter.runner, kill=True)
     world.pump(lambda: not world.yard.runners())
-
-
-@pytest.fixture
-def floats() -> Callable[..., bytes]:
-    return lambda *values: np.array(values, dtype="<f4").tobytes()
 
 
 @pytest.fixture

@@ -3,7 +3,9 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -15,14 +17,14 @@ from qallow_agent.jobs.messages import Forbid, RunnerExited, RunnerReady
 AGENT = Path(__file__).with_name("agent_process.py")
 
 
-def alive(pid):
+def alive(pid: int) -> bool:
     try:
         return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
 
 
-def gone(pids, within_s=10.0):
+def gone(pids: Iterable[int], within_s: float = 10.0) -> bool:
     end_s = time.monotonic() + within_s
     while any(alive(pid) for pid in pids) and time.monotonic() < end_s:
         time.sleep(0.01)
@@ -30,7 +32,7 @@ def gone(pids, within_s=10.0):
 
 
 @pytest.fixture
-def agent(tmp_path):
+def agent(tmp_path: Path) -> Iterator[tuple[Any, list[int]]]:
     process = subprocess.Popen(
         [sys.executable, str(AGENT), str(tmp_path)], stdout=subprocess.PIPE, text=True
     )
@@ -45,14 +47,14 @@ def agent(tmp_path):
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGSEGV])
-def test_runners_and_nursery_die_with_the_agent(agent, number):
+def test_runners_and_nursery_die_with_the_agent(agent: Any, number: int) -> None:
     process, family = agent
     process.send_signal(number)
     process.wait()
     assert gone(family)
 
 
-def test_runners_and_nursery_die_with_an_agent_while_it_is_stopped(agent):
+def test_runners_and_nursery_die_with_an_agent_while_it_is_stopped(agent: Any) -> None:
     process, family = agent
     process.send_signal(signal.SIGSTOP)
     process.kill()
@@ -60,7 +62,7 @@ def test_runners_and_nursery_die_with_an_agent_while_it_is_stopped(agent):
     assert gone(family)
 
 
-def test_a_stopped_nursery_does_not_outlive_the_agent(agent):
+def test_a_stopped_nursery_does_not_outlive_the_agent(agent: Any) -> None:
     process, (nursery, *_) = agent
     os.kill(nursery, signal.SIGSTOP)
     process.kill()
@@ -69,7 +71,9 @@ def test_a_stopped_nursery_does_not_outlive_the_agent(agent):
     assert gone([nursery])
 
 
-def test_a_nursery_that_still_imports_dies_with_the_agent(tmp_path, monkeypatch):
+def test_a_nursery_that_still_imports_dies_with_the_agent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("PYTHONPATH", str(AGENT.parents[2] / "plugins"))
     process = subprocess.Popen(
         [sys.executable, str(AGENT), str(tmp_path), "hangs_at_import:KERNEL"],
@@ -85,7 +89,7 @@ def test_a_nursery_that_still_imports_dies_with_the_agent(tmp_path, monkeypatch)
     assert gone([nursery])
 
 
-def test_a_stuck_nursery_is_ended_when_it_does_not_kill(make_world):
+def test_a_stuck_nursery_is_ended_when_it_does_not_kill(make_world: Any) -> None:
     world = make_world()
     runner, ready = world.start()
     os.kill(psutil.Process(ready.pid).ppid(), signal.SIGSTOP)
@@ -94,14 +98,16 @@ def test_a_stuck_nursery_is_ended_when_it_does_not_kill(make_world):
     assert gone([ready.pid])
 
 
-def test_others_may_not_write_the_cache_of_compiled_kernels(make_world, tmp_path):
+def test_others_may_not_write_the_cache_of_compiled_kernels(
+    make_world: Any, tmp_path: Path
+) -> None:
     tmp_path.chmod(0o777)
     world = make_world(cache_dir=str(tmp_path))
     world.yard.start(RunnerId("a"), "cpu0")
     assert "others may write" in world.await_exit(RunnerId("a")).reason
 
 
-def test_runners_die_with_the_nursery_and_the_agent_hears_why(make_world):
+def test_runners_die_with_the_nursery_and_the_agent_hears_why(make_world: Any) -> None:
     world = make_world()
     runner, ready = world.start()
     other, _ = world.start()
@@ -113,7 +119,7 @@ def test_runners_die_with_the_nursery_and_the_agent_hears_why(make_world):
     world.start()
 
 
-def test_an_idle_nursery_is_retired_and_comes_back(make_world):
+def test_an_idle_nursery_is_retired_and_comes_back(make_world: Any) -> None:
     world = make_world(nursery_idle_s=0.2)
     assert world.yard.family() == ()
     runner, ready = world.start()
@@ -129,7 +135,7 @@ def test_an_idle_nursery_is_retired_and_comes_back(make_world):
     assert not world.notices
 
 
-def test_a_runner_stopped_before_it_is_forked_exits_in_order(make_world):
+def test_a_runner_stopped_before_it_is_forked_exits_in_order(make_world: Any) -> None:
     world = make_world()
     world.yard.start(RunnerId("early"), "cpu0")
     world.yard.stop(RunnerId("early"))
@@ -138,7 +144,7 @@ def test_a_runner_stopped_before_it_is_forked_exits_in_order(make_world):
     assert not world.heard(RunnerReady, RunnerId("early"))
 
 
-def test_starting_twice_starts_once(make_world):
+def test_starting_twice_starts_once(make_world: Any) -> None:
     world = make_world()
     runner, _ = world.start()
     world.yard.start(runner, "cpu0")
@@ -146,7 +152,7 @@ def test_starting_twice_starts_once(make_world):
     assert len(world.heard(RunnerReady, runner)) == 1
 
 
-def test_what_is_said_to_nobody_is_dropped(make_world):
+def test_what_is_said_to_nobody_is_dropped(make_world: Any) -> None:
     world = make_world()
     world.yard.stop(RunnerId("nobody"))
     world.yard.tell("@runner/nobody", Forbid("lease"))
@@ -154,7 +160,7 @@ def test_what_is_said_to_nobody_is_dropped(make_world):
     assert world.yard.busy() == []
 
 
-def test_closing_the_yard_ends_everything_at_once(make_world):
+def test_closing_the_yard_ends_everything_at_once(make_world: Any) -> None:
     world = make_world()
     submitter = world.submitter("hangs")
     submitter.post(1)
@@ -165,14 +171,18 @@ def test_closing_the_yard_ends_everything_at_once(make_world):
     submitter.close()
 
 
-def test_a_plug_in_that_does_not_import_is_reported_and_skipped(make_world, plugins):
+def test_a_plug_in_that_does_not_import_is_reported_and_skipped(
+    make_world: Any, plugins: tuple[str, ...]
+) -> None:
     world = make_world(modules=("no_such_module:KERNEL", *plugins))
     world.start()
     assert [notice.event for notice in world.notices] == ["kernels.skipped"]
     assert "no_such_module" in str(world.notices[0].facts["why"])
 
 
-def test_a_plug_in_that_crashes_at_import_is_explained_and_not_tried_in_a_storm(make_world):
+def test_a_plug_in_that_crashes_at_import_is_explained_and_not_tried_in_a_storm(
+    make_world: Any,
+) -> None:
     world = make_world(modules=("crashes_at_import:KERNEL",))
     world.yard.start(RunnerId("a"), "cpu0")
     assert world.await_exit(RunnerId("a")).reason == "the nursery ended (killed by SIGSEGV)"
@@ -181,14 +191,14 @@ def test_a_plug_in_that_crashes_at_import_is_explained_and_not_tried_in_a_storm(
     assert world.notices[0].event == "nursery.lost"
 
 
-def test_a_plug_in_that_hangs_at_import_is_killed(make_world):
+def test_a_plug_in_that_hangs_at_import_is_killed(make_world: Any) -> None:
     world = make_world(modules=("hangs_at_import:KERNEL",), nursery_start_s=1.0)
     world.yard.start(RunnerId("a"), "cpu0")
     assert world.await_exit(RunnerId("a")).reason == "the nursery was not ready within 1 s"
     assert world.yard.family() == ()
 
 
-def test_a_runner_without_a_free_port_says_so(make_world):
+def test_a_runner_without_a_free_port_says_so(make_world: Any) -> None:
     context = zmq.Context()
     holder = context.socket(zmq.ROUTER)
     port = holder.bind_to_random_port("tcp://127.0.0.1")
@@ -199,7 +209,7 @@ def test_a_runner_without_a_free_port_says_so(make_world):
     context.term()
 
 
-def test_a_stopped_runner_is_killed_when_its_grace_is_over(make_world):
+def test_a_stopped_runner_is_killed_when_its_grace_is_over(make_world: Any) -> None:
     world = make_world(stop_s=0.3)
     runner, ready = world.start()
     os.kill(ready.pid, signal.SIGSTOP)
@@ -207,7 +217,7 @@ def test_a_stopped_runner_is_killed_when_its_grace_is_over(make_world):
     assert world.await_exit(runner).reason == "killed: it did not stop within 0.3 s"
 
 
-def test_a_runner_that_reads_no_messages_is_killed(make_world):
+def test_a_runner_that_reads_no_messages_is_killed(make_world: Any) -> None:
     world = make_world()
     runner, ready = world.start()
     os.kill(ready.pid, signal.SIGSTOP)
@@ -216,7 +226,7 @@ def test_a_runner_that_reads_no_messages_is_killed(make_world):
     assert world.await_exit(runner).reason == "killed: it reads no messages"
 
 
-def test_a_runner_is_confined(make_world):
+def test_a_runner_is_confined(make_world: Any) -> None:
     world = make_world(memory_bytes=1 << 30, file_bytes=1 << 25, open_files=200, niceness=7)
     _, ready = world.start()
     limits = Path(f"/proc/{ready.pid}/limits").read_text()

@@ -1,6 +1,9 @@
 import os
 import random
 import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 import zmq
@@ -18,11 +21,11 @@ from qallow_agent.jobs.parcels import (
 )
 
 
-def echo_task(number, points=1):
+def echo_task(number: int, points: Any = 1) -> TaskHead:
     return TaskHead(number, 1, points, {})
 
 
-def test_a_stranger_who_knows_the_runners_key_is_refused(dial, world):
+def test_a_stranger_who_knows_the_runners_key_is_refused(dial: Any, world: Any) -> None:
     guest = dial("echo")
     stranger = type(guest)(world, guest.runner, guest.ready)
     stranger.dial()
@@ -32,13 +35,15 @@ def test_a_stranger_who_knows_the_runners_key_is_refused(dial, world):
     stranger.close()
 
 
-@pytest.mark.parametrize("curve", [False, True])
-def test_a_client_without_curve_or_with_a_wrong_server_key_gets_nothing(dial, curve):
+@pytest.mark.parametrize("keys", [0, 1])
+def test_a_client_without_curve_or_with_a_wrong_server_key_gets_nothing(
+    dial: Any, keys: int
+) -> None:
     guest = dial("echo")
     context = zmq.Context()
     socket = context.socket(zmq.DEALER)
     socket.linger = 0
-    if curve:
+    if keys:
         socket.curve_publickey, socket.curve_secretkey = zmq.curve_keypair()
         socket.curve_serverkey = z85.encode(os.urandom(32))
     socket.connect(f"tcp://127.0.0.1:{guest.ready.port}")
@@ -49,7 +54,7 @@ def test_a_client_without_curve_or_with_a_wrong_server_key_gets_nothing(dial, cu
     context.term()
 
 
-def test_a_submitter_cannot_use_the_lease_of_another(dial, world):
+def test_a_submitter_cannot_use_the_lease_of_another(dial: Any, world: Any) -> None:
     guest = dial("echo")
     thief = type(guest)(world, guest.runner, guest.ready)
     thief.lease = "lease-of-thief"
@@ -61,14 +66,14 @@ def test_a_submitter_cannot_use_the_lease_of_another(dial, world):
     thief.close()
 
 
-def test_an_unknown_lease_is_answered_as_such(dial):
+def test_an_unknown_lease_is_answered_as_such(dial: Any) -> None:
     submitter = dial("echo")
     submitter.lease = "lease-never-granted"
     submitter.post(0)
     assert submitter.hear() == LeaseUnknown("lease-never-granted")
 
 
-def test_an_expired_lease_is_answered_as_such(dial):
+def test_an_expired_lease_is_answered_as_such(dial: Any) -> None:
     submitter = dial("echo", ttl_s=0.5)
     assert submitter.alive()
     time.sleep(0.6)
@@ -76,7 +81,7 @@ def test_an_expired_lease_is_answered_as_such(dial):
     assert submitter.hear() == LeaseUnknown(submitter.lease)
 
 
-def test_a_renewed_lease_lives_on(dial):
+def test_a_renewed_lease_lives_on(dial: Any) -> None:
     submitter = dial("echo", ttl_s=0.5)
     assert submitter.alive()
     submitter.allow("echo", ttl_s=60.0)
@@ -84,7 +89,7 @@ def test_a_renewed_lease_lives_on(dial):
     assert submitter.alive()
 
 
-def test_a_forbidden_lease_ends_at_once_and_its_key_is_refused(dial, world):
+def test_a_forbidden_lease_ends_at_once_and_its_key_is_refused(dial: Any, world: Any) -> None:
     submitter = dial("echo")
     assert submitter.alive()
     world.yard.tell(f"@runner/{submitter.runner}", Forbid(submitter.lease))
@@ -100,7 +105,7 @@ def test_a_forbidden_lease_ends_at_once_and_its_key_is_refused(dial, world):
     assert submitter.silent(0.5)
 
 
-def test_a_forbidden_lease_drops_its_queued_tasks(dial, world):
+def test_a_forbidden_lease_drops_its_queued_tasks(dial: Any, world: Any) -> None:
     submitter = dial("sleeps")
     submitter.post(1, seconds=0.5)
     submitter.post(2, seconds=600.0)
@@ -112,16 +117,16 @@ def test_a_forbidden_lease_drops_its_queued_tasks(dial, world):
     assert submitter.hear() == LeaseUnknown(submitter.lease)
 
 
-def test_more_tasks_than_credits_are_dropped(dial):
-    submitter = dial("echo", credits=10)
+def test_more_tasks_than_credits_are_dropped(dial: Any) -> None:
+    submitter = dial("echo", tasks=10)
     submitter.send(*(echo_task(number) for number in range(11)))
     submitter.send(*(echo_task(number) for number in range(10)))
     assert sorted(submitter.results(10)) == list(range(10))
     assert submitter.silent()
 
 
-def test_a_flood_beyond_the_credits_is_dropped_while_a_task_runs(dial, world):
-    submitter = dial("sleeps", credits=5)
+def test_a_flood_beyond_the_credits_is_dropped_while_a_task_runs(dial: Any, world: Any) -> None:
+    submitter = dial("sleeps", tasks=5)
     submitter.post(0, seconds=0.5)
     world.await_busy(submitter.runner, 0)
     for number in range(1, 101):
@@ -131,7 +136,7 @@ def test_a_flood_beyond_the_credits_is_dropped_while_a_task_runs(dial, world):
     assert submitter.alive()
 
 
-def junk(raw):
+def junk(raw: Callable[[Any], bytes]) -> Iterator[tuple[str, list[bytes]]]:
     good = pack(TaskParcel("lease", (echo_task(0),)))
     array = TaskHead(0, 1, 1, {}, (), (ArrayHead("data", "f4", (4,)),))
     yield "truncated", [good[:-3]]
@@ -164,7 +169,9 @@ def junk(raw):
         yield f"random {length}", [rng.randbytes(length)]
 
 
-def test_broken_parcels_are_dropped_and_the_runner_serves_on(dial, raw, world):
+def test_broken_parcels_are_dropped_and_the_runner_serves_on(
+    dial: Any, raw: Callable[[Any], bytes], world: Any
+) -> None:
     submitter = dial("echo")
     for name, frames in junk(raw):
         submitter.socket.send_multipart(frames)
@@ -172,7 +179,7 @@ def test_broken_parcels_are_dropped_and_the_runner_serves_on(dial, raw, world):
     assert not world.heard(RunnerExited, submitter.runner)
 
 
-def test_wild_numbers_and_values_end_in_a_fault_or_nothing(dial):
+def test_wild_numbers_and_values_end_in_a_fault_or_nothing(dial: Any) -> None:
     submitter = dial("echo")
     for number in (-1, 2**63 - 1, 2**64 - 1):
         submitter.send(TaskHead(number, 1, 1, {}))
@@ -193,7 +200,7 @@ def test_wild_numbers_and_values_end_in_a_fault_or_nothing(dial):
     assert submitter.alive()
 
 
-def test_a_frame_larger_than_the_runner_may_take_never_reaches_it(dial, world):
+def test_a_frame_larger_than_the_runner_may_take_never_reaches_it(dial: Any, world: Any) -> None:
     submitter = dial("weigh")
     assert submitter.alive()
     size = (1 << 30) // 4 + 4
@@ -203,7 +210,7 @@ def test_a_frame_larger_than_the_runner_may_take_never_reaches_it(dial, world):
     assert not world.heard(RunnerExited, submitter.runner)
 
 
-def test_a_submitter_that_vanishes_leaves_the_runner_free_for_others(dial, world):
+def test_a_submitter_that_vanishes_leaves_the_runner_free_for_others(dial: Any, world: Any) -> None:
     guest = dial("sleeps")
     ghost = type(guest)(world, guest.runner, guest.ready)
     ghost.lease = "lease-of-ghost"
@@ -215,18 +222,20 @@ def test_a_submitter_that_vanishes_leaves_the_runner_free_for_others(dial, world
     assert guest.alive()
 
 
-def test_no_secret_of_the_agent_reaches_a_kernel(make_world, monkeypatch):
+def test_no_secret_of_the_agent_reaches_a_kernel(
+    make_world: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("MY_SECRET_TOKEN", "hunter2")
     world = make_world()
     submitter = world.submitter("spies")
     submitter.post(0)
     _, frame = submitter.frames()
     assert frame == bytes(4)
-    opened = os.listdir(f"/proc/{submitter.ready.pid}/fd")
-    paths = [os.readlink(f"/proc/{submitter.ready.pid}/fd/{fd}") for fd in opened]
+    opened = Path(f"/proc/{submitter.ready.pid}/fd").iterdir()
+    paths = [str(descriptor.readlink()) for descriptor in opened]
     assert not [path for path in paths if path.startswith("/") and not known(path)], paths
     submitter.close()
 
 
-def known(path):
+def known(path: str) -> bool:
     return path.startswith(("/dev/null", "/dev/urandom", "/memfd:"))

@@ -29,7 +29,7 @@ from qallow_agent.jobs.messages import (
 from qallow_agent.jobs.model import BenchDevice, KernelOffer, LeaseEnd
 from qallow_agent.jobs.settings import JobSettings
 
-SETTINGS = JobSettings(task_limit_s=100.0)
+SETTINGS = JobSettings(task_limit_s=100.0, runner_start_s=30.0, canary_limit_s=60.0)
 CPU = BenchDevice("cpu0", "cpu", 2, 1 << 30)
 GPU = BenchDevice("gpu0", "cuda", 1, 1 << 30, usable=False, why="no CUDA kernels in this build")
 
@@ -393,6 +393,14 @@ def test_leases_go_round_when_others_wait(tools: SimpleNamespace) -> None:
     assert sent(effects, LeaseGrant, "modest")
 
 
+def test_a_desk_with_many_jobs_does_not_crowd_out_another(tools: SimpleNamespace) -> None:
+    stage = Stage(tools).warm()
+    for job in ("job-1", "job-2", "job-3", "job-4"):
+        stage.ask("busy", job)
+    stage.ask("other", "job-5")
+    assert sent(stage.ready(), LeaseGrant, "other")
+
+
 def test_a_fair_share_is_not_taken_away(stage: Stage) -> None:
     stage.ask("one", "job-1")
     stage.ask("two", "job-2")
@@ -481,3 +489,18 @@ def test_nobody_but_a_runner_speaks_for_a_runner(stage: Stage) -> None:
 def test_a_runner_with_a_senseless_address_is_killed(tools: SimpleNamespace) -> None:
     stage = Stage(tools)
     assert of(stage.runner(0, RunnerReady(0, b"", 1)), Stop)[0].kill
+
+
+def test_a_canary_nobody_asked_for_proves_nothing(tools: SimpleNamespace) -> None:
+    stage = Stage(tools)
+    stage.ready()
+    assert stage.canary("harmonic") == []
+    assert stage.state.state == "warming"
+
+
+def test_senseless_canary_rates_are_not_advertised(tools: SimpleNamespace) -> None:
+    stage = Stage(tools)
+    stage.ready()
+    stage.canary("elasticity", rate=float("inf"))
+    stage.canary("harmonic", rate=-1.0)
+    assert (stage.state.state, stage.state.rates) == ("ok", {})

@@ -43,7 +43,9 @@ from qallow_agent.jobs.settings import JobSettings
 ME = "home"
 CLIENT = "@control/1/5"
 OTHER = "@control/2/9"
-SETTINGS = JobSettings(lease_resend_s=3.0, retain_bytes=1000)
+SETTINGS = JobSettings(
+    lease_resend_s=3.0, lease_patience_s=5.0, lease_answer_s=35.0, retain_bytes=1000
+)
 
 
 class Stage:
@@ -256,6 +258,20 @@ def test_a_silent_bench_is_asked_again_and_then_avoided(stage: Stage) -> None:
     assert wanted.avoid == ("box/cpu0",)
 
 
+def test_a_slow_bench_does_not_keep_others_from_being_asked(stage: Stage) -> None:
+    job = stage.submit()
+    stage.place(job, ("box", 2))
+    assert not told(stage.tick(4.9), PlacementWanted)
+    (wanted,) = told(stage.tick(5.0), PlacementWanted)
+    assert (wanted.slots, wanted.avoid) == (2, ("box/cpu0",))
+    stage.place(job, ("den", 2))
+    stage.grant(job, "den", "lease-1")
+    stage.grant(job, "box", "lease-2")
+    surplus = stage.grant(job, "box", "lease-3")
+    assert told(surplus, LeaseRelease, "box")
+    assert len(stage.row(job)["leases"]) == 2
+
+
 def test_a_starved_job_is_told_why_once_and_retried(stage: Stage) -> None:
     job = stage.submit()
     effects = stage.place(job, reason="all devices are busy", hint="wait")
@@ -434,7 +450,7 @@ def test_a_resubmission_after_the_end_returns_the_same_job(stage: Stage) -> None
 
 @pytest.mark.parametrize("over", [False, True])
 def test_a_key_with_other_parameters_is_refused(
-    stage: Stage, tools: SimpleNamespace, over: bool
+    stage: Stage, tools: SimpleNamespace, *, over: bool
 ) -> None:
     job = stage.running(idempotency_key="k")
     if over:
@@ -572,3 +588,37 @@ def test_every_change_of_state_is_a_notice(stage: Stage) -> None:
         if isinstance(each, Notice) and each.event == "job.state"
     ]
     assert states == ["placed", "running", "cancelled"]
+
+
+def test_what_is_unknown_is_said_to_be(stage: Stage) -> None:
+    for question in (Fetch(JobId("x")), ListJobs(JobId("x"))):
+        assert told(stage.say(OTHER, question), Failure)[0].code == "job-not-found"
+    assert stage.say("box", LeaseRefusal(JobId("x"), "cpu0", "no-device", "")) == []
+    assert stage.say(OTHER, MoreSlots(JobId("x"), 1)) == []
+    assert stage.say(CLIENT, LeaseGrant(stage.tools.lease("lease-1"))) == []
+
+
+def test_a_session_needs_a_whole_key(stage: Stage) -> None:
+    effects = stage.say("@control/3/1", OpenSession(b"short", "0.1"))
+    assert told(effects, Failure)[0].code == "usage"
+
+
+def test_results_brought_after_the_end_go_with_their_client_unless_complete(stage: Stage) -> None:
+    half, whole = finished_without_result(stage), finished_without_result(stage)
+    stage.say(CLIENT, Deposit(half, 0, b"x"))
+    stage.say(CLIENT, Deposit(whole, 0, b"x", last=True))
+    stage.say("@control/1/0", ClientGone())
+    assert told(stage.say(OTHER, Fetch(half)), Failure)
+    assert told(stage.say(OTHER, Fetch(whole)), Deposit)
+
+
+def finished_without_result(stage: Stage) -> JobId:
+    job = stage.running(retain=True)
+    stage.say(CLIENT, JobEnded(job, JobState.SUCCEEDED, JobProgress(job, 1, 0, 0)))
+    return job
+
+
+def test_a_place_already_asked_is_not_asked_twice(stage: Stage) -> None:
+    job = stage.submit(slots=4)
+    stage.place(job, ("box", 1))
+    assert not told(stage.place(job, ("box", 3)), LeaseRequest)

@@ -35,7 +35,7 @@ def finish_all(dispatcher: Dispatcher, tools: SimpleNamespace, point_s: float = 
     return outcomes
 
 
-def test_few_tasks_are_spread_over_the_runners(two: Dispatcher, tools: SimpleNamespace) -> None:
+def test_few_tasks_are_spread_over_the_runners(two: Dispatcher) -> None:
     tasks = [two.add() for _ in range(2)]
     orders = two.orders(0.0)
     assert [(order.lease, order.pieces) for order in orders] == [
@@ -90,7 +90,7 @@ def test_arrays_in_flight_are_bounded_by_bytes(tools: SimpleNamespace) -> None:
 
 
 def test_every_point_of_a_sweep_is_finished_once(two: Dispatcher, tools: SimpleNamespace) -> None:
-    sweep = two.add_sweep(100_000, "token")
+    sweep = two.add_sweep(100_000, "mark")
     outcomes = finish_all(two, tools)
     covered = sorted((each.piece.start, each.piece.points) for each in outcomes)
     assert [start for start, _ in covered] == [
@@ -100,7 +100,7 @@ def test_every_point_of_a_sweep_is_finished_once(two: Dispatcher, tools: SimpleN
     assert two.idle
     assert two.tally.done == 100_000
     assert sum(two.share.values()) == 100_000
-    assert all(each.piece.token == "token" for each in outcomes)
+    assert all(each.piece.token is sweep.token for each in outcomes)
 
 
 def test_slices_grow_to_their_target_and_shrink_at_the_tail(tools: SimpleNamespace) -> None:
@@ -345,6 +345,21 @@ def test_a_job_that_keeps_killing_runners_is_given_up(tools: SimpleNamespace) ->
     assert "killed 3 runners" in failed[-1].message
 
 
+def test_later_work_does_not_pay_for_earlier_crashes(tools: SimpleNamespace) -> None:
+    dispatcher = Dispatcher(DispatchSettings(most_kills=3))
+    for number in range(4):
+        piece = dispatcher.add()
+        for life in range(2):
+            name = f"{number}-{life}"
+            dispatcher.granted(tools.lease(name))
+            dispatcher.orders(0.0)
+            outcomes = dispatcher.lost(
+                name, LeaseEnd.CRASHED, "SIGSEGV", piece.number, piece.attempt
+            )
+        assert "killed its runner 2 times" in outcomes[0].message
+    assert dispatcher.tally.kills == 8
+
+
 def test_a_deadline_fails_a_task_and_its_result_is_late(
     two: Dispatcher, tools: SimpleNamespace
 ) -> None:
@@ -382,9 +397,7 @@ def test_a_cancelled_sweep_gives_up_what_is_left(two: Dispatcher, tools: SimpleN
     two.check()
 
 
-def test_stopping_fails_queued_flying_and_uncut_work(
-    two: Dispatcher, tools: SimpleNamespace
-) -> None:
+def test_stopping_fails_queued_flying_and_uncut_work(two: Dispatcher) -> None:
     two.add_sweep(100_000)
     task = two.add()
     two.orders(0.0)
@@ -398,7 +411,7 @@ def test_stopping_fails_queued_flying_and_uncut_work(
 
 
 def test_a_stalled_runner_is_hedged_by_an_idle_one(two: Dispatcher, tools: SimpleNamespace) -> None:
-    for name in ("one", "two"):
+    for _ in range(2):
         piece = two.add()
         order = next(each for each in two.orders(0.0) if each.pieces == [piece])
         two.results(order.lease, [tools.answer(piece, 0.01)], 0.01)
@@ -439,7 +452,7 @@ def test_a_lease_granted_twice_counts_once(two: Dispatcher, tools: SimpleNamespa
     assert [order.lease for order in two.orders(0.0)] == ["two"]
 
 
-def test_useful_slots_follow_the_work_left(two: Dispatcher, tools: SimpleNamespace) -> None:
+def test_useful_slots_follow_the_work_left(two: Dispatcher) -> None:
     assert two.useful_slots(8) == 0
     two.add()
     assert two.useful_slots(8) == 1
@@ -447,6 +460,38 @@ def test_useful_slots_follow_the_work_left(two: Dispatcher, tools: SimpleNamespa
     assert two.useful_slots(8) == 8
 
 
-def test_concurrent_sweeps_share_the_runners(two: Dispatcher, tools: SimpleNamespace) -> None:
+def test_concurrent_sweeps_share_the_runners(two: Dispatcher) -> None:
     sweeps = [two.add_sweep(1000) for _ in range(2)]
     assert {order.pieces[0].sweep for order in two.orders(0.0)} == set(sweeps)
+
+
+def test_an_uncut_sweep_can_be_cancelled(two: Dispatcher) -> None:
+    sweep = two.add_sweep(100)
+    assert two.cancel_sweep(sweep) == 100
+    assert two.cancel_sweep(sweep) == 0
+    assert two.idle
+
+
+def test_every_idle_runner_takes_one_task_of_a_stalled_one(tools: SimpleNamespace) -> None:
+    dispatcher = Dispatcher(SETTINGS)
+    dispatcher.granted(tools.lease("slow"))
+    probe = dispatcher.add()
+    dispatcher.orders(0.0)
+    dispatcher.results("slow", [tools.answer(probe, 0.01)], 0.01)
+    stuck = [dispatcher.add() for _ in range(4)]
+    assert len(tools.pieces(dispatcher.orders(0.02))) == 4
+    for name in ("one", "two"):
+        dispatcher.granted(tools.lease(name))
+    hedged = dispatcher.orders(2.0)
+    assert tools.pieces(hedged) == stuck[:2]
+    assert dispatcher.orders(2.1) == []
+    dispatcher.check()
+
+
+def test_speeds_of_old_sweeps_are_forgotten(tools: SimpleNamespace) -> None:
+    dispatcher = Dispatcher(SETTINGS)
+    dispatcher.granted(tools.lease("one"))
+    for _ in range(70):
+        dispatcher.add_sweep(1)
+    finish_all(dispatcher, tools)
+    assert len(dispatcher._lines["one"].rates) == 64

@@ -6,8 +6,15 @@ from qallow_agent.base.ids import JobId, LeaseId, NodeId, RunnerId
 from qallow_agent.base.keys import SigningKey
 from qallow_agent.jobs.leases import sign_lease, signed_bytes
 from qallow_agent.jobs.messages import Lease
-from qallow_agent.jobs.parcels import ArrayHead, Fault, ResultHead, ResultParcel, TaskHead
-from qallow_agent.jobs.parcels import TaskParcel, pack
+from qallow_agent.jobs.parcels import (
+    ArrayHead,
+    Fault,
+    ResultHead,
+    ResultParcel,
+    TaskHead,
+    TaskParcel,
+    pack,
+)
 
 LEASE = Lease(
     LeaseId("lease-a"), JobId("job-b"), NodeId("n" * 26), "box", "cpu0", RunnerId("runner-c"),

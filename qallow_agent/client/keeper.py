@@ -1,0 +1,75 @@
+"""A keeper: collects a job's results and deposits them with the desk, part by part."""
+
+import logging
+from collections.abc import Callable
+from typing import Final, Protocol
+
+from qallow_agent.base.errors import QallowError
+from qallow_agent.base.ids import JobId
+from qallow_agent.base.message import Failure, Message
+from qallow_agent.client.results import Block
+from qallow_agent.jobs.messages import Deposit
+
+PART_BYTES: Final = 4 << 20
+MOST_KEPT_BYTES: Final = 1 << 30
+"""No desk retains more; its own limit is usually far lower, and it says so."""
+
+_log = logging.getLogger(__name__)
+
+
+class Poster(Protocol):
+    """Whoever talks to the desk."""
+
+    def post(self, message: Message, answer: Callable[[Message], None] | None = None) -> int:
+        """Send a message; ``answer`` takes the first reply to it."""
+        ...
+
+
+class Keeper:
+    """Keeps what is to be retained until the job is done."""
+
+    def __init__(self) -> None:
+        self._blocks: list[Block] = []
+        self._bytes = 0
+
+    def add(self, block: Block) -> None:
+        """Keep one more result."""
+        self._bytes += block.size_bytes
+        if self._bytes <= MOST_KEPT_BYTES:
+            self._blocks.append(block)
+        else:
+            self._blocks.clear()
+
+    def deposit(self, job: JobId, desk: Poster, done: Callable[[], None]) -> None:
+        """Bring everything to the desk, one part after the other; call ``done`` at the end.
+
+        A desk that refuses (its space is used up) is logged and no failure of the job.
+        """
+        from qallow_agent.client.arrays import archive_of  # noqa: PLC0415 - brings NumPy
+
+        if not self._blocks:
+            done()
+            return
+        try:
+            data = memoryview(archive_of(self._blocks))
+        except QallowError as error:
+            _log.warning("the result of %s is not retained: %s", job, error.message)
+            done()
+            return
+        self._blocks = []
+        count = -(-len(data) // PART_BYTES)
+
+        def bring(part: int) -> None:
+            piece = bytes(data[part * PART_BYTES : (part + 1) * PART_BYTES])
+            last = part == count - 1
+            desk.post(Deposit(job, part, piece, last), lambda answer: brought(part, answer))
+
+        def brought(part: int, answer: Message) -> None:
+            if isinstance(answer, Failure):
+                _log.warning("the result of %s is not retained: %s", job, answer.message)
+            elif part < count - 1:
+                bring(part + 1)
+                return
+            done()
+
+        bring(0)

@@ -1,0 +1,95 @@
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+PLUGINS = Path(__file__).parents[1] / "plugins"
+Completed = subprocess.CompletedProcess[str]
+
+
+@pytest.fixture(scope="session")
+def cache_dir(request: pytest.FixtureRequest) -> Path:
+    """Return where compiled kernels are kept between runs: a cold one costs each agent 10-20 s."""
+    return Path(request.config.cache.mkdir("qallow-compiled"))
+
+
+@pytest.fixture(scope="session")
+def environment(tmp_path_factory: pytest.TempPathFactory, cache_dir: Path) -> dict[str, str]:
+    """Return the variables of a user who has no configuration, no agent and few ports."""
+    home = tmp_path_factory.mktemp("home")
+    kept = {name: text for name, text in os.environ.items() if not name.startswith("QALLOW_")}
+    for name in ("NO_COLOR", "STATE_DIRECTORY", "CACHE_DIRECTORY"):
+        kept.pop(name, None)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.bind(("", 0))
+        beacon_port = probe.getsockname()[1]
+    return kept | {
+        "HOME": str(home),
+        "XDG_STATE_HOME": str(home / "state"),
+        "XDG_CACHE_HOME": str(home / "cache"),
+        "XDG_CONFIG_HOME": str(home / "config"),
+        "PYTHONPATH": str(PLUGINS),
+        "QALLOW_NODE__CACHE_DIR": str(cache_dir),
+        "QALLOW_MESH__TRANSPORT__BIND": "127.0.0.1",
+        "QALLOW_MESH__TRANSPORT__STREAM_PORT": "0",
+        "QALLOW_MESH__TRANSPORT__DOOR_PORT": "0",
+        "QALLOW_MESH__TRANSPORT__DATAGRAM_PORT": "0",
+        "QALLOW_MESH__TRANSPORT__BEACON_PORT": str(beacon_port),
+        "QALLOW_MESH__SYNC__NTP_SERVERS": "",
+        "QALLOW_DEVICES__CPU_SLOTS": "1",
+        "QALLOW_DEVICES__GPU": "off",
+    }
+
+
+@pytest.fixture(scope="session")
+def qallow(environment: dict[str, str]) -> Callable[..., Completed]:
+    """Return a way to run one command line to its end, which must come within its deadline."""
+
+    def run(*words: object, within_s: float = 15.0, stdin: str = "", **more: str) -> Completed:
+        return subprocess.run(
+            [sys.executable, "-m", "qallow_agent.cli.main", *map(str, words)],
+            env=environment | more,
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=within_s,
+            check=False,
+        )
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def complains() -> Callable[..., None]:
+    """Return a check that a command failed as it should: exit code, what, where, fix."""
+
+    def check(done: Completed, code: int, *words: str) -> None:
+        said = done.stderr
+        assert done.returncode == code, (done.returncode, done.stdout, said)
+        assert "Traceback" not in said, said
+        assert "error:" in said, said
+        assert "fix:" in said, said
+        for word in words:
+            assert word in said, f"{word!r} is not in: {said}"
+
+    return check
+
+
+@pytest.fixture(scope="session")
+def eventually() -> Callable[..., Any]:
+    """Return a wait for a condition, which fails with what was last seen at its deadline."""
+
+    def wait(seen: Callable[[], Any], within_s: float = 15.0, what: str = "") -> Any:
+        end_s = time.monotonic() + within_s
+        while not (found := seen()):
+            assert time.monotonic() < end_s, f"not within {within_s} s: {what or seen} ({found})"
+            time.sleep(0.05)
+        return found
+
+    return wait
