@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench docs clean
+.PHONY: help demo check test cover bench docs clean
 
 help:            ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -15,7 +15,7 @@ $(STAMP): pyproject.toml setup.cfg constraints.txt scripts/setup
 	@touch $@
 
 demo: $(STAMP)   ## start a three-agent mesh on this machine and run real work through it
-	@$(BIN)/python -m qallow_agent.testing.demo
+	@$(BIN)/python -m qallow_agent.testing.demo $(PORT)
 
 check: $(STAMP)  ## style, types, layers: fast
 	$(BIN)/ruff check .
@@ -26,6 +26,9 @@ check: $(STAMP)  ## style, types, layers: fast
 test: $(STAMP)   ## every test
 	$(BIN)/pytest -q
 
+cover: $(STAMP)  ## every test, and which lines none of them reaches
+	$(BIN)/pytest -q --cov --cov-report=term-missing
+
 bench: $(STAMP)  ## measure, side by side with peers
 	@$(BIN)/python -m pip install --quiet --constraint constraints.txt -e '.[bench]'
 	@$(BIN)/python benchmarks/run.py
@@ -34,4 +37,5 @@ docs: $(STAMP)   ## write the generated pages anew
 	$(BIN)/python -m qallow_agent.config.reference
 
 clean:           ## remove what was built
-	rm -rf $(VENV) build dist .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) build dist .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .import_linter_cache .coverage* htmlcov qallow_agent.egg-info

@@ -66,7 +66,8 @@ def run_task(
         raise
     except Exception as error:  # a kernel is foreign code and may raise anything
         raise KernelFailed(
-            f"kernel {spec.name!r} raised {type(error).__name__}: {error}"
+            f"kernel {spec.name!r} raised {type(error).__name__}: {error}",
+            hint="it is the same wherever it runs: look at the kernel and its parameters",
         ) from error
     checked = _checked(kernel, results, points, spec.sizes(values, shapes))
     return checked if columns else {name: array[0] for name, array in checked.items()}
@@ -108,7 +109,7 @@ def run_canary(kernel: Kernel, backend: str, clock: Callable[[], float]) -> Cana
         return CanaryOutcome(passed=False, why=why, seconds=seconds)
     shapes = {name: array.shape for name, array in arrays.items()}
     values = kernel.spec.validate(canary.scalars, shapes=shapes)
-    demand = kernel.spec.demand(values, points, shapes)
+    demand = kernel.spec.demand(values, points, shapes=shapes)
     rate = demand.ops / seconds if seconds > 0 else 0.0
     return CanaryOutcome(passed=True, seconds=seconds, rate=rate)
 

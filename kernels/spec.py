@@ -293,15 +293,15 @@ class Canary:
         scalars: Parameters shared by all points.
         columns: Swept parameters, one value a point; all of one length.
         answers: For some outputs, the exact values of those points, flattened in C order.
-        arrays: Array parameters, as nested tuples.
         copies: Times the columns are repeated in one task, so that its rate means something.
+        arrays: Array parameters, as nested tuples.
     """
 
     scalars: Values
     columns: Mapping[str, tuple[Scalar, ...]]
     answers: Mapping[str, tuple[Scalar, ...]]
-    arrays: Mapping[str, Numbers] = MappingProxyType({})
     copies: int = 1
+    arrays: Mapping[str, Numbers] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,15 +6,35 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from qallow_agent.client.aio import AsyncMesh, aconnect
     from qallow_agent.client.executor import Executor
-    from qallow_agent.client.session import Mesh, aconnect, connect
+    from qallow_agent.client.futures import JobFuture
+    from qallow_agent.client.results import Result
+    from qallow_agent.client.session import Mesh, connect
+    from qallow_agent.jobs.messages import JobOptions, JobProgress
 
-__all__ = ["Executor", "Mesh", "__version__", "aconnect", "connect"]
+__all__ = [
+    "AsyncMesh",
+    "Executor",
+    "JobFuture",
+    "JobOptions",
+    "JobProgress",
+    "Mesh",
+    "Result",
+    "__version__",
+    "aconnect",
+    "connect",
+]
 
 _DOORS = {
+    "AsyncMesh": "qallow_agent.client.aio",
     "Executor": "qallow_agent.client.executor",
+    "JobFuture": "qallow_agent.client.futures",
+    "JobOptions": "qallow_agent.jobs.messages",
+    "JobProgress": "qallow_agent.jobs.messages",
     "Mesh": "qallow_agent.client.session",
-    "aconnect": "qallow_agent.client.session",
+    "Result": "qallow_agent.client.results",
+    "aconnect": "qallow_agent.client.aio",
     "connect": "qallow_agent.client.session",
 }
 
@@ -24,3 +44,7 @@ def __getattr__(name: str) -> Any:
     if name in _DOORS:
         return getattr(import_module(_DOORS[name]), name)
     raise AttributeError(f"module 'qallow_agent' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_DOORS})

@@ -6,7 +6,7 @@ its owner, or gossip would keep the dead alive; only live members with a known k
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from qallow_agent.base.errors import InvariantBroken, PeerError
 from qallow_agent.base.ids import Entropy, NodeId, Sender, is_local, key_id
@@ -20,17 +20,8 @@ from qallow_agent.mesh.adverts.advert import judge_advert, sign_advert
 from qallow_agent.mesh.adverts.hysteresis import what_changed
 from qallow_agent.mesh.adverts.settings import AdvertSettings
 from qallow_agent.mesh.adverts.shelf import Entry, Shelf, batches
-from qallow_agent.mesh.wire.kinds import (
-    Advert,
-    AdvertChanged,
-    AdvertDigest,
-    Adverts,
-    DeviceAdvert,
-    KernelAdvert,
-    MemberDown,
-    MemberMet,
-    MemberUp,
-)
+from qallow_agent.mesh.wire.facts import AdvertChanged, MemberDown, MemberMet, MemberUp
+from qallow_agent.mesh.wire.kinds import Advert, AdvertDigest, Adverts, DeviceAdvert, KernelAdvert
 
 BATCH_ADVERTS = 64
 """Adverts taken from or put into one message; the digest's next round brings the rest."""
@@ -157,8 +148,8 @@ class AdvertBook:
         if self._pending is not None and waited_s is not None and waited_s <= now.mono_s:
             effects += self._issue(self._pending, now)
         if self._digest_due_s is not None and self._digest_due_s <= now.mono_s:
-            self._digest_due_s = self._next_digest_s(now)
-            effects += [self._tell(peer, now) for peer in self._draw(1)]
+            self._digest_due_s = now.mono_s + _pause_s(self.settings, self._rng)
+            effects += [self._tell(peer, now) for peer in _draw(self._alive, 1, self._rng)]
         return effects
 
     def next_deadline(self) -> Seconds | None:
@@ -190,7 +181,8 @@ class AdvertBook:
         self._issued_s = now.mono_s
         self._shelf.put(Entry(advert, now.mono_s + advert.ttl_s, size_bytes))
         message = Adverts(adverts=(advert,))
-        pushes = [Send(peer, message) for peer in self._draw(self.settings.push_peers)]
+        peers = _draw(self._alive, self.settings.push_peers, self._rng)
+        pushes = [Send(peer, message) for peer in peers]
         return [Announce(AdvertChanged(node=self.me)), *pushes]
 
     def _pending_due_s(self) -> Seconds | None:
@@ -218,7 +210,7 @@ class AdvertBook:
     def _welcome(self, node: NodeId, now: Instant) -> list[Effect]:
         self._alive[node] = None
         if self._digest_due_s is None:
-            self._digest_due_s = self._next_digest_s(now)
+            self._digest_due_s = now.mono_s + _pause_s(self.settings, self._rng)
         own = self._shelf.get(self.me)
         push: list[Effect] = [Send(node, Adverts(adverts=(own.advert,)))] if own else []
         return [*push, self._tell(node, now)]
@@ -259,11 +251,12 @@ class AdvertBook:
     def _forward(self, sender: NodeId, fresh: list[Advert]) -> list[Effect]:
         if len(self._alive) <= self.settings.push_peers:
             return []
-        return [
-            Send(peer, Adverts(adverts=(advert,)))
-            for advert in fresh
-            for peer in self._draw(self.settings.forward_peers, without=(sender, advert.node))
-        ]
+        effects: list[Effect] = []
+        for advert in fresh:
+            others = [node for node in self._alive if node not in (sender, advert.node)]
+            peers = _draw(others, self.settings.forward_peers, self._rng)
+            effects += [Send(peer, Adverts(adverts=(advert,))) for peer in peers]
+        return effects
 
     def _fill(self, sender: NodeId, digest: AdvertDigest, now: Instant) -> list[Effect]:
         if sender not in self._alive or len(digest.held) > self.settings.max_nodes:
@@ -295,15 +288,6 @@ class AdvertBook:
         self._told_s[peer] = now.mono_s
         return Send(peer, AdvertDigest(held=self._shelf.editions()))
 
-    def _next_digest_s(self, now: Instant) -> Seconds:
-        return now.mono_s + self.settings.digest_period_s * (0.75 + self._rng.random() / 2)
-
-    def _draw(self, count: int, without: tuple[NodeId, ...] = ()) -> list[NodeId]:
-        pool = [node for node in sorted(self._alive) if node not in without]
-        if len(pool) <= count:
-            return pool
-        return [pool.pop(self._rng.randrange(len(pool))) for _ in range(count)]
-
     def _complain(
         self, event: str, text: str, now: Instant, why: str, sender: NodeId
     ) -> list[Effect]:
@@ -315,3 +299,14 @@ class AdvertBook:
 
 def _not_of(node: NodeId, entry: Entry) -> bool:
     return entry.advert.node != node
+
+
+def _draw(nodes: Iterable[NodeId], count: int, rng: Entropy) -> list[NodeId]:
+    pool = sorted(nodes)
+    if len(pool) <= count:
+        return pool
+    return [pool.pop(rng.randrange(len(pool))) for _ in range(count)]
+
+
+def _pause_s(settings: AdvertSettings, rng: Entropy) -> Seconds:
+    return settings.digest_period_s * (0.75 + rng.random() / 2)

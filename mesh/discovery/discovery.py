@@ -29,7 +29,8 @@ from qallow_agent.mesh.discovery.book import (
 from qallow_agent.mesh.discovery.schedule import Schedule
 from qallow_agent.mesh.discovery.seeds import parse_seeds
 from qallow_agent.mesh.discovery.settings import DiscoverySettings
-from qallow_agent.mesh.wire.kinds import Beacon, MemberDown, MemberHeardOf, MemberMet, MemberUp
+from qallow_agent.mesh.wire.facts import MemberDown, MemberHeardOf, MemberMet, MemberUp
+from qallow_agent.mesh.wire.kinds import Beacon
 
 _SHOUT = "shout"
 """The one key of the beacon's own schedule."""

@@ -19,7 +19,7 @@ from qallow_agent.base.errors import PeerError
 from qallow_agent.base.machine import Instant
 from qallow_agent.base.message import Message
 from qallow_agent.base.units import Seconds
-from qallow_agent.mesh.wire.kinds import NtpAnswer
+from qallow_agent.mesh.wire.facts import NtpAnswer
 
 PORT = 123
 PACKET_BYTES = 48

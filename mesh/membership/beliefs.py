@@ -12,7 +12,8 @@ from qallow_agent.mesh.membership.settings import MembershipSettings
 from qallow_agent.mesh.membership.state import MAX_REFUSED, UP, merge, normal, plausible
 from qallow_agent.mesh.membership.suspicion import Suspicion
 from qallow_agent.mesh.membership.table import MemberTable
-from qallow_agent.mesh.wire.kinds import Incarnation, MemberMet, MemberRecord, MemberState
+from qallow_agent.mesh.wire.facts import MemberMet
+from qallow_agent.mesh.wire.kinds import Incarnation, MemberRecord, MemberState
 
 
 class Beliefs:

@@ -6,15 +6,8 @@ from qallow_agent.base.machine import Announce, Effect, Lane, Send
 from qallow_agent.base.notice import Level, Notice
 from qallow_agent.mesh.membership.state import UP
 from qallow_agent.mesh.membership.table import MemberTable
-from qallow_agent.mesh.wire.kinds import (
-    Gossip,
-    MemberDown,
-    MemberHeardOf,
-    MemberRecord,
-    MemberState,
-    MemberSuspect,
-    MemberUp,
-)
+from qallow_agent.mesh.wire.facts import MemberDown, MemberHeardOf, MemberSuspect, MemberUp
+from qallow_agent.mesh.wire.kinds import Gossip, MemberRecord, MemberState
 
 _Face = tuple[int, bytes, Contact]
 """What other rooms know of a member that is up: its epoch, key and address."""

@@ -14,11 +14,10 @@ from qallow_agent.mesh.membership.oneself import Oneself, first_record
 from qallow_agent.mesh.membership.settings import MembershipSettings
 from qallow_agent.mesh.membership.spread import Spread
 from qallow_agent.mesh.membership.table import MemberTable
+from qallow_agent.mesh.wire.facts import LinkRefused, MemberMet
 from qallow_agent.mesh.wire.kinds import (
     Ack,
     Gossip,
-    LinkRefused,
-    MemberMet,
     MemberRecord,
     Nack,
     Probe,

@@ -7,7 +7,7 @@ from qallow_agent.base.machine import Effect, Instant
 from qallow_agent.base.notice import Level, Notice
 from qallow_agent.base.units import Seconds
 from qallow_agent.mesh.sync.offset import Interval, agree
-from qallow_agent.mesh.wire.kinds import NtpAnswer
+from qallow_agent.mesh.wire.facts import NtpAnswer
 
 MAX_SERVERS = 16
 """Servers kept; a configuration that names more is beyond any use."""

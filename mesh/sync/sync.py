@@ -22,7 +22,8 @@ from qallow_agent.mesh.sync.peer import MAX_FLYING, PeerPulse
 from qallow_agent.mesh.sync.reference import Reference
 from qallow_agent.mesh.sync.settings import SyncSettings
 from qallow_agent.mesh.sync.steady import SteadyClock
-from qallow_agent.mesh.wire.kinds import MemberDown, MemberUp, NtpAnswer, Pulse, PulseEcho
+from qallow_agent.mesh.wire.facts import MemberDown, MemberUp, NtpAnswer
+from qallow_agent.mesh.wire.kinds import Pulse, PulseEcho
 
 REVIEW_TICKS = 10
 """Pacing is reviewed on every tenth tick, about once a second: it follows load, not jitter."""

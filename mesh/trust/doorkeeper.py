@@ -32,13 +32,11 @@ from qallow_agent.mesh.trust.renewal import Renewal
 from qallow_agent.mesh.trust.revocations import Revocations, decode_revocations
 from qallow_agent.mesh.trust.settings import TrustSettings
 from qallow_agent.mesh.trust.standing import Standing, encode_standing
+from qallow_agent.mesh.wire.facts import MemberDown, MemberHeardOf, MemberUp
 from qallow_agent.mesh.wire.kinds import (
     Credential,
     Hello,
     JoinRequest,
-    MemberDown,
-    MemberHeardOf,
-    MemberUp,
     Renew,
     Renewed,
     Revoked,

@@ -9,8 +9,9 @@ from qallow_agent.mesh.trust.acquaintances import Acquaintances, known_name
 from qallow_agent.mesh.trust.greeter import Greeter
 from qallow_agent.mesh.trust.papers import Papers
 from qallow_agent.mesh.trust.revocations import Revocations, in_batches
+from qallow_agent.mesh.wire.facts import MemberDown
 from qallow_agent.mesh.wire.identity import is_identity
-from qallow_agent.mesh.wire.kinds import MemberDown, Revocation
+from qallow_agent.mesh.wire.kinds import Revocation
 
 
 class Expulsion:

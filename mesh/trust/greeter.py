@@ -15,7 +15,8 @@ from qallow_agent.mesh.trust.contacts import check_contact, show_contact
 from qallow_agent.mesh.trust.knocks import Candidate, Knocks
 from qallow_agent.mesh.trust.papers import Papers, check_hello
 from qallow_agent.mesh.trust.revocations import Revocations
-from qallow_agent.mesh.wire.kinds import Credential, Hello, MemberHeardOf, MemberMet
+from qallow_agent.mesh.wire.facts import MemberHeardOf, MemberMet
+from qallow_agent.mesh.wire.kinds import Credential, Hello
 
 KNOCKER: Sender = "@trust/"
 """Answers to our knocks come from this sender followed by the node we knocked at."""

@@ -1,4 +1,4 @@
-"""Every message that mesh rooms exchange with peers, and the facts they tell their own node."""
+"""Every message that mesh rooms exchange with peers."""
 
 from enum import StrEnum
 
@@ -323,72 +323,6 @@ class PulseEcho(Message, tag="sync.echo"):
     t2_ns: int
     t3_ns: int
     cycle_s: float
-
-
-# --- facts a mesh room tells its own node ---------------------------------------------------------
-
-
-class MemberUp(Message, tag="fact.member-up"):
-    """A member is alive (first seen, back, or with a new contact or epoch)."""
-
-    record: MemberRecord
-
-
-class MemberSuspect(Message, tag="fact.member-suspect"):
-    """A member does not answer; it may still refute."""
-
-    node: NodeId
-    accusers: tuple[NodeId, ...]
-
-
-class MemberDown(Message, tag="fact.member-down"):
-    """A member is dead or has left; its work must move."""
-
-    node: NodeId
-    left: bool
-
-
-class MemberMet(Message, tag="fact.member-met"):
-    """A credential was verified: this node may be linked and, if new, added to the members."""
-
-    credential: Credential
-    contact: Contact
-
-
-class MemberHeardOf(Message, tag="fact.member-heard"):
-    """Somebody claims to be a member at this contact; the door will tell."""
-
-    node: NodeId
-    contact: Contact
-    curve_key: bytes
-
-
-class AdvertChanged(Message, tag="fact.advert"):
-    """The book holds a new advert of this node (or dropped an expired one)."""
-
-    node: NodeId
-
-
-class LinkRefused(Message, tag="fact.link-refused"):
-    """The transport saw a link refused or reset: evidence that a peer's process is gone."""
-
-    node: NodeId
-
-
-class Sensed(Message, tag="fact.sensed"):
-    """The shell's sensors: host readings by name and devices as probed."""
-
-    readings: dict[str, Reading]
-    devices: tuple[DeviceAdvert, ...]
-
-
-class NtpAnswer(Message, tag="fact.ntp"):
-    """One checked NTP answer, or why there is none."""
-
-    server: str
-    offset_s: float | None
-    bound_s: float | None
-    why: str = ""
 
 
 MESH_KINDS: tuple[type[Message], ...] = (

@@ -21,8 +21,9 @@ from qallow_agent.base.units import Seconds
 from qallow_agent.client.book import KernelBook
 from qallow_agent.client.control import ControlLink
 from qallow_agent.client.futures import JobFuture, copy_of
-from qallow_agent.client.job import Job, Phase
+from qallow_agent.client.job import Job
 from qallow_agent.client.payload import Payload, Singles
+from qallow_agent.client.phase import Phase
 from qallow_agent.client.switch import Switch
 from qallow_agent.client.wires import Exchange
 from qallow_agent.jobs.messages import JobOptions, SubmitJob
@@ -33,6 +34,7 @@ Item = JobFuture | Callable[[], None]
 _MOST_ITEMS: Final = 2_000
 _LONGEST_NAP_S: Final = 1.0
 CLOSE_S: Final = 5.0
+_CLOSED: Final = "the connection to the mesh is closed"
 
 
 class Engine:
@@ -89,7 +91,7 @@ class Engine:
         if self._error is not None:
             raise copy_of(self._error)
         if self._refusing:
-            raise UsageError("the connection to the mesh is closed", hint="connect again")
+            raise UsageError(_CLOSED, hint="connect again")
         if self._pid != os.getpid():
             raise UsageError(
                 "the connection to the mesh belongs to the process that forked this one",
@@ -206,6 +208,10 @@ class Engine:
             if due_s is not None and due_s <= now:
                 job.tick(now)
                 self._ready[job] = None
+        if any(job.hungry(now) for job in jobs):
+            # A pool that rests keeps its runners for a while, unless others wait for some.
+            for job in jobs:
+                job.make_room()
         while self._ready:
             ready, self._ready = self._ready, {}
             for job in ready:
@@ -244,7 +250,7 @@ class Engine:
 
     def _pool_of(self, future: JobFuture, now: Seconds) -> Job:
         options = future.options
-        alone = bool(options.retain or options.idempotency_key)
+        alone = options.retain
         key = (future.kernel, options)
         found = None if alone else self._pools.get(key)
         if found is not None and found.accepting:
@@ -301,7 +307,7 @@ class Engine:
         self._bell.close()
 
     def _empty_inbox(self) -> None:
-        error = self._error or UsageError("the connection to the mesh is closed")
+        error = self._error or UsageError(_CLOSED)
         while True:
             try:
                 item = self._inbox.popleft()

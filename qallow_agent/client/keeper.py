@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import Final
 
 from qallow_agent.base.errors import QallowError
 from qallow_agent.base.ids import JobId
@@ -17,12 +17,8 @@ MOST_KEPT_BYTES: Final = 1 << 30
 _log = logging.getLogger(__name__)
 
 
-class Poster(Protocol):
-    """Whoever talks to the desk."""
-
-    def post(self, message: Message, answer: Callable[[Message], None] | None = None) -> int:
-        """Send a message; ``answer`` takes the first reply to it."""
-        ...
+Post = Callable[[Message, Callable[[Message], None]], None]
+"""Sends a message, and takes what receives the answer."""
 
 
 class Keeper:
@@ -40,7 +36,7 @@ class Keeper:
         else:
             self._blocks.clear()
 
-    def deposit(self, job: JobId, desk: Poster, done: Callable[[], None]) -> None:
+    def deposit(self, job: JobId, post: Post, done: Callable[[], None]) -> None:
         """Bring everything to the desk, one part after the other; call ``done`` at the end.
 
         A desk that refuses (its space is used up) is logged and no failure of the job.
@@ -62,7 +58,7 @@ class Keeper:
         def bring(part: int) -> None:
             piece = bytes(data[part * PART_BYTES : (part + 1) * PART_BYTES])
             last = part == count - 1
-            desk.post(Deposit(job, part, piece, last), lambda answer: brought(part, answer))
+            post(Deposit(job, part, piece, last), lambda answer: brought(part, answer))
 
         def brought(part: int, answer: Message) -> None:
             if isinstance(answer, Failure):

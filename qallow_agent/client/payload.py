@@ -16,6 +16,9 @@ from qallow_agent.jobs.work import Piece
 class Payload(Protocol):
     """Makes tasks of pieces, and gives their outcomes to whoever waits."""
 
+    sweeps: bool
+    """Whether it is one sweep, whose results have an axis of points."""
+
     @property
     def full(self) -> bool:
         """Whether results pile up unread, so that no more should be computed for now."""
@@ -49,6 +52,7 @@ class Payload(Protocol):
 class Singles:
     """Evaluations submitted one by one: the token of each piece is its future."""
 
+    sweeps = False
     full = False
 
     def task(self, piece: Piece) -> tuple[TaskHead, Iterable[Any]]:
@@ -85,6 +89,8 @@ class Survey:
         points: What to evaluate.
         stream: Where results go.
     """
+
+    sweeps = True
 
     def __init__(self, points: Points, stream: Stream) -> None:
         self._points = points

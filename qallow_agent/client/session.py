@@ -1,6 +1,5 @@
 """Connecting to the mesh through the local agent, and asking it to compute."""
 
-import functools
 import os
 import time
 import weakref
@@ -8,12 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
 
-import msgspec
-
 from qallow_agent import __version__
-from qallow_agent.base.errors import AgentUnreachable, UsageError
+from qallow_agent.base.errors import AgentUnreachable
 from qallow_agent.base.keys import CurveKey
-from qallow_agent.base.units import Seconds, parse_duration
+from qallow_agent.base.units import Seconds
 from qallow_agent.client.arguments import collect
 from qallow_agent.client.book import KernelBook
 from qallow_agent.client.control import ControlLink
@@ -25,6 +22,7 @@ from qallow_agent.client.payload import Survey
 from qallow_agent.client.points import Grid, Points, lay_out
 from qallow_agent.client.stream import End, Stream
 from qallow_agent.client.sweep import MapResults, Shelf
+from qallow_agent.client.wishes import take_wishes, without_deadline
 from qallow_agent.config.load import find_socket
 from qallow_agent.jobs.messages import (
     JobOptions,
@@ -34,7 +32,6 @@ from qallow_agent.jobs.messages import (
     SubmitJob,
 )
 
-DEFAULTS = JobOptions()
 _AT_EXIT_S = 2.0
 
 
@@ -94,6 +91,16 @@ class Connection:
         """Take in that nobody waits for a future any more."""
         self.engine.drop(future)
 
+    def cancel(self, job: Job | None) -> None:
+        """Cancel a whole job; harmless when it is over."""
+        if job is not None:
+            self.engine.cancel(job)
+
+    def nudge(self, job: Job | None) -> None:
+        """Tell that the reader of a job has made room."""
+        if job is not None:
+            self.engine.nudge(job)
+
     def close(self, within_s: Seconds) -> None:
         """End the engine."""
         self.engine.close(within_s)
@@ -103,13 +110,10 @@ class Connection:
 class Mesh:
     """A connection to the mesh. Use :func:`connect` to get one; any thread may use it.
 
-    Options of ``submit`` and ``map`` may be given by name beside the kernel's parameters, or
-    together as ``options``:
-
-    - ``deadline``: seconds, or text such as ``"2s"``, by which it must be done.
-    - ``start_within``: the same, for the wait for a first runner.
-    - ``retries``, ``device``, ``prefer``, ``priority``, ``idempotency_key``, ``retain``: see
-      :class:`~qallow_agent.jobs.messages.JobOptions`.
+    How work is run may be said by name beside the kernel's parameters, or together as
+    :class:`~qallow_agent.jobs.messages.JobOptions`: ``deadline`` and ``start_within`` (seconds, or
+    text such as ``"2s"``), ``retries``, ``device``, ``prefer``, ``priority``, ``idempotency_key``
+    and ``retain``; see :class:`~qallow_agent.client.wishes.Wishes`.
 
     Args:
         connection: To the agent.
@@ -128,53 +132,30 @@ class Mesh:
         self.release = opened.release
         """The agent's version."""
 
-    def submit(
-        self,
-        kernel: str,
-        *,
-        options: JobOptions | None = None,
-        deadline: float | str | None = None,
-        start_within: float | str | None = None,
-        retries: int | None = None,
-        device: str | None = None,
-        prefer: str | None = None,
-        priority: int | None = None,
-        idempotency_key: str | None = None,
-        retain: bool | None = None,
-        **params: Any,
-    ) -> JobFuture:
+    def submit(self, kernel: str, *, options: JobOptions | None = None, **params: Any) -> JobFuture:
         """Start one evaluation of a kernel and return its future.
 
         Arrays among the parameters are not copied: leave them unchanged until the future is done.
+
+        Args:
+            kernel: Its name.
+            options: How it is run.
+            **params: The kernel's parameters, and options by name (see the class).
 
         Raises:
             BadParameter: A parameter is wrong; nothing was sent.
             UsageError: The connection was closed.
             AgentUnreachable: It was lost.
         """
-        given = options or DEFAULTS
-        settings = (
-            deadline,
-            start_within,
-            retries,
-            device,
-            prefer,
-            priority,
-            idempotency_key,
-            retain,
-        )
-        if settings != _NO_SETTINGS:
-            given = _with(given, *settings)
+        wanted = take_wishes(options, params)
         self._connection.engine.check_open()
         arguments = collect(self._book.spec(kernel), params)
         deadline_s = None
-        if given.deadline_s and not (given.retain or given.idempotency_key):
-            # Evaluations share a job, whose desk knows one deadline: ours is kept here.
-            deadline_s = time.monotonic() + given.deadline_s
-            given = _without_deadline(given)
-        elif given.idempotency_key and not given.retain:
-            given = msgspec.structs.replace(given, retain=True)
-        future = JobFuture(kernel, arguments, given, deadline_s, self._connection)
+        if wanted.deadline_s and not wanted.retain:
+            # Evaluations share a job, whose desk knows one deadline: each one's is kept here.
+            deadline_s = time.monotonic() + wanted.deadline_s
+            wanted = without_deadline(wanted)
+        future = JobFuture(kernel, arguments, wanted, deadline_s, self._connection)
         self._connection.engine.post(future)
         return future
 
@@ -187,14 +168,6 @@ class Mesh:
         options: JobOptions | None = None,
         on_progress: Callable[[JobProgress], None] | None = None,
         progress: bool = False,
-        deadline: float | str | None = None,
-        start_within: float | str | None = None,
-        retries: int | None = None,
-        device: str | None = None,
-        prefer: str | None = None,
-        priority: int | None = None,
-        idempotency_key: str | None = None,
-        retain: bool | None = None,
         **fixed: Any,
     ) -> MapResults:
         """Evaluate a kernel at many points and return an iterator over the results.
@@ -207,54 +180,50 @@ class Mesh:
                 of mappings, one a point.
             ordered: In the order of the points; else as they come, and then a point that failed
                 is raised only after all results. ``Result.index`` names the point.
-            options: How it is run; the arguments below replace single ones of them.
+            options: How it is run.
             on_progress: Called by the iterator a few times a second.
             progress: Show a line on stderr.
-            deadline: As for ``submit``, like the rest.
-            start_within: See above.
-            retries: See above.
-            device: See above.
-            prefer: See above.
-            priority: See above.
-            idempotency_key: See above.
-            retain: See above.
-            **fixed: Parameters that all points share.
+            **fixed: Parameters that all points share, and options by name (see the class).
 
         Raises:
             BadParameter: A parameter is wrong, or cannot be swept; nothing was sent.
             UsageError: The rows differ in their names, or the connection was closed.
             AgentUnreachable: It was lost.
         """
-        settings = (
-            deadline,
-            start_within,
-            retries,
-            device,
-            prefer,
-            priority,
-            idempotency_key,
-            retain,
-        )
-        given = _with(options or DEFAULTS, *settings)
-        if given.idempotency_key and not given.retain:
-            given = msgspec.structs.replace(given, retain=True)
-        engine, connection = self._connection.engine, self._connection
-        engine.check_open()
+        wanted = take_wishes(options, fixed)
+        connection = self._connection
+        connection.engine.check_open()
         points = lay_out(self._book.spec(kernel), grid, fixed)
         stream = Stream()
-        job = None if points is None else self._sweep_job(kernel, points, given, stream)
+        job = None if points is None else self._sweep_job(kernel, points, wanted, stream)
         if job is None:
             stream.put(End())
         else:
-            engine.launch(job)
+            connection.engine.launch(job)
         return MapResults(
             stream,
             Shelf(ordered=ordered),
             find_job=lambda: connection.name_of(job),
-            cancel=lambda: None if job is None else connection.engine.cancel(job),
-            wake=lambda: None if job is None else connection.engine.nudge(job),
+            cancel=lambda: connection.cancel(job),
+            wake=lambda: connection.nudge(job),
             on_progress=on_progress,
             meter=Meter(kernel, 0 if points is None else points.count) if progress else None,
+        )
+
+    def parameters(self, kernel: str, *, sweepable: bool = False) -> tuple[str, ...]:
+        """Return the names of a kernel's parameters as declared; none when it is not known here.
+
+        Args:
+            kernel: Its name.
+            sweepable: Only those in which the points of a sweep may differ.
+        """
+        spec = self._book.spec(kernel)
+        if spec is None:
+            return ()
+        return tuple(
+            each.name
+            for each in spec.parameters
+            if not sweepable or (each.sweepable and not each.shape)
         )
 
     def close(self) -> None:
@@ -294,42 +263,3 @@ class Mesh:
         job = engine.new_job(order, Survey(points, stream), guess_s)
         job.add_sweep(points.count, points.point_bytes)
         return job
-
-
-_NO_SETTINGS = (None,) * 8
-
-
-def _with(
-    options: JobOptions,
-    deadline: float | str | None,
-    start_within: float | str | None,
-    retries: int | None,
-    device: str | None,
-    prefer: str | None,
-    priority: int | None,
-    idempotency_key: str | None,
-    retain: bool | None,  # noqa: FBT001 - private, and called with a tuple
-) -> JobOptions:
-    """Return options with some replaced."""
-    changes: dict[str, Any] = {
-        "retries": retries,
-        "device": device,
-        "prefer": prefer,
-        "priority": priority,
-        "idempotency_key": idempotency_key,
-        "retain": retain,
-    }
-    for name, value in (("deadline_s", deadline), ("start_s", start_within)):
-        if value is not None:
-            seconds = parse_duration(value)
-            if not seconds > 0:
-                raise UsageError(f"{value!r} is no time to wait", hint="give more than 0 seconds")
-            changes[name] = seconds
-    changes = {name: value for name, value in changes.items() if value is not None}
-    return msgspec.structs.replace(options, **changes) if changes else options
-
-
-@functools.lru_cache(maxsize=256)
-def _without_deadline(options: JobOptions) -> JobOptions:
-    """Return equal options without a deadline, the same object each time."""
-    return msgspec.structs.replace(options, deadline_s=0.0)

@@ -37,14 +37,15 @@ class Stream:
         self._items: SimpleQueue[Item] = SimpleQueue()
         self._put_bytes = 0
         self._taken_bytes = 0
-        self._hungry = False
+        self.hungry = False
+        """Whether the reader waits. Then it is not behind, whatever it holds back for order."""
         self.notify: Callable[[], None] | None = None
         """Called by the writer after each item, for readers that must not block."""
 
     @property
     def full(self) -> bool:
-        """Whether the reader is far behind. Never while it waits: order may need a late slice."""
-        return not self._hungry and self._put_bytes - self._taken_bytes > MOST_AHEAD_BYTES
+        """Whether the reader is far behind."""
+        return not self.hungry and self._put_bytes - self._taken_bytes > MOST_AHEAD_BYTES
 
     def put(self, item: Item) -> None:
         """Hand an item to the reader."""
@@ -56,13 +57,13 @@ class Stream:
 
     def get(self, timeout_s: float) -> Item | None:
         """Return the next item; None when there was none in time."""
-        self._hungry = True
+        self.hungry = True
         try:
             return self._items.get(timeout=timeout_s) if timeout_s > 0 else self._items.get_nowait()
         except Empty:
             return None
         finally:
-            self._hungry = False
+            self.hungry = False
 
     def used(self, block: Block) -> bool:
         """Note that the reader is done with a block; return whether that made room."""

@@ -100,7 +100,7 @@ class MapResults(Iterator[Result]):
         on_progress: Callable[[JobProgress], None] | None,
         meter: Meter | None,
     ) -> None:
-        self._stream = stream
+        self.stream = stream
         self._shelf = shelf
         self._find_job = find_job
         self._cancel = cancel
@@ -124,7 +124,7 @@ class MapResults(Iterator[Result]):
             result = self.take_ready()
             if result is not None:
                 return result
-            item = self._stream.get(self._patience_s())
+            item = self.stream.get(self._patience_s())
             if item is not None:
                 self.learn(item)
             elif self.until_s is not None and time.monotonic() >= self.until_s:
@@ -139,7 +139,7 @@ class MapResults(Iterator[Result]):
             QallowError: Why there will be no more.
         """
         result, emptied = self._shelf.take()
-        if emptied is not None and self._stream.used(emptied):
+        if emptied is not None and self.stream.used(emptied):
             self._wake()
         if result is not None and self._over is None:
             return result

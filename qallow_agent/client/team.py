@@ -25,6 +25,9 @@ VERDICT_S: Final = 0.4
 """How long the desk may take to say what became of a runner whose connection broke: only it knows
 whether a task killed it. Then its work is run again, whatever the reason."""
 
+STUCK_S: Final = 0.5
+"""How long a runner may go on with a cancelled task while others of its job wait behind it."""
+
 _FAREWELL_S: Final = 2.0
 """How long answers of a lost lease are still taken: what runs is often finished by then."""
 
@@ -68,6 +71,7 @@ class Team:
         self._report = report
         self._touch = touch
         self._leaving: dict[LeaseId, tuple[Wire, Seconds]] = {}
+        self._dropped: dict[int, tuple[Piece, Seconds]] = {}
         self._first_sent_s: Seconds | None = None
 
     # --- leases ----------------------------------------------------------------------------------
@@ -82,7 +86,7 @@ class Team:
             self._give_up(wire, LeaseEnd.BROKEN, wire.hopeless)
 
     def lose(self, lost: LeaseLost, now: Seconds) -> None:
-        """Take back what was in flight under a lease that the desk lost; it says who is to blame."""
+        """Take back what was in flight under a lost lease; the desk says who is to blame."""
         wire = self.wires.pop(lost.lease, None)
         if wire is not None:
             self._leaving[lost.lease] = (wire, now + _FAREWELL_S)
@@ -144,6 +148,14 @@ class Team:
             if self._first_sent_s is None:
                 self._first_sent_s = now
 
+    def drop(self, piece: Piece, now: Seconds) -> bool:
+        """Give a piece up; False when it already had its outcome."""
+        if not self.dispatcher.cancel(piece):
+            return False
+        if piece.flying:
+            self._dropped[piece.number] = (piece, now + STUCK_S)
+        return True
+
     def stop(self, code: str, message: str, hint: str) -> None:
         """Fail everything that has no outcome."""
         self._settle(self.dispatcher.stop(code, message, hint))
@@ -161,6 +173,10 @@ class Team:
                 self._give_up(wire, LeaseEnd.BROKEN, f"{wire.label} cannot be reached in time")
             elif wire.silent_s is not None and wire.silent_s + VERDICT_S <= now:
                 self._give_up(wire, LeaseEnd.BROKEN, f"{wire.label}: {wire.hopeless}")
+        for number, (piece, until_s) in list(self._dropped.items()):
+            if until_s <= now:
+                del self._dropped[number]
+                self._free_from(piece)
         for lease, (wire, until_s) in list(self._leaving.items()):
             if until_s <= now:
                 del self._leaving[lease]
@@ -173,6 +189,7 @@ class Team:
             wire.silent_s + VERDICT_S for wire in self.wires.values() if wire.silent_s is not None
         ]
         waits += [until_s for _, until_s in self._leaving.values()]
+        waits += [until_s for _, until_s in self._dropped.values()]
         # A full reader is waited for: its team neither sends nor hedges, so nothing of that is due.
         deadline_s = None if self._payload.full else self.dispatcher.next_deadline()
         return soonest(deadline_s, *waits)
@@ -203,6 +220,15 @@ class Team:
             wire.close()
         self.wires.clear()
         self._leaving.clear()
+
+    def _free_from(self, piece: Piece) -> None:
+        """Leave the runners that are still at a cancelled piece, if others wait behind it."""
+        if self.dispatcher.idle:
+            return
+        for lease in self.dispatcher.holders(piece):
+            wire = self.wires.get(lease)
+            if wire is not None:
+                self._give_up(wire, LeaseEnd.PREEMPTED, f"{wire.label} is at a cancelled task")
 
     def _give_up(self, wire: Wire, code: LeaseEnd, reason: str) -> None:
         self._leaving.pop(wire.lease.id, None)

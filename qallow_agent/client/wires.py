@@ -8,13 +8,21 @@ from typing import Any, Final, Protocol
 import zmq
 
 from qallow_agent.base.contact import join_address
-from qallow_agent.base.errors import WireError
+from qallow_agent.base.errors import Malformed, WireError
 from qallow_agent.base.ids import NodeId
 from qallow_agent.base.keys import CurveKey, z85
 from qallow_agent.base.units import Seconds
 from qallow_agent.client.results import Frame
 from qallow_agent.jobs.messages import Lease
-from qallow_agent.jobs.parcels import Header, TaskHead, TaskParcel, pack, unpack
+from qallow_agent.jobs.parcels import (
+    Header,
+    TaskHead,
+    TaskParcel,
+    announced,
+    array_heads,
+    pack,
+    unpack_header,
+)
 
 Context = zmq.Context[zmq.Socket[bytes]]
 Socket = zmq.Socket[bytes]
@@ -178,7 +186,6 @@ class Wire:
         self.in_flight = 0
         self._exchange = exchange
         self._listener = listener
-        self._copy = True
         self._lines: list[_Line] = []
         self._live: _Line | None = None
         self._why: list[str] = []
@@ -274,18 +281,38 @@ class Wire:
             if line is not self._live:
                 return
             try:
-                frames = line.socket.recv_multipart(zmq.NOBLOCK, copy=self._copy)
+                first = line.socket.recv(zmq.NOBLOCK)
             except zmq.ZMQError:
                 return
-            # Whether to share memory must be known before a frame is seen: as the last ones were.
-            self._copy = not any(len(frame) >= _LARGE_BYTES for frame in frames[1:])
             try:
-                header = unpack([_buffer(frame) for frame in frames])
+                header = unpack_header(first)
+                frames = _receive(line.socket, header)
             except WireError as error:
                 self._listener.wire_nonsense(self, error)
                 return
-            self._listener.wire_parcel(self, header, frames[1:])
+            self._listener.wire_parcel(self, header, frames)
 
 
-def _buffer(frame: Frame) -> bytes | memoryview:
-    return frame if isinstance(frame, bytes) else frame.buffer
+def _receive(socket: Socket, header: Header) -> list[Frame]:
+    """Return the arrays that a header announces, each checked.
+
+    Counting frames by the header costs a seventh of asking after each whether one more follows.
+
+    Raises:
+        Malformed: More or fewer frames than announced, or other lengths.
+    """
+    frames: list[Frame] = []
+    for head in array_heads(header):
+        wanted_bytes = announced(head)
+        try:
+            frame = socket.recv(zmq.NOBLOCK, wanted_bytes < _LARGE_BYTES)
+        except zmq.ZMQError as error:
+            raise Malformed(f"array {head.name!r} is missing") from error
+        if len(frame) != wanted_bytes:
+            raise Malformed(
+                f"array {head.name!r} announces {wanted_bytes} bytes and carries {len(frame)}"
+            )
+        frames.append(frame)
+    if socket.getsockopt(zmq.RCVMORE):
+        raise Malformed(f"more arrays than the {len(frames)} announced")
+    return frames

@@ -15,17 +15,15 @@ from qallow_agent.base.message import Message
 from qallow_agent.base.units import Seconds
 from qallow_agent.jobs.agenda import Agenda
 from qallow_agent.jobs.crew import Crew
-from qallow_agent.jobs.messages import (
+from qallow_agent.jobs.local import (
     BenchChanged,
     CanaryDone,
-    LeaseRelease,
-    LeaseRenew,
-    LeaseRequest,
     RunnerBusy,
     RunnerExited,
     RunnerReady,
     RunnerTally,
 )
+from qallow_agent.jobs.messages import LeaseRelease, LeaseRenew, LeaseRequest
 from qallow_agent.jobs.model import (
     BenchDevice,
     DeviceHealth,

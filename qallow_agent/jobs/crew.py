@@ -10,7 +10,7 @@ from qallow_agent.base.ids import Entropy, LeaseId, RunnerId, draw_id, runner
 from qallow_agent.base.machine import Effect, Instant, Reply, Start, Stop
 from qallow_agent.base.notice import Notice
 from qallow_agent.base.units import show_seconds
-from qallow_agent.jobs.messages import (
+from qallow_agent.jobs.local import (
     CanaryDone,
     Forbid,
     RunCanary,

@@ -16,8 +16,8 @@ from qallow_agent.base.units import Seconds, show_seconds
 from qallow_agent.jobs.counter import Counter
 from qallow_agent.jobs.leasing import Leasing
 from qallow_agent.jobs.live import LiveJob
+from qallow_agent.jobs.local import ClientGone, PlacementMade
 from qallow_agent.jobs.messages import (
-    ClientGone,
     Deposit,
     Fetch,
     JobCancel,
@@ -31,7 +31,6 @@ from qallow_agent.jobs.messages import (
     ListJobs,
     MoreSlots,
     OpenSession,
-    PlacementMade,
     SubmitJob,
 )
 from qallow_agent.jobs.model import JobEvent, LeaseEnd, Needs, Terms

@@ -31,6 +31,7 @@ from qallow_agent.jobs.work import Dispatch, Outcome, Piece, Sweep
 
 _HEDGE_PERIOD_S = 0.05
 _MOST_GHOSTS = 64
+_MORE_TIME = "allow it more time (a longer deadline), or make it smaller"
 """Lost leases whose late answers are still welcome."""
 
 
@@ -93,6 +94,10 @@ class Dispatcher:
             return False
         self._backlog.settle(piece)
         return True
+
+    def holders(self, piece: Piece) -> list[LeaseId]:
+        """Return the leases under which a piece is in flight, also one that was cancelled."""
+        return [lease for lease, line in self._lines.items() if piece.number in line.flights]
 
     def cancel_sweep(self, sweep: Sweep) -> int:
         """Give up every point of a sweep that has no outcome; return how many those were."""
@@ -218,7 +223,7 @@ class Dispatcher:
     def tick(self, now: Seconds) -> list[Outcome]:
         """Fail the pieces whose deadline has passed."""
         return [
-            self._court.fail(piece, "deadline", "the task ran past its deadline", "")
+            self._court.fail(piece, "deadline", "the task ran past its deadline", _MORE_TIME)
             for piece in self._backlog.overdue(now)
         ]
 

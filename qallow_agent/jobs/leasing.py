@@ -9,6 +9,7 @@ from qallow_agent.base.notice import Notice
 from qallow_agent.base.units import Seconds
 from qallow_agent.jobs.leases import verify_lease
 from qallow_agent.jobs.live import LiveJob
+from qallow_agent.jobs.local import PlacementMade, PlacementWanted
 from qallow_agent.jobs.messages import (
     Lease,
     LeaseGrant,
@@ -17,8 +18,6 @@ from qallow_agent.jobs.messages import (
     LeaseRelease,
     LeaseRevoked,
     LeaseStarved,
-    PlacementMade,
-    PlacementWanted,
 )
 from qallow_agent.jobs.model import JobEvent, LeaseEnd
 from qallow_agent.jobs.settings import JobSettings

@@ -8,14 +8,8 @@ import msgspec
 from qallow_agent.base.ids import LeaseId, NodeId, Sender
 from qallow_agent.base.machine import Effect, Send, soonest
 from qallow_agent.base.units import Seconds
-from qallow_agent.jobs.messages import (
-    Choice,
-    Lease,
-    LeaseRelease,
-    LeaseRenew,
-    LeaseRequest,
-    SubmitJob,
-)
+from qallow_agent.jobs.local import Choice
+from qallow_agent.jobs.messages import Lease, LeaseRelease, LeaseRenew, LeaseRequest, SubmitJob
 from qallow_agent.jobs.model import JobEvent, JobRecord, Terms, advance
 from qallow_agent.jobs.settings import JobSettings
 

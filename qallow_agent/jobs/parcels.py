@@ -5,6 +5,7 @@ structs below; each :class:`ArrayHead` in it, in order of appearance, describes 
 header may carry many tasks (coalescing); arrays never pass through MessagePack.
 """
 
+import functools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -26,7 +27,7 @@ ITEM_BYTES = {
 """The dtypes that may travel (little-endian), with their item sizes. Objects never do."""
 
 
-class ArrayHead(msgspec.Struct, frozen=True, array_like=True):
+class ArrayHead(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Name, dtype (a key of ITEM_BYTES) and shape of one C-contiguous raw frame."""
 
     name: str
@@ -39,7 +40,7 @@ class ArrayHead(msgspec.Struct, frozen=True, array_like=True):
         return math.prod(self.shape) * ITEM_BYTES[self.dtype]
 
 
-class TaskHead(msgspec.Struct, frozen=True, array_like=True):
+class TaskHead(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One task: ``points`` evaluations of the lease's kernel.
 
     ``scalars`` are parameters shared by all points; ``columns`` arrays of length ``points`` with
@@ -54,7 +55,7 @@ class TaskHead(msgspec.Struct, frozen=True, array_like=True):
     arrays: tuple[ArrayHead, ...] = ()
 
 
-class Fault(msgspec.Struct, frozen=True, array_like=True):
+class Fault(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Why a task failed: an error code, its message and hint, and the remote traceback."""
 
     code: str
@@ -63,7 +64,7 @@ class Fault(msgspec.Struct, frozen=True, array_like=True):
     traceback: str = ""
 
 
-class ResultHead(msgspec.Struct, frozen=True, array_like=True):
+class ResultHead(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One task's outcome. With columns each output array has a leading axis of ``points``."""
 
     number: int
@@ -119,18 +120,30 @@ def unpack(frames: Sequence[bytes | memoryview]) -> Header:
     """
     if not frames:
         raise Malformed("an empty parcel")
-    if len(frames) > MAX_FRAMES or len(frames[0]) > MAX_HEADER_BYTES:
-        raise TooLarge(f"a parcel of {len(frames)} frames, header {len(frames[0])} bytes")
-    try:
-        header = _DECODER.decode(frames[0])
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise Malformed(f"a parcel header does not decode: {error}") from error
+    if len(frames) > MAX_FRAMES:
+        raise TooLarge(f"a parcel of {len(frames)} frames")
+    header = unpack_header(frames[0])
     heads = array_heads(header)
     if len(heads) != len(frames) - 1:
         raise Malformed(f"a parcel announces {len(heads)} arrays and carries {len(frames) - 1}")
     for head, frame in zip(heads, frames[1:], strict=True):
         check_array(head, len(frame))
     return header
+
+
+def unpack_header(frame: bytes | memoryview) -> Header:
+    """Return a header by itself, before its arrays are received; they are still to be checked.
+
+    Raises:
+        TooLarge: It exceeds its cap.
+        Malformed: It does not decode.
+    """
+    if len(frame) > MAX_HEADER_BYTES:
+        raise TooLarge(f"a parcel with a header of {len(frame)} bytes")
+    try:
+        return _DECODER.decode(frame)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise Malformed(f"a parcel header does not decode: {error}") from error
 
 
 def array_heads(header: Header) -> list[ArrayHead]:
@@ -148,14 +161,30 @@ def check_array(head: ArrayHead, frame_bytes: int) -> None:
     Raises:
         Malformed: Unknown dtype, negative or absurd shape, or another length than announced.
     """
-    if head.dtype not in ITEM_BYTES:
+    announced_bytes = announced(head)
+    if announced_bytes != frame_bytes:
         raise Malformed(
-            f"array {head.name!r} has dtype {head.dtype!r}",
-            hint=f"allowed: {', '.join(ITEM_BYTES)}",
+            f"array {head.name!r} announces {announced_bytes} bytes and carries {frame_bytes}"
         )
-    if len(head.shape) > MAX_RANK or any(length < 0 for length in head.shape):
-        raise Malformed(f"array {head.name!r} has shape {head.shape}")
-    if head.size_bytes != frame_bytes:
-        raise Malformed(
-            f"array {head.name!r} announces {head.size_bytes} bytes and carries {frame_bytes}"
-        )
+
+
+def announced(head: ArrayHead) -> int:
+    """Return the bytes that an untrusted array head announces.
+
+    Raises:
+        Malformed: Unknown dtype, negative or absurd shape.
+    """
+    try:
+        return _size_bytes(head.dtype, head.shape)
+    except Malformed as error:
+        raise Malformed(f"array {head.name!r} {error.message}", hint=error.hint) from error
+
+
+@functools.lru_cache(maxsize=1024)
+def _size_bytes(dtype: str, shape: tuple[int, ...]) -> int:
+    """Return the bytes of an array; remembered, since tasks of one job are all alike."""
+    if dtype not in ITEM_BYTES:
+        raise Malformed(f"has dtype {dtype!r}", hint=f"allowed: {', '.join(ITEM_BYTES)}")
+    if len(shape) > MAX_RANK or any(length < 0 for length in shape):
+        raise Malformed(f"has shape {shape}")
+    return math.prod(shape) * ITEM_BYTES[dtype]

@@ -7,14 +7,8 @@ from qallow_agent.base.ids import Entropy, LeaseId, NodeId, draw_id, runner
 from qallow_agent.base.keys import SigningKey
 from qallow_agent.base.machine import Effect, Instant, Reply, Send
 from qallow_agent.jobs.leases import sign_lease
-from qallow_agent.jobs.messages import (
-    Allow,
-    Lease,
-    LeaseGrant,
-    LeaseRefusal,
-    LeaseRequest,
-    LeaseRevoked,
-)
+from qallow_agent.jobs.local import Allow
+from qallow_agent.jobs.messages import Lease, LeaseGrant, LeaseRefusal, LeaseRequest, LeaseRevoked
 from qallow_agent.jobs.model import LeaseEnd
 from qallow_agent.jobs.settings import JobSettings
 from qallow_agent.jobs.workplace import Phase, Station, Tenancy, Waiting

@@ -6,7 +6,8 @@ from enum import Enum
 
 from qallow_agent.base.ids import JobId, NodeId, RunnerId
 from qallow_agent.base.units import Seconds
-from qallow_agent.jobs.messages import Lease, LeaseRequest, RunnerBusy, RunnerTally
+from qallow_agent.jobs.local import RunnerBusy, RunnerTally
+from qallow_agent.jobs.messages import Lease, LeaseRequest
 from qallow_agent.jobs.model import BenchDevice, DeviceHealth, DeviceStatus
 
 _NEWEST = 0.3

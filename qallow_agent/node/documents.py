@@ -12,6 +12,7 @@ from qallow_agent.base.machine import Instant
 from qallow_agent.base.units import Seconds, show_seconds
 from qallow_agent.jobs.model import BenchDevice
 from qallow_agent.kernels.registry import Catalog
+from qallow_agent.mesh.wire.facts import Sensed
 from qallow_agent.mesh.wire.kinds import (
     Advert,
     Certificate,
@@ -20,7 +21,6 @@ from qallow_agent.mesh.wire.kinds import (
     KernelAdvert,
     MemberRecord,
     MemberState,
-    Sensed,
 )
 from qallow_agent.node.rooms import Rooms, Self
 

@@ -10,7 +10,7 @@ from qallow_agent.base.message import Done, Message, Report
 from qallow_agent.base.notice import Notice
 from qallow_agent.base.units import Seconds
 from qallow_agent.jobs.messages import OpenSession, SessionOpened
-from qallow_agent.mesh.wire.kinds import MemberDown, MemberSuspect, MemberUp, Sensed
+from qallow_agent.mesh.wire.facts import MemberDown, MemberSuspect, MemberUp, Sensed
 from qallow_agent.node import commands, documents
 from qallow_agent.node.documents import Document, View
 from qallow_agent.node.rooms import Rooms, Self

@@ -12,7 +12,9 @@ from qallow_agent.base.ids import Entropy, NodeId, Sender, is_local
 from qallow_agent.base.machine import Announce, Effect, Instant, Machine, Reply, Send, soonest
 from qallow_agent.base.message import Failure, Message, kind_of
 from qallow_agent.base.notice import Notice
+from qallow_agent.jobs import local
 from qallow_agent.jobs import messages as jobs
+from qallow_agent.mesh.wire import facts
 from qallow_agent.mesh.wire import kinds as mesh
 from qallow_agent.node import commands, documents, permissions
 from qallow_agent.node.front import FrontDesk
@@ -102,16 +104,16 @@ class Node:
                    mesh.Revoked, Failure),
             found: (mesh.Beacon,),
             swim: (mesh.Probe, mesh.ProbeRelay, mesh.Ack, mesh.Nack, mesh.Gossip, mesh.PushPull,
-                   mesh.LinkRefused),
+                   facts.LinkRefused),
             book: (mesh.Adverts, mesh.AdvertDigest),
-            pulse: (mesh.Pulse, mesh.PulseEcho, mesh.NtpAnswer),
-            bench: (jobs.LeaseRequest, jobs.LeaseRenew, jobs.LeaseRelease, jobs.RunnerReady,
-                    jobs.RunnerBusy, jobs.RunnerExited, jobs.RunnerTally, jobs.CanaryDone),
+            pulse: (mesh.Pulse, mesh.PulseEcho, facts.NtpAnswer),
+            bench: (jobs.LeaseRequest, jobs.LeaseRenew, jobs.LeaseRelease, local.RunnerReady,
+                    local.RunnerBusy, local.RunnerExited, local.RunnerTally, local.CanaryDone),
             desk: (jobs.LeaseGrant, jobs.LeaseRefusal, jobs.LeaseRevoked, jobs.JobProgress,
                    jobs.JobEnded, jobs.JobCancel, jobs.MoreSlots, jobs.Deposit, jobs.Fetch,
-                   jobs.ListJobs, jobs.ClientGone, jobs.PlacementMade, jobs.LeaseBroken),
+                   jobs.ListJobs, local.ClientGone, local.PlacementMade, jobs.LeaseBroken),
             submissions.submit: (jobs.SubmitJob,),
-            submissions.place: (jobs.PlacementWanted,),
+            submissions.place: (local.PlacementWanted,),
             front.answer: (commands.GetStatus, commands.GetPeers, commands.GetDevices,
                            commands.GetDiagnosis),
             front.open_session: (jobs.OpenSession,),
@@ -120,19 +122,19 @@ class Node:
             front.stop: (commands.StopAgent,),
             front.leave: (commands.LeaveMesh,),
             front.note_store: (commands.StoreState,),
-            self._sense: (mesh.Sensed,),
-            self._advertise: (jobs.BenchChanged,),
+            self._sense: (facts.Sensed,),
+            self._advertise: (local.BenchChanged,),
         }  # fmt: skip
         table: dict[type[Message], tuple[Route, ...]] = {
             kind: (route,) for route, kinds in to_rooms.items() for kind in kinds
         }
         note = front.note_member
-        table[mesh.MemberHeardOf] = (door, found)
-        table[mesh.MemberMet] = (self._learn, found, swim)
-        table[mesh.MemberUp] = (note, found, pulse, book, door)
-        table[mesh.MemberSuspect] = (note,)
-        table[mesh.MemberDown] = (note, found, pulse, book, door, self._member_down)
-        table[mesh.AdvertChanged] = (self._advert_changed,)
+        table[facts.MemberHeardOf] = (door, found)
+        table[facts.MemberMet] = (self._learn, found, swim)
+        table[facts.MemberUp] = (note, found, pulse, book, door)
+        table[facts.MemberSuspect] = (note,)
+        table[facts.MemberDown] = (note, found, pulse, book, door, self._member_down)
+        table[facts.AdvertChanged] = (self._advert_changed,)
         return table
 
     def _route(self, sender: Sender, message: Message, now: Instant) -> list[Effect]:
@@ -173,32 +175,32 @@ class Node:
         if sender.startswith(("@control/", "@door/")):
             failure = Failure(error.code, error.message, error.hint, error.retryable)
             return [Reply(sender, failure)]
-        facts: dict[str, str | int | float | bool | None] = {
+        details: dict[str, str | int | float | bool | None] = {
             "node": sender,
             "kind": kind_of(message),
             "code": error.code,
             "why": error.message,
         }
-        return [Notice("message.refused", "a message was refused", "warning", facts)]
+        return [Notice("message.refused", "a message was refused", "warning", details)]
 
     # --- facts that concern several rooms ---------------------------------------------------------
 
-    def _learn(self, _: Sender, fact: mesh.MemberMet, _now: Instant) -> list[Effect]:
+    def _learn(self, _: Sender, fact: facts.MemberMet, _now: Instant) -> list[Effect]:
         certificate = fact.credential.certificate
         self.rooms.adverts.learn_key(certificate.node, certificate.node_key)
         self.rooms.desk.learn_key(certificate.node, certificate.node_key)
         return []
 
-    def _member_down(self, _: Sender, fact: mesh.MemberDown, now: Instant) -> list[Effect]:
+    def _member_down(self, _: Sender, fact: facts.MemberDown, now: Instant) -> list[Effect]:
         moved = self.rooms.desk.member_down(fact.node, now)
         return [*moved, *self.rooms.bench.member_down(fact.node, now)]
 
-    def _advert_changed(self, _: Sender, fact: mesh.AdvertChanged, now: Instant) -> list[Effect]:
+    def _advert_changed(self, _: Sender, fact: facts.AdvertChanged, now: Instant) -> list[Effect]:
         if fact.node == self.me.node:
             self.rooms.membership.set_advert(self.rooms.adverts.version)
         return self.rooms.desk.devices_changed(now)
 
-    def _sense(self, sender: Sender, fact: mesh.Sensed, now: Instant) -> list[Effect]:
+    def _sense(self, sender: Sender, fact: facts.Sensed, now: Instant) -> list[Effect]:
         self._front.sensed = fact
         known = self.rooms.bench.set_devices(documents.bench_devices(fact.devices), now)
         return [*known, *self._advertise(sender, fact, now)]

@@ -4,7 +4,8 @@ from qallow_agent.base.errors import InvariantBroken
 from qallow_agent.base.ids import Entropy, NodeId, Sender
 from qallow_agent.base.machine import Announce, Effect, Instant
 from qallow_agent.base.message import Message
-from qallow_agent.jobs.messages import Choice, Demand, PlacementMade, PlacementWanted, SubmitJob
+from qallow_agent.jobs.local import Choice, PlacementMade, PlacementWanted
+from qallow_agent.jobs.messages import Demand, SubmitJob
 from qallow_agent.jobs.model import Needs, Terms
 from qallow_agent.mesh.wire.kinds import Advert, DeviceAdvert, Role
 from qallow_agent.node.rooms import Rooms, Self

@@ -9,7 +9,7 @@ from typing import Final
 from qallow_agent.base.codec import Codec
 from qallow_agent.base.ids import RunnerId
 from qallow_agent.base.message import Message
-from qallow_agent.jobs.messages import RunnerBusy, RunnerExited, RunnerReady
+from qallow_agent.jobs.local import RunnerBusy, RunnerExited, RunnerReady
 from qallow_agent.runtime.orders import PACKET_BYTES
 from qallow_agent.runtime.output import OutputLog
 from qallow_agent.runtime.slate import Slate, make_slate

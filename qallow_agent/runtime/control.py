@@ -18,7 +18,7 @@ from qallow_agent.base.errors import ConfigError, PeerError, QallowError
 from qallow_agent.base.frames import FrameReader, frame
 from qallow_agent.base.ids import Sender, control
 from qallow_agent.base.message import Failure, Message, kinds
-from qallow_agent.jobs.messages import ClientGone
+from qallow_agent.jobs.local import ClientGone
 from qallow_agent.node.commands import CONTROL_KINDS
 
 CONTROL_LIMIT_BYTES = 16 << 20

@@ -33,7 +33,7 @@ from qallow_agent.base.machine import (
 from qallow_agent.base.message import Message
 from qallow_agent.base.notice import Notice
 from qallow_agent.mesh.io.port import KnockFailed, LinkEvent, Packet, Transport
-from qallow_agent.mesh.wire.kinds import LinkRefused
+from qallow_agent.mesh.wire.facts import LinkRefused
 from qallow_agent.node.commands import StopAgent, StoreState
 from qallow_agent.node.post import Post
 from qallow_agent.runtime.control import ControlServer, failure

@@ -18,7 +18,7 @@ from qallow_agent.base.codec import Codec
 from qallow_agent.base.errors import WireError
 from qallow_agent.base.ids import LeaseId
 from qallow_agent.base.message import Message
-from qallow_agent.jobs.messages import Allow, Forbid, RunCanary
+from qallow_agent.jobs.local import Allow, Forbid, RunCanary
 from qallow_agent.runtime.orders import PACKET_BYTES
 
 ORDERS: Final = "inproc://orders"

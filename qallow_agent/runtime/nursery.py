@@ -20,7 +20,7 @@ from qallow_agent.base.ids import RunnerId
 from qallow_agent.base.message import Message
 from qallow_agent.kernels.backends import backend_for, device_kinds, load_backend
 from qallow_agent.kernels.registry import Catalog, load_catalog
-from qallow_agent.runtime.limits import adopt_orphans, die_with_parent, orphans
+from qallow_agent.runtime.limits import adopt_orphans, die_with_parent, orphans, take_name
 from qallow_agent.runtime.orders import (
     PACKET_BYTES,
     Fork,
@@ -188,6 +188,7 @@ def main() -> None:
     faulthandler.enable()
     die_with_parent(signal.SIGTERM, int(sys.argv[2]))
     adopt_orphans()
+    take_name("qallow-nursery")
     Nursery(socket.socket(fileno=int(sys.argv[1]))).run()
     os._exit(0)
 

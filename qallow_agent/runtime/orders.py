@@ -8,7 +8,7 @@ from typing import Final
 from qallow_agent.base.codec import Codec
 from qallow_agent.base.ids import RunnerId
 from qallow_agent.base.message import Message, kinds
-from qallow_agent.jobs.messages import RUNNER_KINDS
+from qallow_agent.jobs.local import RUNNER_KINDS
 from qallow_agent.kernels.settings import KernelSettings
 from qallow_agent.runtime.settings import RunnerSettings
 

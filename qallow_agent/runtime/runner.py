@@ -19,7 +19,7 @@ from zmq.utils import z85
 
 from qallow_agent.base.contact import join_address
 from qallow_agent.base.errors import DeviceError, InvariantBroken
-from qallow_agent.jobs.messages import RunnerReady
+from qallow_agent.jobs.local import RunnerReady
 from qallow_agent.kernels.registry import Catalog
 from qallow_agent.runtime.gate import ORDERS, Gate
 from qallow_agent.runtime.limits import (
@@ -27,6 +27,7 @@ from qallow_agent.runtime.limits import (
     die_with_parent,
     memory_allowance,
     renounce_privileges,
+    take_name,
 )
 from qallow_agent.runtime.orders import Fork, runner_codec
 from qallow_agent.runtime.serving import Server
@@ -70,6 +71,7 @@ def live(order: Fork, luggage: tuple[int, int, int], catalog: Catalog, nursery_p
     os.setsid()
     die_with_parent(signal.SIGKILL, nursery_pid)
     renounce_privileges()
+    take_name("qallow-runner")
     _settle(output_fd, keep=(agent_fd, slate_fd))
     slate = Slate(slate_fd)
     agent = socket.socket(fileno=agent_fd)

@@ -10,7 +10,8 @@ from qallow_agent.base.message import Message
 from qallow_agent.base.reading import Reading, unknown
 from qallow_agent.base.units import Seconds
 from qallow_agent.kernels.registry import Catalog
-from qallow_agent.mesh.wire.kinds import DeviceAdvert, Sensed
+from qallow_agent.mesh.wire.facts import Sensed
+from qallow_agent.mesh.wire.kinds import DeviceAdvert
 from qallow_agent.runtime.cgroup import Limits, read_limits
 from qallow_agent.runtime.device_settings import DeviceSettings
 from qallow_agent.runtime.devices import GpuWatch, probe_cpu

@@ -15,7 +15,7 @@ import zmq
 
 from qallow_agent.base.errors import WireError
 from qallow_agent.base.ids import LeaseId
-from qallow_agent.jobs.messages import RunnerTally
+from qallow_agent.jobs.local import RunnerTally
 from qallow_agent.jobs.parcels import (
     Header,
     LeaseUnknown,

@@ -16,7 +16,7 @@ from qallow_agent.base.errors import (
     QallowError,
 )
 from qallow_agent.base.units import show_bytes
-from qallow_agent.jobs.messages import CanaryDone
+from qallow_agent.jobs.local import CanaryDone
 from qallow_agent.jobs.parcels import ITEM_BYTES, ArrayHead, Fault, ResultHead, TaskHead
 from qallow_agent.kernels.backends import backend_for
 from qallow_agent.kernels.execution import run_canary, run_task

@@ -15,7 +15,7 @@ from qallow_agent.base.ids import runner as sender_of
 from qallow_agent.base.machine import soonest
 from qallow_agent.base.message import Message
 from qallow_agent.base.notice import Notice
-from qallow_agent.jobs.messages import RunnerExited
+from qallow_agent.jobs.local import RunnerExited
 from qallow_agent.kernels.settings import KernelSettings
 from qallow_agent.runtime.berth import Berth, tell_end
 from qallow_agent.runtime.ears import Ears

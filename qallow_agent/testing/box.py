@@ -3,7 +3,6 @@
 Keys and disk outlive every boot, as they do on a real machine; nothing else does.
 """
 
-import functools
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,23 +15,21 @@ from qallow_agent.base.errors import JoinRefused, PeerError, QallowError, revive
 from qallow_agent.base.ids import SENSORS, NodeId, Sender
 from qallow_agent.base.keys import KEY_BYTES, CurveKey, NodeKeys, SigningKey
 from qallow_agent.base.message import Failure, Message, kinds
-from qallow_agent.base.notice import Notice
-from qallow_agent.base.reading import Reading
 from qallow_agent.base.units import Seconds
-from qallow_agent.kernels.registry import Catalog, load_catalog
 from qallow_agent.mesh.io.port import Arrival, KnockFailed, Packet
-from qallow_agent.mesh.io.settings import TransportSettings
 from qallow_agent.mesh.trust import invites, standing
 from qallow_agent.mesh.trust.invites import Invitation
 from qallow_agent.mesh.trust.standing import Standing
-from qallow_agent.mesh.wire.kinds import DeviceAdvert, DeviceState, JoinWelcome, Sensed
+from qallow_agent.mesh.wire.facts import Sensed
+from qallow_agent.mesh.wire.kinds import JoinWelcome
 from qallow_agent.mesh.wire.seal import Sealer
-from qallow_agent.node.build import Ingredients, RoomSettings, build_node
+from qallow_agent.node.build import Ingredients, build_node
 from qallow_agent.node.commands import CONTROL_KINDS
 from qallow_agent.node.node import Node
 from qallow_agent.node.post import make_post
 from qallow_agent.testing.host import Clocks, Disk
 from qallow_agent.testing.network import Network
+from qallow_agent.testing.premises import LOAD, Onlooker, Rules, device_of, simulated_catalog
 from qallow_agent.testing.runners import Craft
 from qallow_agent.testing.shell import Shell, Watch
 from qallow_agent.testing.timeline import Process
@@ -44,29 +41,12 @@ RELEASE = "0.0.0+simulated"
 SENSE_S: Seconds = 10.0
 """How often a virtual machine's sensors are read."""
 
-KERNELS = ("elasticity", "harmonic")
-MEMORY_BYTES = 8 << 30
 _JOINING: Sender = "@trust/joining"
 _STREAM, _DOOR, _DATAGRAM = 7946, 7947, 7946
 _CONTROL_LIMIT_BYTES = 16 << 20
 _CONTROL = Codec(kinds(CONTROL_KINDS), _CONTROL_LIMIT_BYTES)
 
 TellClient = Callable[[Sender, Message], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Rules:
-    """What all boxes of a simulation share.
-
-    Args:
-        rooms: Settings of every room.
-        transport: Settings of the transport.
-        seed: Keys and entropy derive from it and a box's name.
-    """
-
-    rooms: RoomSettings
-    transport: TransportSettings
-    seed: str
 
 
 @dataclass(slots=True)
@@ -104,7 +84,7 @@ class Box:
         network: Network,
         clocks: Clocks,
         craft: Craft,
-        look_on: "Onlooker",
+        look_on: Onlooker,
     ) -> None:
         self.name = name
         self.address = address
@@ -126,6 +106,7 @@ class Box:
         self._look_on = look_on
         self._clients: dict[str, TellClient] = {}
         self._connections = 0
+        self._process: Process | None = None
 
     @property
     def node(self) -> Node:
@@ -163,7 +144,7 @@ class Box:
             self._now_s(),
             self._rules.rooms.trust,
         )
-        self._start(granted, epoch, *self._power_on())
+        self._start(self._keep(granted), epoch, *self._power_on())
 
     def join(self, token: str, done: Callable[[QallowError | None], None]) -> None:
         """Knock with an invite, and start the agent when it is granted a standing.
@@ -181,7 +162,7 @@ class Box:
 
         def answered(event: Arrival) -> None:
             try:
-                granted = self._welcomed(event, invitation)
+                granted = self._keep(self._welcomed(event, invitation))
             except QallowError as error:
                 self.ended = error.message
                 process.die()
@@ -201,6 +182,7 @@ class Box:
 
         Raises:
             StorageCorrupt: The kept standing does not decode.
+            StorageFull: The disk is full, so that the new epoch cannot be kept.
         """
         epoch = self._next_epoch()
         kept = standing.decode_standing(self.disk.kept("trust")[standing.NAME])
@@ -209,9 +191,9 @@ class Box:
 
     def kill(self, why: str = "killed") -> None:
         """End the agent as SIGKILL does, and its runners with it."""
-        if self.agent is not None:
+        if self._process is not None and self._process.alive:
             self.ended = why
-            self.agent.process.die()
+            self._process.die()
 
     # --- its control socket -----------------------------------------------------------------------
 
@@ -241,7 +223,7 @@ class Box:
 
     def _power_on(self) -> "tuple[Process, VirtualTransport, _Inlet]":
         self.boots += 1
-        process = Process(self._network.timeline)
+        process = self._process = Process(self._network.timeline)
         inlet = _Inlet()
         transport = VirtualTransport(
             network=self._network,
@@ -267,7 +249,6 @@ class Box:
         transport: VirtualTransport,
         inlet: "_Inlet",
     ) -> None:
-        self.disk.put(standing.NAME, standing.encode_standing(granted))
         sealer = Sealer(granted.keyring, granted.mesh, granted.node, epoch)
         transport.unlock(sealer.seal, sealer.open)
         node = build_node(
@@ -300,9 +281,9 @@ class Box:
             clocks=self.clocks,
             process=process,
             watch=Watch(
-                notice=lambda notice: self._look_on.notice(self, notice),
-                step=lambda cause, sender: self._look_on.step(self, cause, sender),
-                sent=lambda data: self._look_on.sent(self, data),
+                notice=partial(self._look_on.notice, self.name),
+                step=partial(self._look_on.step, self.name),
+                sent=partial(self._look_on.sent, self.name),
                 reply=self._reply,
                 stopped=partial(self._stopped, process),
             ),
@@ -344,6 +325,10 @@ class Box:
             raise JoinRefused("the host answered something else than a welcome")
         return standing.accept_welcome(message, invitation, self.keys, self._now_s())
 
+    def _keep(self, granted: Standing) -> Standing:
+        self.disk.put(standing.NAME, standing.encode_standing(granted))
+        return granted
+
     def _contact(self) -> Contact:
         return Contact((self.address,), _STREAM, _DOOR, _DATAGRAM)
 
@@ -354,7 +339,7 @@ class Box:
     def _next_epoch(self) -> int:
         previous = int(self.disk.files.get("boot/epoch", b"0"))
         epoch = max(previous + 1, self.clocks.read().wall_ns // 1_000_000)
-        self.disk.files["boot/epoch"] = str(epoch).encode()
+        self.disk.put("boot/epoch", str(epoch).encode())
         return epoch
 
     def _now_s(self) -> int:
@@ -369,39 +354,6 @@ class _Inlet:
 
     def __init__(self) -> None:
         self.take: Callable[[Arrival], None] = lambda _: None
-
-
-class Onlooker:
-    """Hears everything that happens on boxes; the simulation is one."""
-
-    def notice(self, box: Box, notice: Notice) -> None:
-        """Take a notice."""
-        raise NotImplementedError
-
-    def step(self, box: Box, cause: str, sender: Sender) -> None:
-        """Take in that a node has made a step."""
-        raise NotImplementedError
-
-    def sent(self, box: Box, data: bytes) -> None:
-        """Take in bytes that leave for a peer."""
-        raise NotImplementedError
-
-
-LOAD = Reading(0.1, "ratio", "simulated")
-
-
-def device_of(craft: Craft) -> DeviceAdvert:
-    """Return the one device of a virtual machine."""
-    return DeviceAdvert(
-        "cpu0", "cpu", "virtual cpu", DeviceState.WARMING, craft.slots, 0, MEMORY_BYTES
-    )
-
-
-@functools.cache
-def simulated_catalog() -> Catalog:
-    """Return this package's own kernels, whatever else is installed."""
-    loaded = load_catalog()
-    return Catalog({name: loaded.entries[name] for name in KERNELS})
 
 
 def _secret(seed: str, name: str, what: str) -> bytes:

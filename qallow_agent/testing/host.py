@@ -78,6 +78,11 @@ class Clocks:
         self._floor_s = max(self._floor_s, self._uptime_s + passed_s, at_least_s)
         return Instant(self._floor_s, self._wall_ns + round(passed_s * 1e9))
 
+    @property
+    def error_s(self) -> Seconds:
+        """How far the wall clock is ahead of the truth."""
+        return (self.read().wall_ns - DAWN_NS) / 1e9 - self._timeline.now
+
     def moment(self, mono_s: Seconds) -> Seconds:
         """Return the true time at which the monotonic clock shows this."""
         return (mono_s - self._uptime_s) / self._rate

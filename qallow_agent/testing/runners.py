@@ -14,7 +14,7 @@ from qallow_agent.base.errors import InvariantBroken
 from qallow_agent.base.ids import LeaseId, RunnerId
 from qallow_agent.base.message import Message
 from qallow_agent.base.units import Seconds
-from qallow_agent.jobs.messages import (
+from qallow_agent.jobs.local import (
     Allow,
     CanaryDone,
     Forbid,

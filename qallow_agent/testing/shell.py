@@ -27,7 +27,7 @@ from qallow_agent.base.message import Failure, Message, kind_of
 from qallow_agent.base.notice import Notice
 from qallow_agent.base.units import Seconds
 from qallow_agent.mesh.io.port import Arrival, KnockFailed, LinkEvent
-from qallow_agent.mesh.wire.kinds import LinkRefused
+from qallow_agent.mesh.wire.facts import LinkRefused
 from qallow_agent.node.commands import StoreState
 from qallow_agent.node.node import Node
 from qallow_agent.node.post import Post
@@ -145,7 +145,6 @@ class Shell:
     def _step(self, effects: Sequence[Effect], cause: str, sender: Sender) -> None:
         self._broken = None
         self._do(effects, 0)
-        self._node.check()
         self._watch.step(cause, sender)
         self._plan()
 

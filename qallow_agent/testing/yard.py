@@ -11,7 +11,7 @@ from qallow_agent.base.ids import runner as sender_of
 from qallow_agent.base.keys import CurveKey
 from qallow_agent.base.message import Message, kinds
 from qallow_agent.base.units import Seconds
-from qallow_agent.jobs.messages import RUNNER_KINDS, RunnerExited, RunnerReady
+from qallow_agent.jobs.local import RUNNER_KINDS, RunnerExited, RunnerReady
 from qallow_agent.testing.network import Network
 from qallow_agent.testing.runners import Craft, VirtualRunner
 from qallow_agent.testing.timeline import Process

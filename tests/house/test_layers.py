@@ -16,7 +16,9 @@ def contracts(root: Path) -> configparser.ConfigParser:
 
 @pytest.mark.timeout(120)  # the import graph of the whole package, on a busy machine
 def test_every_layer_contract_holds(root: Path) -> None:
-    program = "import sys; from importlinter.cli import lint_imports_command as run; sys.exit(run())"
+    program = (
+        "import sys; from importlinter.cli import lint_imports_command as run; sys.exit(run())"
+    )
     done = subprocess.run(
         [sys.executable, "-c", program, "--no-cache"],
         cwd=root, capture_output=True, text=True, check=False,
@@ -36,6 +38,17 @@ def test_every_pure_room_is_on_the_list_of_quiet_rooms(
         if (path / "__init__.py").is_file() and path.name not in loud
     ]
     assert [room for room in rooms if room not in quiet] == []
+
+
+def test_quiet_rooms_import_nothing_for_type_checkers_only(code: dict[str, str]) -> None:
+    rooms = ("base", "jobs", "node", "placement")
+    quiet = (*(f"qallow_agent/{room}/" for room in rooms), "mesh/")
+    hidden = [
+        name
+        for name, text in code.items()
+        if name.startswith(quiet) and not name.startswith("mesh/io/") and "TYPE_CHECKING" in text
+    ]
+    assert hidden == []
 
 
 def test_every_storey_of_the_picture_is_in_the_contract(

@@ -3,11 +3,13 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from qallow_agent.testing.agents import AgentProcess
 
 PLUGINS = Path(__file__).parents[1] / "plugins"
 Completed = subprocess.CompletedProcess[str]
@@ -35,6 +37,8 @@ def environment(tmp_path_factory: pytest.TempPathFactory, cache_dir: Path) -> di
         "XDG_CACHE_HOME": str(home / "cache"),
         "XDG_CONFIG_HOME": str(home / "config"),
         "PYTHONPATH": str(PLUGINS),
+        "QALLOW_RUNNERS__IMPORT_PATHS": str(PLUGINS),
+        "QALLOW_KERNELS__MODULES": "kernels_with_moods:MOODY,kernels_with_moods:TOTAL",
         "QALLOW_NODE__CACHE_DIR": str(cache_dir),
         "QALLOW_MESH__TRANSPORT__BIND": "127.0.0.1",
         "QALLOW_MESH__TRANSPORT__STREAM_PORT": "0",
@@ -44,6 +48,10 @@ def environment(tmp_path_factory: pytest.TempPathFactory, cache_dir: Path) -> di
         "QALLOW_MESH__SYNC__NTP_SERVERS": "",
         "QALLOW_DEVICES__CPU_SLOTS": "1",
         "QALLOW_DEVICES__GPU": "off",
+        # A box with two cores runs all tests: a task that does not end must not take it for long.
+        "QALLOW_JOBS__TASK_LIMIT_S": "60",
+        "QALLOW_RUNNERS__MEMORY_BYTES": str(1 << 30),
+        "QALLOW_DEVICES__CPU_MEMORY_BYTES": str(64 << 20),
     }
 
 
@@ -93,3 +101,80 @@ def eventually() -> Callable[..., Any]:
         return found
 
     return wait
+
+
+Spawn = Callable[..., AgentProcess]
+
+
+def _spawner(environment: dict[str, str], base: Path) -> Iterator[Spawn]:
+    agents: list[AgentProcess] = []
+
+    def spawn(
+        name: str, *settings: str, join: str = "", directory: Path | None = None
+    ) -> AgentProcess:
+        agent = AgentProcess(name, directory or base / name, settings, environment)
+        agents.append(agent)
+        agent.start(join).wait_ready()
+        return agent
+
+    yield spawn
+    for agent in agents:
+        agent.kill()
+
+
+@pytest.fixture
+def spawn(environment: dict[str, str], tmp_path: Path) -> Iterator[Spawn]:
+    """Return a maker of ready agents that end with the test."""
+    yield from _spawner(environment, tmp_path)
+
+
+@pytest.fixture(scope="session")
+def spawn_shared(
+    environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Spawn]:
+    """Return a maker of ready agents that end with the session."""
+    yield from _spawner(environment, tmp_path_factory.mktemp("shared"))
+
+
+@pytest.fixture(scope="session")
+def states() -> Callable[[AgentProcess], dict[str, str]]:
+    """Return a way to read which members an agent sees, and in which state."""
+
+    def read(agent: AgentProcess) -> dict[str, str]:
+        return {peer["name"]: peer["state"] for peer in agent.ask("peers")["peers"]}
+
+    return read
+
+
+@pytest.fixture(scope="session")
+def able(eventually: Callable[..., Any]) -> Callable[..., None]:
+    """Return a wait until an agent sees that many devices whose canaries have passed."""
+
+    def wait(agent: AgentProcess, count: int = 1, within_s: float = 90.0) -> None:
+        def seen() -> bool:
+            devices = agent.ask("devices")["devices"]
+            return sum(device["state"] == "ok" for device in devices) >= count
+
+        eventually(seen, within_s, f"{count} working devices")
+
+    return wait
+
+
+@pytest.fixture(scope="session")
+def lone(spawn_shared: Spawn) -> AgentProcess:
+    """Return one agent for every test that leaves it healthy."""
+    return spawn_shared("lone")
+
+
+@pytest.fixture
+def unharmed(lone: AgentProcess) -> Iterator[None]:
+    """Check that the shared agent is the same process, healthy and not grown, after the test."""
+    pid, before_bytes = lone.pid, lone.ask("status")["memory_rss_bytes"]
+    yield
+    after = lone.ask("status")
+    assert lone.process is not None
+    assert (lone.process.poll(), lone.pid) == (None, pid)
+    assert after["state"] == "ready", after["problems"]
+    assert "Traceback" not in lone.log
+    grown_bytes = after["memory_rss_bytes"] - before_bytes
+    assert grown_bytes < 48 << 20, f"the agent grew by {grown_bytes} bytes"

@@ -10,6 +10,10 @@ from typing import Any
 
 import pytest
 
+from qallow_agent.base.contact import Contact
+from qallow_agent.base.keys import CurveKey, SigningKey
+from qallow_agent.mesh.trust.invites import Invitation, encode_invitation
+
 pytestmark = pytest.mark.system
 
 CONFIG, USAGE = 78, 2
@@ -143,7 +147,7 @@ def test_a_state_directory_that_is_a_file_is_refused(
 def test_a_socket_path_too_long_for_the_kernel_is_refused(
     qallow: Callable[..., Any], complains: Callable[..., None], state: Path
 ) -> None:
-    refused = qallow("start", "--state-dir", state, "--socket", f"/tmp/{'x' * 120}")
+    refused = qallow("start", "--state-dir", state, "--socket", state / ("x" * 120))
     complains(refused, CONFIG, "longer than", "node.socket")
 
 
@@ -157,9 +161,9 @@ MANGLED = {
     "changed": _flipped,
     "capital-o": lambda token: f"{token[:20]}0{token[20:]}",
     "another-version": lambda token: token.replace("qj1-", "qj7-"),
-    "something-else": lambda token: "hello",
+    "something-else": lambda _: "hello",
     "endless": lambda token: token * 100,
-    "random": lambda token: f"qj1-{base64.b32encode(os.urandom(80)).decode().lower()}",
+    "random": lambda _: f"qj1-{base64.b32encode(os.urandom(80)).decode().lower()}",
 }
 
 
@@ -184,10 +188,6 @@ def test_an_invite_whose_host_is_gone_ends_with_where_it_knocked(
 @pytest.fixture(scope="module")
 def token() -> str:
     """Return a well-formed invite to a host where nobody listens."""
-    from qallow_agent.base.contact import Contact
-    from qallow_agent.base.keys import CurveKey, SigningKey
-    from qallow_agent.mesh.trust.invites import Invitation, encode_invitation
-
     host, mesh = SigningKey(bytes(32)), SigningKey(bytes(31) + b"1")
     contact = Contact(("127.0.0.1",), 9, 9, 9)
     return encode_invitation(

@@ -13,7 +13,7 @@ from qallow_agent.base.errors import PeerError
 from qallow_agent.base.machine import Instant
 from qallow_agent.mesh.io.ntp import Kiss, Measured, NtpSource, ask
 from qallow_agent.mesh.sync.settings import SyncSettings
-from qallow_agent.mesh.wire.kinds import NtpAnswer
+from qallow_agent.mesh.wire.facts import NtpAnswer
 
 NTP_1900_S = 2_208_988_800
 

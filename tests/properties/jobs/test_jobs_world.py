@@ -19,14 +19,22 @@ from qallow_agent.base.message import Message
 from qallow_agent.jobs.bench import Bench
 from qallow_agent.jobs.desk import Desk
 from qallow_agent.jobs.dispatch import Dispatcher
-from qallow_agent.jobs.messages import (
+from qallow_agent.jobs.local import (
     Allow,
     BenchChanged,
     CanaryDone,
     Choice,
     ClientGone,
-    Demand,
     Forbid,
+    PlacementMade,
+    PlacementWanted,
+    RunCanary,
+    RunnerBusy,
+    RunnerExited,
+    RunnerReady,
+)
+from qallow_agent.jobs.messages import (
+    Demand,
     JobAccepted,
     JobCancel,
     JobEnded,
@@ -39,12 +47,6 @@ from qallow_agent.jobs.messages import (
     LeaseGrant,
     LeaseLost,
     OpenSession,
-    PlacementMade,
-    PlacementWanted,
-    RunCanary,
-    RunnerBusy,
-    RunnerExited,
-    RunnerReady,
     SubmitJob,
 )
 from qallow_agent.jobs.model import BenchDevice, KernelOffer, LeaseEnd, Terms

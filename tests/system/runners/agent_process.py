@@ -6,7 +6,7 @@ import time
 import zmq
 
 from qallow_agent.base.ids import RunnerId
-from qallow_agent.jobs.messages import RunnerReady
+from qallow_agent.jobs.local import RunnerReady
 from qallow_agent.kernels.settings import KernelSettings
 from qallow_agent.runtime.settings import RunnerSettings
 from qallow_agent.runtime.yard import RunnerYard

@@ -11,7 +11,7 @@ from zmq.utils import z85
 from qallow_agent.base.ids import LeaseId, RunnerId
 from qallow_agent.base.message import Message
 from qallow_agent.base.notice import Notice
-from qallow_agent.jobs.messages import Allow, RunnerBusy, RunnerExited, RunnerReady
+from qallow_agent.jobs.local import Allow, RunnerBusy, RunnerExited, RunnerReady
 from qallow_agent.jobs.parcels import (
     ArrayHead,
     Header,

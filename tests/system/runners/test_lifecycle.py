@@ -12,7 +12,7 @@ import pytest
 import zmq
 
 from qallow_agent.base.ids import RunnerId
-from qallow_agent.jobs.messages import Forbid, RunnerExited, RunnerReady
+from qallow_agent.jobs.local import Forbid, RunnerExited, RunnerReady
 
 AGENT = Path(__file__).with_name("agent_process.py")
 

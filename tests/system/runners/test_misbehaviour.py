@@ -6,7 +6,7 @@ from typing import Any
 import psutil
 import pytest
 
-from qallow_agent.jobs.messages import RunCanary, RunnerBusy, RunnerExited
+from qallow_agent.jobs.local import RunCanary, RunnerBusy, RunnerExited
 from qallow_agent.jobs.parcels import TaskHead
 
 

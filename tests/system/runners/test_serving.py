@@ -13,7 +13,7 @@ from zmq.utils import z85
 from qallow_agent.base.errors import DeviceError
 from qallow_agent.base.ids import LeaseId
 from qallow_agent.base.message import Message
-from qallow_agent.jobs.messages import Allow, CanaryDone, Forbid, RunCanary, RunnerTally
+from qallow_agent.jobs.local import Allow, CanaryDone, Forbid, RunCanary, RunnerTally
 from qallow_agent.jobs.parcels import (
     ArrayHead,
     Header,

@@ -9,7 +9,7 @@ import pytest
 import zmq
 from zmq.utils import z85
 
-from qallow_agent.jobs.messages import Forbid, RunnerExited
+from qallow_agent.jobs.local import Forbid, RunnerExited
 from qallow_agent.jobs.parcels import (
     ArrayHead,
     LeaseUnknown,

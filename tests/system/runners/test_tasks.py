@@ -4,7 +4,7 @@ from typing import Any
 import numpy as np
 import zmq
 
-from qallow_agent.jobs.messages import CanaryDone, RunCanary, RunnerTally
+from qallow_agent.jobs.local import CanaryDone, RunCanary, RunnerTally
 from qallow_agent.jobs.parcels import ArrayHead, ResultParcel, TaskHead, unpack
 
 

@@ -9,22 +9,24 @@ from qallow_agent.base.machine import Announce, Effect, Reply, Send, Start, Stop
 from qallow_agent.base.message import Message
 from qallow_agent.jobs.bench import Bench
 from qallow_agent.jobs.leases import verify_lease
-from qallow_agent.jobs.messages import (
+from qallow_agent.jobs.local import (
     Allow,
     BenchChanged,
     CanaryDone,
     Forbid,
+    RunCanary,
+    RunnerBusy,
+    RunnerExited,
+    RunnerReady,
+    RunnerTally,
+)
+from qallow_agent.jobs.messages import (
     LeaseGrant,
     LeaseRefusal,
     LeaseRelease,
     LeaseRenew,
     LeaseRequest,
     LeaseRevoked,
-    RunCanary,
-    RunnerBusy,
-    RunnerExited,
-    RunnerReady,
-    RunnerTally,
 )
 from qallow_agent.jobs.model import BenchDevice, KernelOffer, LeaseEnd
 from qallow_agent.jobs.settings import JobSettings

@@ -10,7 +10,8 @@ from qallow_agent.base.errors import InvariantBroken
 from qallow_agent.jobs.bench import Bench
 from qallow_agent.jobs.desk import Desk
 from qallow_agent.jobs.dispatch import Dispatcher
-from qallow_agent.jobs.messages import JobState, OpenSession, RunnerReady
+from qallow_agent.jobs.local import RunnerReady
+from qallow_agent.jobs.messages import JobState, OpenSession
 from qallow_agent.jobs.model import BenchDevice, DeviceHealth, KernelOffer
 from qallow_agent.jobs.settings import DispatchSettings, JobSettings
 from qallow_agent.jobs.workplace import Phase

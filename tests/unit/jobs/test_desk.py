@@ -11,9 +11,8 @@ from qallow_agent.base.machine import Announce, Effect, Persist, Reply, Send
 from qallow_agent.base.message import Done, Failure, Message, Report
 from qallow_agent.base.notice import Notice
 from qallow_agent.jobs.desk import Desk
+from qallow_agent.jobs.local import Choice, ClientGone, PlacementMade, PlacementWanted
 from qallow_agent.jobs.messages import (
-    Choice,
-    ClientGone,
     Deposit,
     Fetch,
     JobAccepted,
@@ -34,8 +33,6 @@ from qallow_agent.jobs.messages import (
     ListJobs,
     MoreSlots,
     OpenSession,
-    PlacementMade,
-    PlacementWanted,
 )
 from qallow_agent.jobs.model import LeaseEnd
 from qallow_agent.jobs.settings import JobSettings

@@ -150,6 +150,13 @@ def test_a_canary_that_raises_has_failed() -> None:
     assert "'v' is missing" in outcome.why
 
 
+def test_a_canary_may_hold_arrays() -> None:
+    known = Canary(scalars={"x": 3.0}, columns={}, answers={"y": (9.0,)}, arrays={"v": (1.0, 2.0)})
+    assert run_canary(replace(ODD, canary=known), "reference", count().__next__).passed
+    wrong = replace(known, arrays={"v": (1.0, 3.0)})
+    assert not run_canary(replace(ODD, canary=wrong), "reference", count().__next__).passed
+
+
 def test_the_rate_of_a_canary_is_its_declared_work_over_its_time() -> None:
     kernel = elasticity.KERNEL
     outcome = run_canary(kernel, "cpu", count(step=2).__next__)

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 import pytest
 
 from qallow_agent.base.ids import LeaseId, RunnerId
-from qallow_agent.jobs.messages import Forbid, RunnerBusy, RunnerExited, RunnerReady, RunnerTally
+from qallow_agent.jobs.local import Forbid, RunnerBusy, RunnerExited, RunnerReady, RunnerTally
 from qallow_agent.runtime.berth import Berth, tell_end
 from qallow_agent.runtime.orders import runner_codec
 from qallow_agent.runtime.slate import Slate, canary_lease

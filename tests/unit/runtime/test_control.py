@@ -8,7 +8,7 @@ from qallow_agent.base.codec import Codec
 from qallow_agent.base.errors import ConfigError
 from qallow_agent.base.frames import FrameReader, frame
 from qallow_agent.base.message import Done, Failure, Message, kinds
-from qallow_agent.jobs.messages import ClientGone
+from qallow_agent.jobs.local import ClientGone
 from qallow_agent.node.commands import CONTROL_KINDS, GetPeers, GetStatus
 from qallow_agent.runtime.control import CONTROL_LIMIT_BYTES, ControlServer
 

@@ -2,7 +2,7 @@ import math
 
 from qallow_agent.base.machine import Instant
 from qallow_agent.kernels.registry import Catalog
-from qallow_agent.mesh.wire.kinds import Sensed
+from qallow_agent.mesh.wire.facts import Sensed
 from qallow_agent.runtime.cgroup import Limits
 from qallow_agent.runtime.device_settings import DeviceSettings
 from qallow_agent.runtime.sensors import HostSensors, SensorSource, read_host

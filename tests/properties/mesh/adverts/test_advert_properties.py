@@ -14,6 +14,7 @@ from qallow_agent.base.reading import Reading
 from qallow_agent.mesh.adverts.advert import judge_advert, sign_advert
 from qallow_agent.mesh.adverts.book import AdvertBook
 from qallow_agent.mesh.adverts.settings import AdvertSettings
+from qallow_agent.mesh.wire.facts import MemberUp
 from qallow_agent.mesh.wire.kinds import (
     Advert,
     AdvertDigest,
@@ -24,7 +25,6 @@ from qallow_agent.mesh.wire.kinds import (
     KernelAdvert,
     MemberRecord,
     MemberState,
-    MemberUp,
 )
 
 ME, PEER = SigningKey(b"\x01" * 32), SigningKey(b"\x02" * 32)

@@ -12,18 +12,15 @@ from qallow_agent.base.message import Message
 from qallow_agent.mesh.discovery.book import BOOK_FILE
 from qallow_agent.mesh.discovery.discovery import Discovery
 from qallow_agent.mesh.discovery.settings import DiscoverySettings
+from qallow_agent.mesh.wire.facts import MemberDown, MemberHeardOf, MemberMet, MemberUp
 from qallow_agent.mesh.wire.kinds import (
     Beacon,
     Certificate,
     Credential,
     CurveBinding,
     Incarnation,
-    MemberDown,
-    MemberHeardOf,
-    MemberMet,
     MemberRecord,
     MemberState,
-    MemberUp,
 )
 
 MESH, ME = MeshId("m" * 26), NodeId("a" * 26)

@@ -11,6 +11,7 @@ from qallow_agent.base.machine import Instant, Send
 from qallow_agent.base.message import Message
 from qallow_agent.mesh.membership.settings import MembershipSettings
 from qallow_agent.mesh.membership.swim import Membership
+from qallow_agent.mesh.wire.facts import LinkRefused, MemberMet
 from qallow_agent.mesh.wire.kinds import (
     Ack,
     Certificate,
@@ -18,8 +19,6 @@ from qallow_agent.mesh.wire.kinds import (
     CurveBinding,
     Gossip,
     Incarnation,
-    LinkRefused,
-    MemberMet,
     MemberRecord,
     MemberState,
     Nack,

@@ -13,19 +13,17 @@ from qallow_agent.base.notice import Notice
 from qallow_agent.base.reading import Reading, unknown
 from qallow_agent.mesh.adverts.book import AdvertBook
 from qallow_agent.mesh.adverts.settings import AdvertSettings
+from qallow_agent.mesh.wire.facts import AdvertChanged, MemberDown, MemberUp
 from qallow_agent.mesh.wire.kinds import (
     Advert,
-    AdvertChanged,
     AdvertDigest,
     Adverts,
     DeviceAdvert,
     DeviceState,
     Incarnation,
     KernelAdvert,
-    MemberDown,
     MemberRecord,
     MemberState,
-    MemberUp,
 )
 
 KEYS = [SigningKey(bytes([i]) * 32) for i in range(1, 6)]

@@ -12,17 +12,15 @@ from qallow_agent.base.machine import Announce, Broadcast, Effect, Instant
 from qallow_agent.base.message import Message
 from qallow_agent.mesh.discovery.discovery import Discovery
 from qallow_agent.mesh.discovery.settings import DiscoverySettings
+from qallow_agent.mesh.wire.facts import MemberHeardOf, MemberMet, MemberUp
 from qallow_agent.mesh.wire.kinds import (
     Beacon,
     Certificate,
     Credential,
     CurveBinding,
     Incarnation,
-    MemberHeardOf,
-    MemberMet,
     MemberRecord,
     MemberState,
-    MemberUp,
 )
 
 MESH = MeshId("m" * 26)

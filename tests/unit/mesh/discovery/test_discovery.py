@@ -13,7 +13,8 @@ from qallow_agent.base.notice import Notice
 from qallow_agent.base.settings import check_bounds
 from qallow_agent.mesh.discovery.book import BOOK_FILE
 from qallow_agent.mesh.discovery.settings import DiscoverySettings
-from qallow_agent.mesh.wire.kinds import Beacon, MemberDown, MemberHeardOf
+from qallow_agent.mesh.wire.facts import MemberDown, MemberHeardOf
+from qallow_agent.mesh.wire.kinds import Beacon
 
 
 def saved(trace: list[Any]) -> list[bytes]:

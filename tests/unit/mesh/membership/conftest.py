@@ -19,6 +19,7 @@ from qallow_agent.base.notice import Notice
 from qallow_agent.mesh.membership.settings import MembershipSettings
 from qallow_agent.mesh.membership.swim import Membership
 from qallow_agent.mesh.wire.codec import MeshCodec
+from qallow_agent.mesh.wire.facts import LinkRefused, MemberDown, MemberHeardOf, MemberMet
 from qallow_agent.mesh.wire.kinds import (
     MESH_KINDS,
     Ack,
@@ -26,10 +27,6 @@ from qallow_agent.mesh.wire.kinds import (
     Credential,
     CurveBinding,
     Incarnation,
-    LinkRefused,
-    MemberDown,
-    MemberHeardOf,
-    MemberMet,
     MemberRecord,
     MemberState,
     Probe,

@@ -8,16 +8,8 @@ import pytest
 from qallow_agent.base.machine import Lane
 from qallow_agent.mesh.membership.awareness import Awareness
 from qallow_agent.mesh.membership.suspicion import remaining_suspicion
-from qallow_agent.mesh.wire.kinds import (
-    Ack,
-    Gossip,
-    LinkRefused,
-    MemberDown,
-    MemberState,
-    Nack,
-    Probe,
-    ProbeRelay,
-)
+from qallow_agent.mesh.wire.facts import LinkRefused, MemberDown
+from qallow_agent.mesh.wire.kinds import Ack, Gossip, MemberState, Nack, Probe, ProbeRelay
 
 ALIVE, SUSPECT, DEAD = MemberState.ALIVE, MemberState.SUSPECT, MemberState.DEAD
 

@@ -8,14 +8,12 @@ from msgspec.structs import replace
 
 from qallow_agent.base.machine import Lane
 from qallow_agent.mesh.membership.gossip import transmissions
+from qallow_agent.mesh.wire.facts import MemberDown, MemberSuspect, MemberUp
 from qallow_agent.mesh.wire.kinds import (
     Ack,
     Gossip,
     Incarnation,
-    MemberDown,
     MemberState,
-    MemberSuspect,
-    MemberUp,
     Nack,
     Probe,
     ProbeRelay,

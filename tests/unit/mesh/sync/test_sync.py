@@ -9,16 +9,8 @@ from qallow_agent.base.machine import Effect, Instant, Lane, Send
 from qallow_agent.base.notice import Notice
 from qallow_agent.mesh.sync.settings import SyncSettings
 from qallow_agent.mesh.sync.sync import Sync
-from qallow_agent.mesh.wire.kinds import (
-    Incarnation,
-    MemberDown,
-    MemberRecord,
-    MemberState,
-    MemberUp,
-    NtpAnswer,
-    Pulse,
-    PulseEcho,
-)
+from qallow_agent.mesh.wire.facts import MemberDown, MemberUp, NtpAnswer
+from qallow_agent.mesh.wire.kinds import Incarnation, MemberRecord, MemberState, Pulse, PulseEcho
 
 A, B, C = NodeId("a"), NodeId("b"), NodeId("c")
 WALL_S = 1_700_000_000

@@ -16,7 +16,8 @@ from qallow_agent.mesh.trust.doorkeeper import Doorkeeper
 from qallow_agent.mesh.trust.invites import decode_invitation
 from qallow_agent.mesh.trust.settings import TrustSettings
 from qallow_agent.mesh.trust.standing import Standing, accept_welcome, found_mesh, join_request
-from qallow_agent.mesh.wire.kinds import JoinRequest, JoinWelcome, MemberHeardOf
+from qallow_agent.mesh.wire.facts import MemberHeardOf
+from qallow_agent.mesh.wire.kinds import JoinRequest, JoinWelcome
 
 NOW_S = 1_800_000_000
 ROLES = ("worker", "submitter")

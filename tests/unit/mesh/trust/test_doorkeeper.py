@@ -36,17 +36,14 @@ from qallow_agent.mesh.trust.invites import Invitation, decode_invitation
 from qallow_agent.mesh.trust.papers import Papers
 from qallow_agent.mesh.trust.standing import Standing, accept_welcome, decode_standing, rebind
 from qallow_agent.mesh.wire.codec import MeshCodec
+from qallow_agent.mesh.wire.facts import MemberDown, MemberHeardOf, MemberMet, MemberUp
 from qallow_agent.mesh.wire.kinds import (
     Credential,
     Hello,
     Incarnation,
     JoinWelcome,
-    MemberDown,
-    MemberHeardOf,
-    MemberMet,
     MemberRecord,
     MemberState,
-    MemberUp,
     Renew,
     Renewed,
     Revoked,

@@ -1,0 +1,1 @@
+"""The systems that are compared, each driven in a process of its own."""

@@ -1,0 +1,111 @@
+"""The account of a job: how much is done, how many runners it could use, how long it has waited."""
+
+from typing import Final
+
+from qallow_agent.base.errors import NoDevice
+from qallow_agent.base.ids import JobId
+from qallow_agent.base.units import Seconds, show_seconds
+from qallow_agent.client.team import Team
+from qallow_agent.jobs.messages import JobProgress, JobState, LeaseStarved
+
+MOST_SLOTS: Final = 256
+PROGRESS_S: Final = 0.25
+_SIGN_OF_LIFE_S: Final = 10.0
+"""Far below the silence after which a desk takes the leases of a submitter back."""
+
+
+class Account:
+    """Counts a job's evaluations and says what the desk should know.
+
+    Args:
+        team: Does them.
+        guess_s: Seconds of one, as the kernel declares it.
+        slots: Runners that were asked for at first.
+    """
+
+    def __init__(self, team: Team, guess_s: Seconds, slots: int) -> None:
+        self.added = 0
+        self.cancelled = 0
+        self.slots = slots
+        """Runners the desk was last asked for."""
+        self._team = team
+        self._guess_s = guess_s
+        self._told: JobProgress | None = None
+        self._told_s: Seconds = 0.0
+
+    def progress(self, job: JobId) -> JobProgress:
+        """Return how far it is."""
+        dispatcher = self._team.dispatcher
+        tally = dispatcher.tally
+        return JobProgress(job, tally.done, tally.failed, tally.rerun, dict(dispatcher.share))
+
+    def news(self, job: JobId, now: Seconds) -> JobProgress | None:
+        """Return how far it is when that should be told: a few times a second, if it moves."""
+        if now - self._told_s < PROGRESS_S:
+            return None
+        progress = self.progress(job)
+        if progress == self._told and now - self._told_s < _SIGN_OF_LIFE_S:
+            return None
+        self._told, self._told_s = progress, now
+        return progress
+
+    def more_slots(self, now: Seconds) -> int:
+        """Return how many runners to ask for; 0 to leave it.
+
+        Fewer are not given back one by one: what little is left then is over soon.
+        """
+        dispatcher = self._team.dispatcher
+        if dispatcher.idle:
+            return 0
+        left = self.added - self.cancelled - dispatcher.tally.done - dispatcher.tally.failed
+        wanted = self._team.useful_slots(left, self._guess_s, MOST_SLOTS, now)
+        if wanted <= self.slots:
+            return 0
+        self.slots = wanted
+        return wanted
+
+    def verdict(self) -> tuple[JobState, str]:
+        """Return how a job ends of which everything has its outcome, and why."""
+        tally = self._team.dispatcher.tally
+        if tally.failed:
+            what = f"{tally.failed} of {self.added} evaluations failed; the first"
+            return JobState.FAILED, f"{what}: {self._team.first_error}"
+        if self.cancelled and not tally.done:
+            return JobState.CANCELLED, "every evaluation was cancelled"
+        return JobState.SUCCEEDED, ""
+
+
+class Hunger:
+    """How long a job has had work and no runner.
+
+    Args:
+        limit_s: What the desk allows; we allow a little more, in case it forgets.
+        grace_s: How much more.
+    """
+
+    def __init__(self, limit_s: Seconds, grace_s: Seconds) -> None:
+        self._limit_s = limit_s
+        self._grace_s = grace_s
+        self._since_s: Seconds | None = None
+        self.reason: LeaseStarved | None = None
+        """What the desk said last of why there is none."""
+
+    def note(self, now: Seconds, *, hungry: bool) -> None:
+        """Take in whether it is so now."""
+        if not hungry:
+            self._since_s = None
+        elif self._since_s is None:
+            self._since_s = now
+
+    def lasted_s(self, now: Seconds) -> Seconds:
+        """Return for how long it has been so."""
+        return 0.0 if self._since_s is None else now - self._since_s
+
+    def too_long(self, now: Seconds) -> NoDevice | None:
+        """Return the error once it has been so for too long."""
+        if self.lasted_s(now) <= self._limit_s + self._grace_s:
+            return None
+        why = f"no runner within {show_seconds(self._limit_s)}"
+        if self.reason is None:
+            return NoDevice(why, retryable=True)
+        return NoDevice(f"{why}: {self.reason.reason}", hint=self.reason.hint, retryable=True)

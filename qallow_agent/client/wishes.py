@@ -1,0 +1,89 @@
+"""How work wants to be run: options by name, made one :class:`JobOptions`."""
+
+import functools
+from typing import Any, TypedDict
+
+import msgspec
+
+from qallow_agent.base.errors import UsageError
+from qallow_agent.base.units import parse_duration
+from qallow_agent.jobs.messages import JobOptions
+
+DEFAULTS = JobOptions()
+
+
+class Wishes(TypedDict, total=False):
+    """Options by name; what is left out, or None, stays as ``options`` says.
+
+    Keys:
+        deadline: Seconds, or text such as ``"2s"``, by which it must be done.
+        start_within: The same, for the wait for a first runner.
+        retries: Times a task is run again after its executor was lost.
+        device: ``any``, a kind (``cpu``, ``gpu``) or ``node-name/device-name``.
+        prefer: ``latency``, ``throughput`` or ``energy``.
+        priority: Higher first.
+        idempotency_key: Submitting again under the same key returns the same job's results.
+        retain: Keep the results at the agent for later.
+    """
+
+    deadline: float | str | None
+    start_within: float | str | None
+    retries: int | None
+    device: str | None
+    prefer: str | None
+    priority: int | None
+    idempotency_key: str | None
+    retain: bool | None
+
+
+NAMES = frozenset(Wishes.__annotations__)
+_SECONDS = {"deadline": "deadline_s", "start_within": "start_s"}
+
+
+def take_wishes(options: JobOptions | None, given: dict[str, Any]) -> JobOptions:
+    """Return options with what a caller wishes by name, and take that out of ``given``.
+
+    A job with an idempotency key is retained: the same key must find its results again.
+
+    Raises:
+        UsageError: A time is none, or not above 0.
+        ConfigError: A text is no duration.
+    """
+    options = options or DEFAULTS
+    if NAMES.isdisjoint(given):
+        return options if options.retain or not options.idempotency_key else retained(options)
+    changes: dict[str, Any] = {}
+    for name in sorted(NAMES & given.keys()):
+        value = given.pop(name)
+        if value is None:
+            continue
+        if name in _SECONDS:
+            changes[_SECONDS[name]] = _seconds(name, value)
+        else:
+            changes[name] = value
+    options = msgspec.structs.replace(options, **changes)
+    return _same(retained(options) if options.idempotency_key else options)
+
+
+def retained(options: JobOptions) -> JobOptions:
+    """Return equal options with ``retain``."""
+    return msgspec.structs.replace(options, retain=True)
+
+
+@functools.lru_cache(maxsize=256)
+def without_deadline(options: JobOptions) -> JobOptions:
+    """Return equal options without a deadline, the same object each time."""
+    return msgspec.structs.replace(options, deadline_s=0.0)
+
+
+@functools.lru_cache(maxsize=256)
+def _same(options: JobOptions) -> JobOptions:
+    """Return one object for all equal options: submissions are pooled by it."""
+    return options
+
+
+def _seconds(name: str, value: float | str) -> float:
+    seconds = parse_duration(value)
+    if not seconds > 0:
+        raise UsageError(f"{name} = {value!r} is no time to wait", hint="give more than 0 seconds")
+    return seconds

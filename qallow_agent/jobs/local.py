@@ -1,0 +1,121 @@
+"""Messages about jobs that stay on a node: bench to runner, and facts between desk and hallway."""
+
+import msgspec
+
+from qallow_agent.base.ids import JobId, LeaseId, NodeId
+from qallow_agent.base.message import Message
+
+# --- bench <-> runner (local) ---------------------------------------------------------------------
+
+
+class RunnerReady(Message, tag="runner.ready"):
+    """A runner listens: its port, its CURVE key, its process id."""
+
+    port: int
+    curve_key: bytes
+    pid: int
+
+
+class RunnerBusy(Message, tag="runner.busy"):
+    """What a runner has been running since ``elapsed_s`` ago; sent only while leases exist."""
+
+    lease: LeaseId
+    task: int
+    attempt: int
+    elapsed_s: float
+
+
+class RunnerExited(Message, tag="runner.exited"):
+    """A runner process ended; what it was running then, if anything."""
+
+    reason: str
+    lease: LeaseId | None = None
+    task: int | None = None
+    attempt: int | None = None
+
+
+class RunnerTally(Message, tag="runner.tally"):
+    """What a runner did since its last tally: tasks, points, ops, busy seconds, by kernel."""
+
+    kernel: str
+    tasks: int
+    points: int
+    ops: float
+    busy_s: float
+
+
+class Allow(Message, tag="runner.allow"):
+    """Serve this lease's submitter for ``ttl_s`` from now; again to extend."""
+
+    lease: LeaseId
+    submitter_key: bytes
+    kernel: str
+    credits: int
+    ttl_s: float
+    task_limit_s: float
+
+
+class Forbid(Message, tag="runner.forbid"):
+    """Stop serving a lease: queued tasks are dropped, the submitter's key is refused."""
+
+    lease: LeaseId
+
+
+class RunCanary(Message, tag="runner.canary"):
+    """Run a kernel's known-answer test."""
+
+    kernel: str
+
+
+class CanaryDone(Message, tag="runner.canary-done"):
+    """How a canary went: ``rate`` is ops per second when it passed."""
+
+    kernel: str
+    passed: bool
+    why: str = ""
+    seconds: float = 0.0
+    rate: float = 0.0
+
+
+# --- facts between desk, bench and the hallway ----------------------------------------------------
+
+
+class ClientGone(Message, tag="fact.client-gone"):
+    """A control connection closed; its running jobs have lost their submitter."""
+
+
+class PlacementWanted(Message, tag="fact.placement-wanted"):
+    """The desk wants up to ``slots`` more leases for a job; ``avoid`` are devices that refused."""
+
+    job: JobId
+    slots: int
+    avoid: tuple[str, ...] = ()
+
+
+class Choice(msgspec.Struct, frozen=True):
+    """One placement: so many slots of a device, and why in one line."""
+
+    node: NodeId
+    device: str
+    slots: int
+    why: str
+
+
+class PlacementMade(Message, tag="fact.placement-made"):
+    """The router's answer; no choices means nothing fits now, and ``reason`` says why."""
+
+    job: JobId
+    choices: tuple[Choice, ...]
+    reason: str = ""
+    hint: str = ""
+    never: bool = False
+
+
+class BenchChanged(Message, tag="fact.bench-changed"):
+    """Slots, states or rates of this node's devices changed: the advert should say so."""
+
+
+RUNNER_KINDS: tuple[type[Message], ...] = (
+    RunnerReady, RunnerBusy, RunnerTally, Allow, Forbid, RunCanary, CanaryDone,
+)  # fmt: skip
+"""Kinds spoken between the agent and its runners over their pipe."""

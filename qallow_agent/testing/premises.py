@@ -1,0 +1,83 @@
+"""What every box of a simulation takes for granted: rules, kernels, devices, and who looks on."""
+
+import functools
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from qallow_agent.base.ids import Sender
+from qallow_agent.base.notice import Notice
+from qallow_agent.base.reading import Reading
+from qallow_agent.jobs.settings import JobSettings
+from qallow_agent.kernels.registry import Catalog, load_catalog
+from qallow_agent.mesh.adverts.settings import AdvertSettings
+from qallow_agent.mesh.discovery.settings import DiscoverySettings
+from qallow_agent.mesh.io.settings import TransportSettings
+from qallow_agent.mesh.membership.settings import MembershipSettings
+from qallow_agent.mesh.sync.settings import SyncSettings
+from qallow_agent.mesh.trust.settings import TrustSettings
+from qallow_agent.mesh.wire.kinds import DeviceAdvert, DeviceState
+from qallow_agent.node.build import RoomSettings
+from qallow_agent.placement.settings import PlacementSettings
+from qallow_agent.testing.runners import Craft
+
+KERNELS = ("elasticity", "harmonic")
+MEMORY_BYTES = 8 << 30
+LOAD = Reading(0.1, "ratio", "simulated")
+
+
+def default_rooms() -> RoomSettings:
+    """Return every room's defaults."""
+    return RoomSettings(
+        TrustSettings(),
+        DiscoverySettings(),
+        MembershipSettings(),
+        AdvertSettings(),
+        SyncSettings(),
+        JobSettings(),
+        PlacementSettings(),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What all boxes of a simulation share.
+
+    Args:
+        seed: Keys and entropy derive from it and a box's name.
+        rooms: Settings of every room.
+        transport: Settings of the transport.
+    """
+
+    seed: str
+    rooms: RoomSettings = field(default_factory=default_rooms)
+    transport: TransportSettings = field(default_factory=TransportSettings)
+
+
+class Onlooker(Protocol):
+    """Hears, by box name, everything that happens."""
+
+    def notice(self, box: str, notice: Notice) -> None:
+        """Take a notice."""
+        ...
+
+    def step(self, box: str, cause: str, sender: Sender) -> None:
+        """Take in that a node has made a step: what caused it, and who said that."""
+        ...
+
+    def sent(self, box: str, data: bytes) -> None:
+        """Take in bytes that leave for a peer."""
+        ...
+
+
+def device_of(craft: Craft) -> DeviceAdvert:
+    """Return the one device of a virtual machine."""
+    return DeviceAdvert(
+        "cpu0", "cpu", "virtual cpu", DeviceState.WARMING, craft.slots, 0, MEMORY_BYTES
+    )
+
+
+@functools.cache
+def simulated_catalog() -> Catalog:
+    """Return this package's own kernels, whatever else is installed."""
+    loaded = load_catalog()
+    return Catalog({name: loaded.entries[name] for name in KERNELS})
