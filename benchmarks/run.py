@@ -63,7 +63,7 @@ FULL = Plan(
 )
 QUICK = Plan(
     rounds=2,
-    steps={"trips": 0.6, "submit": 0.8, "map": 0.8, "batch": 0.5, "array": 0.8, "kernels": 1},
+    steps={"trips": 0.6, "submit": 0.8, "map": 0.8, "batch": 0.5, "array": 0.6, "kernels": 2},
     idle_s=5,
 )
 
@@ -93,7 +93,9 @@ class Session:
                 continue
             try:
                 for step, seconds in self._plan.steps.items():
+                    began_s = time.monotonic()
                     self._keep(peer, link.ask(step, seconds, 30 + 10 * seconds))
+                    _say(f"  {step} {time.monotonic() - began_s:.1f} s")
             except PeerFailed as error:
                 self._fail(peer, error)
             finally:

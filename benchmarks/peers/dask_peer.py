@@ -16,7 +16,7 @@ import numpy as np
 from peers.protocol import Values, idle, middle_s, rate, round_trips, serve
 
 WORKERS = 2
-TASKS = 500
+TASKS = 200
 BATCH = 1_000
 BATCHES = 20
 ARRAY_ITEMS = (64 << 20) // 4

@@ -191,7 +191,7 @@ def _count(mesh: Mesh, kernel: str, grid: dict[str, object], **fixed: object) ->
 
 
 def _mesh_rate(mesh: Mesh, case: Case, seconds: float) -> float:
-    grid: dict[str, object] = {case.swept: case.column}
+    grid: dict[str, object] = {case.swept: case.column(seconds)}
     points = rate(lambda: _count(mesh, case.name, grid, **case.fixed), seconds)
     return points * case.ticks
 

@@ -22,7 +22,11 @@ class Stamp(msgspec.Struct, frozen=True, array_like=True, order=True):
 
 
 class HybridClock:
-    """Issues strictly increasing stamps that also exceed every stamp observed."""
+    """Issues strictly increasing stamps that also exceed every stamp observed.
+
+    One exception: when our wall clock is set back by more than MAX_DRIFT_MS, stamps go back with
+    it. They would exceed what others accept, and nobody would hear us until time caught up.
+    """
 
     def __init__(self) -> None:
         self._last = Stamp(0, 0)
@@ -55,6 +59,8 @@ class HybridClock:
         return self._advance(wall_ms, remote)
 
     def _advance(self, wall_ms: int, remote: Stamp) -> Stamp:
+        if self._last.wall_ms > wall_ms + MAX_DRIFT_MS:
+            self._last = Stamp(0, 0)
         newest = max(wall_ms, self._last.wall_ms, remote.wall_ms)
         counter = (
             max(

@@ -101,13 +101,15 @@ class Team:
             self._touch()
 
     def wire_down(self, wire: Wire, reason: str) -> None:
-        """Await the desk's verdict on a runner that went while it worked; do without any other."""
+        """Await the desk's verdict on a runner that went; one that never came gets none."""
         if wire.lease.id not in self.wires:
             self._leaving.pop(wire.lease.id, None)
-        elif wire.in_flight > 0:
-            wire.silent_s = time.monotonic()
-        else:
+        elif wire.dial_until_s is not None:
             self._give_up(wire, LeaseEnd.BROKEN, reason)
+        else:
+            wire.silent_s = time.monotonic()
+            if not wire.in_flight:
+                self._settle(self.dispatcher.lost(wire.lease.id, LeaseEnd.UNKNOWN, reason))
         self._touch()
 
     def wire_nonsense(self, wire: Wire, error: WireError) -> None:

@@ -142,7 +142,7 @@ def unpack_header(frame: bytes | memoryview) -> Header:
         raise TooLarge(f"a parcel with a header of {len(frame)} bytes")
     try:
         return _DECODER.decode(frame)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Malformed(f"a parcel header does not decode: {error}") from error
 
 

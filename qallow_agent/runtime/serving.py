@@ -219,7 +219,8 @@ class Server:
         for work in self._backlog:
             if work.route == route:
                 work.terms.in_flight -= len(work.parcel.tasks)
-        self._backlog = deque(kept)
+        self._backlog.clear()  # in place: the loop holds on to it
+        self._backlog.extend(kept)
 
     def _answer(self, route: bytes, header: Header) -> None:
         try:

@@ -173,9 +173,7 @@ class Box:
 
         inlet.take = answered
         sealed = make_post(self.id).seal(request, self.clocks.read(), at_door=True)
-        transport.knock(
-            invitation.contact, invitation.host_key, sealed, _JOINING, JOIN_DEADLINE_S
-        )
+        transport.knock(invitation.contact, invitation.host_key, sealed, _JOINING, JOIN_DEADLINE_S)
 
     def boot(self) -> None:
         """Start the agent again from what its disk holds.

@@ -160,9 +160,7 @@ class VirtualRunner:
     def lets_in(self, key: bytes) -> bool:
         """Return whether a submitter with this key may connect."""
         now_s = self._timeline.now
-        return any(
-            terms.key == key and terms.expires_s >= now_s for terms in self._leases.values()
-        )
+        return any(terms.key == key and terms.expires_s >= now_s for terms in self._leases.values())
 
     def hear(self, stream: Stream, key: bytes, frames: Sequence[bytes]) -> None:
         """Take in one multipart message of the submitter whose key opened the stream."""
@@ -234,20 +232,19 @@ class VirtualRunner:
             if fate == "poison":
                 self.process.after(passed_s + seconds, self._segfault)
                 return
-            fault = Fault("kernel-failed", "a point raised ValueError") if fate == "faulty" else None
+            fault = (
+                Fault("kernel-failed", "a point raised ValueError") if fate == "faulty" else None
+            )
             results.append(ResultHead(task.number, task.attempt, seconds, (), fault))
             passed_s += seconds
             if passed_s >= FLUSH_S:
                 break
         points = sum(
-            max(1, task.points)
-            for task in work.parcel.tasks[work.done : work.done + len(results)]
+            max(1, task.points) for task in work.parcel.tasks[work.done : work.done + len(results)]
         )
         self.process.after(passed_s, partial(self._finish, work, results, points, passed_s))
 
-    def _finish(
-        self, work: _Work, results: list[ResultHead], points: int, busy_s: Seconds
-    ) -> None:
+    def _finish(self, work: _Work, results: list[ResultHead], points: int, busy_s: Seconds) -> None:
         work.done += len(results)
         work.terms.in_flight -= len(results)
         work.stream.send(1, (pack(ResultParcel(work.parcel.lease, tuple(results))),))

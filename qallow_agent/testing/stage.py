@@ -4,6 +4,7 @@ import shlex
 from collections.abc import Callable, Mapping
 
 from qallow_agent.base.errors import InvariantBroken, QallowError, UsageError
+from qallow_agent.base.units import Seconds
 from qallow_agent.jobs.messages import JobOptions
 from qallow_agent.jobs.settings import DispatchSettings
 from qallow_agent.mesh.trust.invites import decode_invitation, encode_invitation
@@ -13,6 +14,13 @@ from qallow_agent.testing.simulation import Plan, Simulation, Told
 
 QUIET = ("trust.met", "sync.", "lease.")
 """Events that are too many or say too little for a transcript."""
+
+REPEATING = ("wire.dropped", "trust.refusal", "trust.refused", "message.refused")
+"""Events that are printed once in ``QUIET_S`` for each node, as an agent's log does."""
+QUIET_S: Seconds = 10.0
+
+FORMED_S: Seconds = 3.0
+"""Long enough for canaries and first adverts."""
 
 Command = Callable[[Words], list[str]]
 
@@ -25,6 +33,7 @@ class Stage:
         self._made: Simulation | None = None
         self._names = Names({})
         self._printed: list[str] = []
+        self._said: dict[tuple[str, str, str], Seconds] = {}
         self._commands = self._table()
 
     def command(self, line: str) -> list[str]:
@@ -118,8 +127,12 @@ class Stage:
         return []
 
     def _nodes(self, words: Words) -> list[str]:
+        """``nodes 3``: a mesh of a, b, c that has been up for a while; says nothing of how."""
         self.simulation.mesh([chr(ord("a") + number) for number in range(int(words[0]))])
-        return []
+        self.simulation.settle()
+        self.simulation.run(FORMED_S)
+        self._printed.clear()
+        return [f"{self._stamp()} {' '.join(self.simulation.boxes)} are a mesh"]
 
     def _found(self, words: Words) -> list[str]:
         self.simulation.found(words[0])
@@ -291,6 +304,11 @@ class Stage:
         notice = told.notice
         if notice.level == "debug" or notice.event.startswith(QUIET):
             return
+        if notice.event in REPEATING:
+            key = (told.box, notice.event, str(notice.facts.get("node")))
+            if told.when_s - self._said.get(key, -QUIET_S) < QUIET_S:
+                return
+            self._said[key] = told.when_s
         facts = self._names.facts(notice.facts)
         self._printed.append(f"{self._stamp()} {told.box} {notice.event}{facts}")
 
@@ -300,4 +318,3 @@ class Stage:
 
     def _stamp(self) -> str:
         return f"{self.simulation.now:7.1f}s"
-

@@ -338,9 +338,7 @@ class VirtualTransport:
         link.dialling = False
         link.attempts = 0
         near = Side(self.host, self.process, _deaf, partial(self._broke, link))
-        far = Side(
-            other.host, other.process, partial(other.hear_stream, self.curve_key), _nothing
-        )
+        far = Side(other.host, other.process, partial(other.hear_stream, self.curve_key), _nothing)
         patience_s = settings.heartbeat_s + settings.heartbeat_timeout_s
         link.stream = self._network.connect(near, far, patience_s)
         now = self._clock()

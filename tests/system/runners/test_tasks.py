@@ -4,6 +4,7 @@ from typing import Any
 import numpy as np
 import zmq
 
+from qallow_agent.base.ids import LeaseId
 from qallow_agent.jobs.local import CanaryDone, RunCanary, RunnerTally
 from qallow_agent.jobs.parcels import ArrayHead, ResultParcel, TaskHead, unpack
 
@@ -137,3 +138,18 @@ def test_a_runner_is_ready_soon_after_the_first(world: Any) -> None:
     for runner in world.yard.runners():
         world.yard.stop(runner)
     world.pump(lambda: not world.yard.runners())
+
+
+def test_a_submitter_that_vanishes_leaves_the_runner_to_the_next_one(dial: Any, world: Any) -> None:
+    first = dial("sleeps")
+    for number in range(3):
+        first.send(TaskHead(number, 1, 1, {"seconds": 0.2}))
+    world.await_busy(first.runner, 0)
+    first.socket.close()
+    second = type(first)(world, first.runner, first.ready)
+    second.lease = LeaseId("lease-of-the-second")
+    second.allow("sleeps")
+    second.dial()
+    second.send(TaskHead(9, 1, 1, {"seconds": 0.0}))
+    assert list(second.results(1)) == [9]
+    second.close()

@@ -23,6 +23,21 @@ def test_stamps_grow_although_the_wall_clock_jumps_back() -> None:
     assert clock.stamp(5 * MS) == Stamp(9, 1)
 
 
+def test_a_wall_clock_that_was_far_ahead_does_not_mute_us_once_it_is_right_again() -> None:
+    clock, peer = HybridClock(), HybridClock()
+    hour_ms = 3_600_000
+    clock.stamp((hour_ms + 7) * MS)
+    stamp = clock.stamp(7 * MS)
+    assert stamp == Stamp(7, 0)
+    assert peer.observe(stamp, 7 * MS) == Stamp(7, 1)
+
+
+def test_stamps_never_go_back_by_less_than_what_others_accept() -> None:
+    clock = HybridClock()
+    before = clock.stamp((MAX_DRIFT_MS + 5) * MS)
+    assert clock.stamp(5 * MS) > before
+
+
 def test_a_receipt_is_later_than_what_was_sent() -> None:
     clock = HybridClock()
     assert clock.observe(Stamp(20, 3), 5 * MS) == Stamp(20, 4)
