@@ -25,8 +25,6 @@ def describe() -> list[str]:
         except importlib.metadata.PackageNotFoundError:
             versions.append(f"{package} not installed")
     load = os.getloadavg()[0]
-    return [
-        f"{model}, {len(os.sched_getaffinity(0))} cores, {memory_gib:.0f} GiB, "
-        f"Linux {platform.release()}, load before the run {load:.2f}",
-        ", ".join(versions),
-    ]
+    cores = len(os.sched_getaffinity(0))
+    box = f"{model}, {cores} cores, {memory_gib:.0f} GiB, Linux {platform.release()}"
+    return [f"{box}, load before the run {load:.2f}", ", ".join(versions)]

@@ -161,10 +161,10 @@ def main() -> int:
                 _say(f"--- the end of what {CONTENDERS[peer].name} printed:")
                 _say(log.read_text(encoding="utf-8", errors="replace")[-2_000:])
     command = f"python benchmarks/run.py{' --quick' if asked.quick else ''}"
+    took = f"idle {plan.idle_s:g} s, {time.monotonic() - began_s:.0f} s in all"
     header = [
         *machine,
-        f"`{command}`: {plan.rounds} rounds, idle {plan.idle_s:g} s, "
-        f"{time.monotonic() - began_s:.0f} s in all, {time.strftime('%Y-%m-%d')}",
+        f"`{command}`, {time.strftime('%Y-%m-%d')}: {plan.rounds} rounds, {took}",
     ]
     names = {peer: CONTENDERS[peer].name for peer in peers}
     text = "\n".join(f"- {line}" for line in header)

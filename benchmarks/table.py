@@ -19,14 +19,12 @@ class Row:
         label: For people, with its unit.
         ours: The measurement of ours that its ratios use; default the same.
         theirs: The measurement of the peers that its ratios use; default the same.
-        digits: Decimals shown.
     """
 
     key: str
     label: str
     ours: str = ""
     theirs: str = ""
-    digits: int = 0
 
 
 ROWS = (
@@ -41,15 +39,15 @@ ROWS = (
     Row("batch", "empty tasks/s, 1,000 a message by hand", ours="map"),
     Row("array", "64 MiB array there and back, ms"),
     Row("array_chunks", "the same in 1 MiB messages by hand, ms", ours="array"),
-    Row("ready", "start until ready, s", digits=2),
-    Row("ready_cpu", "CPU seconds of that", digits=2),
-    Row("first", "start until the first result, s", digits=2),
-    Row("join", "start of a box until it and ours see each other, s", digits=2),
-    Row("idle_rss", "idle: RSS of one process, MiB", digits=1),
-    Row("idle_cpu", "idle: CPU of it, % of a core", digits=2),
-    Row("idle_wakeups", "idle: wake-ups of it a second", digits=1),
-    Row("idle_all_memory", "idle: memory (PSS) of all its processes, MiB", digits=1),
-    Row("idle_all_cpu", "idle: CPU of all of them, % of a core", digits=2),
+    Row("ready", "start until ready, s"),
+    Row("ready_cpu", "CPU seconds of that"),
+    Row("first", "start until the first result, s"),
+    Row("join", "start of a box until it and ours see each other, s"),
+    Row("idle_rss", "idle: RSS of one process, MiB"),
+    Row("idle_cpu", "idle: CPU of it, % of a core"),
+    Row("idle_wakeups", "idle: wake-ups of it a second"),
+    Row("idle_all_memory", "idle: memory (PSS) of all its processes, MiB"),
+    Row("idle_all_cpu", "idle: CPU of all of them, % of a core"),
 )
 
 
@@ -115,15 +113,13 @@ def render(figures: Figures, peers: Mapping[str, str], failures: Mapping[str, st
     parts = [
         "Medians of the rounds (least - most):",
         _table(["measured", *peers.values()], [_line(row, figures, peers) for row in ROWS]),
-        "Our figure divided by the peer's (medians; for times and memory less is better, for "
-        "rates more):",
+        "Our median divided by the peer's (of times and memory less is better, of rates more):",
         _table(
             ["measured", *list(peers.values())[1:]],
             [line for row in ROWS if (line := _ratios(row, figures, list(peers)[1:]))],
         ),
-        "Kernels in batches, million ticks/s of one run each (harmonic: 32 pockets), called in "
-        "this process and through the mesh:",
-        _table(["kernel", "called", "through the mesh", "share"], _kernels(figures)),
+        "Kernels in batches, ticks/s (harmonic: of 32 pockets), called directly and by the mesh:",
+        _table(["kernel", "called directly", "by the mesh", "share"], _kernels(figures)),
         "Targets:",
         _table(["target", "wanted", "measured", ""], _verdicts(figures)),
     ]
@@ -139,16 +135,24 @@ def median(figures: Figures, key: str, peer: str = OURS) -> float | None:
 
 
 def _line(row: Row, figures: Figures, peers: Iterable[str]) -> list[str]:
-    return [row.label, *(_cell(figures.get(row.key, {}).get(each, ()), row.digits) for each in peers)]
+    return [
+        row.label,
+        *(_cell(figures.get(row.key, {}).get(each, ())) for each in peers),
+    ]
 
 
-def _cell(values: Sequence[float], digits: int) -> str:
+def _cell(values: Sequence[float]) -> str:
     if not values:
         return "-"
-    middle, least, most = (
-        f"{value:,.{digits}f}" for value in (statistics.median(values), min(values), max(values))
-    )
-    return f"{middle} ({least} - {most})"
+    return f"{_short(statistics.median(values))} ({_short(min(values))}-{_short(max(values))})"
+
+
+def _short(value: float) -> str:
+    """Return three digits, of large numbers with a letter for the power of a thousand."""
+    for least, unit, letter in ((1e9, 1e9, "G"), (1e6, 1e6, "M"), (1e4, 1e3, "k")):
+        if value >= least:
+            return f"{float(f'{value / unit:.3g}'):g}{letter}"
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def _ratios(row: Row, figures: Figures, peers: Iterable[str]) -> list[str] | None:
@@ -158,7 +162,7 @@ def _ratios(row: Row, figures: Figures, peers: Iterable[str]) -> list[str] | Non
     cells: list[str] = []
     for peer in peers:
         theirs = median(figures, row.theirs or row.key, peer)
-        cells.append(f"{ours / theirs:.3g}x" if theirs else "-")
+        cells.append(f"{_short(ours / theirs)}x" if theirs else "-")
     if set(cells) == {"-"}:
         return None
     return [row.label, *cells]
@@ -172,8 +176,7 @@ def _kernels(figures: Figures) -> list[list[str]]:
             mesh = median(figures, f"{kernel}_mesh{count}")
             if direct and mesh:
                 spread = [
-                    _cell([value / 1e6 for value in figures[f"{kernel}_{way}{count}"][OURS]], 1)
-                    for way in ("direct", "mesh")
+                    _cell(figures[f"{kernel}_{way}{count}"][OURS]) for way in ("direct", "mesh")
                 ]
                 lines.append([f"{kernel}, {what}", *spread, f"{mesh / direct:.2f}"])
     return lines
@@ -205,17 +208,20 @@ def _verdicts(figures: Figures) -> list[list[str]]:
         if value is None:
             lines.append([target.label, target.bound, "-", "not measured"])
         else:
-            shown = f"{value:,.0f}" if value >= 1_000 else f"{value:.3g}"
             suffix = "x" if target.peer else ""
             verdict = "met" if target.met(value) else "missed"
-            lines.append([target.label, target.bound, shown + suffix, verdict])
+            lines.append([target.label, target.bound, _short(value) + suffix, verdict])
     return lines
 
 
 def _table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
     widths = [max(len(line[column]) for line in (head, *lines)) for column in range(len(head))]
     rows = [
-        "| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) + " |"
+        "| "
+        + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+        + " |"
         for line in (head, *lines)
     ]
-    return "\n".join([rows[0], "|" + "|".join("-" * (width + 2) for width in widths) + "|", *rows[1:]])
+    return "\n".join(
+        [rows[0], "|" + "|".join("-" * (width + 2) for width in widths) + "|", *rows[1:]]
+    )

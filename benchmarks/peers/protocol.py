@@ -9,6 +9,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -143,9 +144,9 @@ def _spent(
 
 def _switches(pid: int) -> int:
     total = 0
-    for thread in os.listdir(f"/proc/{pid}/task"):
-        with open(f"/proc/{pid}/task/{thread}/status", encoding="utf-8") as status:
-            total += next(int(line.split()[1]) for line in status if line.startswith("voluntary"))
+    for thread in Path(f"/proc/{pid}/task").iterdir():
+        lines = (thread / "status").read_text(encoding="utf-8").splitlines()
+        total += next(int(line.split()[1]) for line in lines if line.startswith("voluntary"))
     return total
 
 

@@ -1,4 +1,4 @@
-"""qallow-agent on this machine: three agents joined by real invites, one runner's worth of CPU each.
+"""qallow-agent on this machine: three agents joined by real invites, each with one runner.
 
 Everything is as a user gets it (CURVE, signed leases, 100 ms pulses); only the number of runners of
 a job is set, two for clients of the first agent and one for those of the second, and two plug-in
@@ -8,8 +8,9 @@ kernels that compute nothing are added.
 import os
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
@@ -71,9 +72,7 @@ class QallowPeer:
         """Measure one task at a time: one that computes nothing, then a tick of elasticity."""
         mesh = self._client()
         values = round_trips(lambda: mesh.submit("bench-noop").result(ANSWER_S), seconds / 2)
-        real = round_trips(
-            lambda: mesh.submit("elasticity", ticks=1).result(ANSWER_S), seconds / 2
-        )
+        real = round_trips(lambda: mesh.submit("elasticity", ticks=1).result(ANSWER_S), seconds / 2)
         return values | {f"tick_{name}": value for name, value in real.items()}
 
     def submit(self, seconds: float) -> Values:
@@ -186,12 +185,13 @@ def _alive(link: ControlLink) -> int:
     return sum(peer["state"] == "alive" for peer in report.document["peers"])
 
 
-def _count(mesh: Mesh, kernel: str, grid: dict[str, object], **fixed: object) -> int:
-    return sum(1 for _ in mesh.map(kernel, grid, ordered=False, **fixed))  # type: ignore[arg-type]
+def _count(mesh: Mesh, kernel: str, grid: Mapping[str, Any], **fixed: int) -> int:
+    options: dict[str, Any] = dict(fixed)
+    return len([None for _ in mesh.map(kernel, grid, ordered=False, **options)])
 
 
 def _mesh_rate(mesh: Mesh, case: Case, seconds: float) -> float:
-    grid: dict[str, object] = {case.swept: case.column(seconds)}
+    grid = {case.swept: case.column(seconds)}
     points = rate(lambda: _count(mesh, case.name, grid, **case.fixed), seconds)
     return points * case.ticks
 

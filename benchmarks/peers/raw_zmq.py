@@ -103,7 +103,7 @@ class RawZmq:
     def array(self, seconds: float) -> Values:
         """Measure a large array, in one frame and in chunks."""
         array = np.arange(ARRAY_BYTES // 4, dtype="f4")
-        data = memoryview(array).cast("B")
+        data = array.data.cast("B")
         chunks = [data[at : at + CHUNK_BYTES] for at in range(0, len(data), CHUNK_BYTES)]
         with self._socket(zmq.DEALER, 1) as socket:
             whole_s = middle_s(lambda: _exchange(socket, [data]), seconds / 2)
@@ -162,7 +162,7 @@ def echo(server_secret: str) -> None:
     sys.stdout.flush()
     copy = True
     while True:
-        frames = router.recv_multipart(copy=copy)
+        frames = router.recv_multipart(0, copy)
         router.send_multipart(frames, copy=copy)
         copy = len(frames[-1]) < LARGE_BYTES
 

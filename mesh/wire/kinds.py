@@ -331,5 +331,8 @@ MESH_KINDS: tuple[type[Message], ...] = (
 )  # fmt: skip
 """Kinds a member may send; anything else from the wire is an unknown kind."""
 
+DATAGRAM_KINDS: tuple[type[Message], ...] = (Beacon, Probe, Ack, Gossip, Pulse, PulseEcho)
+"""The only kinds believed when they come by datagram: its seal proves a member, not which one."""
+
 DOOR_KINDS: tuple[type[Message], ...] = (JoinRequest, JoinWelcome, Hello)
 """Kinds that are spoken at the door (with Failure as an answer)."""

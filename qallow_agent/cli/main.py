@@ -24,6 +24,7 @@ COMMANDS = {
     "invite": ("mesh:invite", "Make an invite for another box."),
     "peers": ("mesh:peers", "List the nodes of the mesh."),
     "devices": ("mesh:devices", "List the devices of the mesh."),
+    "revoke": ("mesh:revoke", "End another node's membership for ever."),
     "leave": ("mesh:leave", "Leave the mesh for good and stop."),
     "run": ("run:run", "Run a kernel once."),
     "map": ("map:map_", "Run a kernel over many points."),

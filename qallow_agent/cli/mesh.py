@@ -1,4 +1,4 @@
-"""``invite``, ``peers``, ``devices`` and ``leave``: the mesh as this node sees it."""
+"""``invite``, ``peers``, ``devices``, ``revoke`` and ``leave``: the mesh as this node sees it."""
 
 import sys
 import time
@@ -14,7 +14,7 @@ from qallow_agent.cli.output import emit, note, table
 from qallow_agent.cli.start import wait_until_gone
 from qallow_agent.client.control import ControlLink
 from qallow_agent.config.load import find_socket
-from qallow_agent.node.commands import CreateInvite, GetDevices, GetPeers, LeaveMesh
+from qallow_agent.node.commands import CreateInvite, GetDevices, GetPeers, LeaveMesh, Revoke
 
 
 @click.command(epilog="Example: qallow-agent invite --uses 3 --ttl 1d --role worker")
@@ -92,6 +92,21 @@ def devices(agent: LocalAgent, as_json: bool) -> None:
             note(f"{device.get('name', '')}/{device.get('device', '')}: {device['why']}")
 
 
+@click.command(epilog="Example: qallow-agent revoke box7 --reason 'stolen' --yes")
+@click.argument("node")
+@click.option("--reason", default="", help="Said to whoever asks why.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@asks_agent
+def revoke(agent: LocalAgent, node: str, reason: str, yes: bool, as_json: bool) -> None:
+    """End another node's membership, for ever and everywhere; NODE is its name or id."""
+    confirm(f"End the membership of {node} for ever?", yes=yes)
+    agent.ask(Revoke(node, reason))
+    if as_json:
+        emit("qallow.revoke/v1", {"node": node, "revoked": True})
+    else:
+        click.echo(f"{node} is no member any more")
+
+
 @click.command(epilog="Example: qallow-agent leave --yes")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @asks_agent
@@ -100,10 +115,7 @@ def leave(agent: LocalAgent, yes: bool, as_json: bool) -> None:
 
     Coming back needs a new invite.
     """
-    if not yes:
-        if not sys.stdin.isatty():
-            raise UsageError("leaving the mesh needs a yes", hint="give --yes")
-        click.confirm("Leave the mesh for good? Coming back needs a new invite", abort=True)
+    confirm("Leave the mesh for good? Coming back needs a new invite.", yes=yes)
     began_s = time.monotonic()
     with ControlLink(find_socket(agent.socket), agent.timeout_s) as link:
         link.ask(LeaveMesh())
@@ -112,6 +124,20 @@ def leave(agent: LocalAgent, yes: bool, as_json: bool) -> None:
         emit("qallow.leave/v1", {"left": True, "seconds": time.monotonic() - began_s})
     else:
         click.echo("left the mesh; the agent has stopped")
+
+
+def confirm(question: str, *, yes: bool) -> None:
+    """Ask before what cannot be undone.
+
+    Raises:
+        UsageError: Nobody is there to be asked.
+        click.Abort: The answer is no.
+    """
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise UsageError(f"this needs a yes: {question}", hint="give --yes")
+    click.confirm(question, abort=True)
 
 
 def _peer(peer: dict[str, Any]) -> tuple[str, ...]:

@@ -1,6 +1,9 @@
 """The border to NumPy: arrays to raw frames and back. Imported only when an array is touched."""
 
 import io
+import struct
+import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,7 +17,11 @@ from qallow_agent.jobs.parcels import ITEM_BYTES, ArrayHead
 Array = npt.NDArray[Any]
 
 _NUMBERS = "iuf"
-_UNREADABLE = (ValueError, OSError, KeyError, EOFError)
+_UNREADABLE = (
+    ValueError, OSError, KeyError, EOFError, NotImplementedError, RuntimeError,
+    zipfile.BadZipFile, zlib.error, struct.error,
+)  # fmt: skip
+"""What NumPy and zipfile raise on bytes that are not theirs."""
 
 
 def view(head: ArrayHead, frame: Frame) -> Array:
@@ -48,7 +55,7 @@ def outgoing(where: str, value: Any, dtype: str = "") -> tuple[Array, str]:
             raise BadParameter(
                 f"{where} is of {array.dtype}, which cannot be sent", hint="send numbers"
             )
-        return np.ascontiguousarray(array, dtype=target), code
+        return np.asarray(array, dtype=target, order="C"), code
     except (ValueError, TypeError, OverflowError) as error:
         raise BadParameter(f"{where} is no array of numbers: {error}") from error
 

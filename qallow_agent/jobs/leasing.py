@@ -192,11 +192,12 @@ class Leasing:
     def _doubt(self, job: LiveJob, sender: Sender, lease: Lease) -> str:
         """Return what is wrong with a lease; empty when nothing is."""
         key = self._keys.get(lease.node)
-        if key is not None:
-            try:
-                verify_lease(lease, key)
-            except BadSignature as error:
-                return error.message
+        if key is None:
+            return "its node's key is unknown here"
+        try:
+            verify_lease(lease, key)
+        except BadSignature as error:
+            return error.message
         sound = (
             lease.node == sender
             and lease.submitter_key == job.curve_key

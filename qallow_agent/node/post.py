@@ -5,14 +5,17 @@ from dataclasses import dataclass
 from qallow_agent.base.errors import BadSignature
 from qallow_agent.base.hlc import HybridClock
 from qallow_agent.base.ids import NodeId, Sender, is_local
-from qallow_agent.base.machine import Instant
+from qallow_agent.base.machine import Instant, Lane
 from qallow_agent.base.message import Failure, Message, kinds
 from qallow_agent.jobs.messages import JOB_KINDS
 from qallow_agent.mesh.wire.codec import MeshCodec
-from qallow_agent.mesh.wire.kinds import DOOR_KINDS, MESH_KINDS
+from qallow_agent.mesh.wire.kinds import DATAGRAM_KINDS, DOOR_KINDS, MESH_KINDS
 
 MEMBER_KINDS = kinds((*MESH_KINDS, *JOB_KINDS))
 """What a member may say."""
+
+SHOUTED_KINDS = kinds(DATAGRAM_KINDS)
+"""What is believed of it when it comes by datagram."""
 
 STRANGER_KINDS = kinds((*DOOR_KINDS, Failure))
 """What may be said at a door, in either direction."""
@@ -24,13 +27,15 @@ class Post:
 
     Args:
         me: The name put on every letter.
-        members: Codec of what members say.
+        members: Codec of what members say over their links.
+        shouted: Codec of what is believed when it comes by datagram.
         strangers: Codec of what is said at doors.
         clock: Stamps what leaves and observes what arrives.
     """
 
     me: NodeId
     members: MeshCodec
+    shouted: MeshCodec
     strangers: MeshCodec
     clock: HybridClock
 
@@ -39,14 +44,17 @@ class Post:
         codec = self.strangers if at_door else self.members
         return codec.encode(message, self.me, self.clock.stamp(now.wall_ns))
 
-    def open(self, sender: Sender, data: bytes, now: Instant) -> Message:
+    def open(
+        self, sender: Sender, data: bytes, now: Instant, lane: Lane = Lane.STREAM
+    ) -> Message:
         """Return the message in a letter whose bearer the transport named.
 
         Raises:
             PeerError: The bytes are wrong in any way, or name another sender than their bearer.
         """
         at_door = is_local(sender)
-        letter = (self.strangers if at_door else self.members).decode(data)
+        codec = self.shouted if lane is Lane.DATAGRAM else self.members
+        letter = (self.strangers if at_door else codec).decode(data)
         if not at_door and letter.sender != sender:
             raise BadSignature(f"a letter signed {letter.sender} was brought by {sender}")
         if not at_door:
@@ -56,4 +64,10 @@ class Post:
 
 def make_post(me: NodeId) -> Post:
     """Return the post room of a node."""
-    return Post(me, MeshCodec(MEMBER_KINDS), MeshCodec(STRANGER_KINDS), HybridClock())
+    return Post(
+        me,
+        MeshCodec(MEMBER_KINDS),
+        MeshCodec(SHOUTED_KINDS),
+        MeshCodec(STRANGER_KINDS),
+        HybridClock(),
+    )

@@ -188,7 +188,7 @@ class Driver:
             self._deliver(event.reply_as, failure(PeerLost(event.reason)))
             return
         try:
-            message = self._post.open(event.sender, event.data, event.received)
+            message = self._post.open(event.sender, event.data, event.received, event.lane)
         except PeerError as error:
             facts = {"node": event.sender, "code": error.code, "why": error.message}
             self._say(Notice("wire.dropped", "a message was dropped", "warning", dict(facts)))

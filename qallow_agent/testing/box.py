@@ -3,33 +3,37 @@
 Keys and disk outlive every boot, as they do on a real machine; nothing else does.
 """
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from random import Random
 
 from qallow_agent.base.codec import Codec
 from qallow_agent.base.contact import Contact
-from qallow_agent.base.errors import JoinRefused, PeerError, QallowError, revive
-from qallow_agent.base.ids import SENSORS, NodeId, Sender
-from qallow_agent.base.keys import KEY_BYTES, CurveKey, NodeKeys, SigningKey
-from qallow_agent.base.message import Failure, Message, kinds
+from qallow_agent.base.errors import PeerError, QallowError
+from qallow_agent.base.ids import SENSORS, Sender
+from qallow_agent.base.message import Message, kinds
 from qallow_agent.base.units import Seconds
-from qallow_agent.mesh.io.port import Arrival, KnockFailed, Packet
-from qallow_agent.mesh.trust import invites, standing
-from qallow_agent.mesh.trust.invites import Invitation
+from qallow_agent.mesh.io.port import Arrival
+from qallow_agent.mesh.trust.invites import decode_invitation
 from qallow_agent.mesh.trust.standing import Standing
 from qallow_agent.mesh.wire.facts import Sensed
-from qallow_agent.mesh.wire.kinds import JoinWelcome
 from qallow_agent.mesh.wire.seal import Sealer
 from qallow_agent.node.build import Ingredients, build_node
 from qallow_agent.node.commands import CONTROL_KINDS
 from qallow_agent.node.node import Node
 from qallow_agent.node.post import make_post
 from qallow_agent.testing.host import Clocks, Disk
+from qallow_agent.testing.links import Site
 from qallow_agent.testing.network import Network
-from qallow_agent.testing.premises import LOAD, Onlooker, Rules, device_of, simulated_catalog
+from qallow_agent.testing.papers import Papers
+from qallow_agent.testing.premises import (
+    LOAD,
+    RELEASE,
+    Onlooker,
+    Rules,
+    device_of,
+    simulated_catalog,
+)
 from qallow_agent.testing.runners import Craft
 from qallow_agent.testing.shell import Shell, Watch
 from qallow_agent.testing.timeline import Process
@@ -37,7 +41,6 @@ from qallow_agent.testing.transport import VirtualTransport
 from qallow_agent.testing.yard import VirtualYard
 
 JOIN_DEADLINE_S: Seconds = 14.0
-RELEASE = "0.0.0+simulated"
 SENSE_S: Seconds = 10.0
 """How often a virtual machine's sensors are read."""
 
@@ -60,6 +63,16 @@ class Agent:
     process: Process
 
 
+@dataclass(slots=True)
+class _Boot:
+    """One start of the program: its process and transport, before and after it is a member."""
+
+    epoch: int
+    process: Process
+    transport: VirtualTransport
+    inlet: "_Inlet"
+
+
 class Box:
     """One machine.
 
@@ -71,7 +84,7 @@ class Box:
         network: The wires.
         clocks: Its clocks.
         craft: How well it works.
-        look_on: Told of everything: (box, event, ...).
+        look_on: Told of everything that happens here.
     """
 
     def __init__(
@@ -93,11 +106,8 @@ class Box:
         self.craft = craft
         self.disk = Disk()
         self.agent: Agent | None = None
-        self.keys = NodeKeys(
-            SigningKey(_secret(rules.seed, name, "identity")),
-            CurveKey(_secret(rules.seed, name, "curve")),
-        )
-        self.id = NodeId(self.keys.identity.id)
+        self.papers = Papers(name, rules, self.disk, clocks)
+        self.id = self.papers.node
         self.boots = 0
         self.ended = ""
         """Why its agent is not running, if it is not."""
@@ -132,19 +142,8 @@ class Box:
 
     def found(self, mesh_name: str) -> None:
         """Make a mesh and start its first agent."""
-        seed = self._rules.seed
-        self.disk.put("mesh.key", _secret(seed, self.name, "mesh"))
-        epoch = self._next_epoch()
-        granted = standing.found_mesh(
-            self._all_keys(),
-            self.name,
-            mesh_name,
-            _secret(seed, self.name, "keyring"),
-            epoch,
-            self._now_s(),
-            self._rules.rooms.trust,
-        )
-        self._start(self._keep(granted), epoch, *self._power_on())
+        boot = self._power_on()
+        self._start(self.papers.found(mesh_name, boot.epoch), boot)
 
     def join(self, token: str, done: Callable[[QallowError | None], None]) -> None:
         """Knock with an invite, and start the agent when it is granted a standing.
@@ -152,40 +151,40 @@ class Box:
         Args:
             token: As ``invite`` printed it.
             done: Told how it went.
+
+        Raises:
+            UsageError: The token is mangled.
+            JoinRefused: It has expired.
         """
-        epoch = self._next_epoch()
-        invitation = invites.decode_invitation(token)
-        request = standing.join_request(
-            invitation, self.keys, self.name, self._contact(), epoch, self._now_s()
-        )
-        process, transport, inlet = self._power_on()
+        invitation = decode_invitation(token)
+        boot = self._power_on()
+        sealed = self.papers.request(invitation, boot.transport.contact, boot.epoch)
 
         def answered(event: Arrival) -> None:
             try:
-                granted = self._keep(self._welcomed(event, invitation))
+                granted = self.papers.welcomed(event, invitation)
             except QallowError as error:
-                self.ended = error.message
-                process.die()
+                self.kill(error.message)
                 done(error)
                 return
-            self._start(granted, epoch, process, transport, inlet)
+            self._start(granted, boot)
             done(None)
 
-        inlet.take = answered
-        sealed = make_post(self.id).seal(request, self.clocks.read(), at_door=True)
-        transport.knock(invitation.contact, invitation.host_key, sealed, _JOINING, JOIN_DEADLINE_S)
+        boot.inlet.take = answered
+        boot.transport.knock(
+            invitation.contact, invitation.host_key, sealed, _JOINING, JOIN_DEADLINE_S
+        )
 
     def boot(self) -> None:
         """Start the agent again from what its disk holds.
 
         Raises:
+            PeerError: It belongs to no mesh.
             StorageCorrupt: The kept standing does not decode.
             StorageFull: The disk is full, so that the new epoch cannot be kept.
         """
-        epoch = self._next_epoch()
-        kept = standing.decode_standing(self.disk.kept("trust")[standing.NAME])
-        granted = standing.rebind(kept, self._all_keys(), epoch, self._now_s())
-        self._start(granted, epoch, *self._power_on())
+        boot = self._power_on()
+        self._start(self.papers.kept(boot.epoch), boot)
 
     def kill(self, why: str = "killed") -> None:
         """End the agent as SIGKILL does, and its runners with it."""
@@ -208,9 +207,7 @@ class Box:
 
     def ask(self, sender: Sender, message: Message) -> None:
         """Send a message over a control connection."""
-        if self.up:
-            heard = _CONTROL.decode(_CONTROL.encode(message))
-            self.running().shell.deliver(sender, heard)
+        self.tell(sender, _CONTROL.decode(_CONTROL.encode(message)))
 
     def tell(self, sender: Sender, message: Message) -> None:
         """Hand the agent a fact of its own machine."""
@@ -219,55 +216,32 @@ class Box:
 
     # --- how it is done ---------------------------------------------------------------------------
 
-    def _power_on(self) -> "tuple[Process, VirtualTransport, _Inlet]":
+    def _power_on(self) -> _Boot:
+        epoch = self.papers.next_epoch()
         self.boots += 1
         process = self._process = Process(self._network.timeline)
         inlet = _Inlet()
         transport = VirtualTransport(
-            network=self._network,
-            process=process,
-            host=self.address,
-            lan=self.lan,
-            contact=self._contact(),
-            curve_key=self.keys.curve.public,
+            Site(self._network, process, self.address, self.lan, self.clocks.read, inlet.hand_over),
+            contact=Contact((self.address,), _STREAM, _DOOR, _DATAGRAM),
+            curve_key=self.papers.keys().curve.public,
             settings=self._rules.transport,
-            rng=self._entropy("transport"),
-            clock=self.clocks.read,
-            take=lambda event: inlet.take(event),
+            rng=self.papers.entropy(self.boots, "transport"),
         )
-        self._network.transports[self.address] = transport
-        process.at_death(lambda: self._network.transports.pop(self.address, None))
-        return process, transport, inlet
+        self._network.listen(transport)
+        return _Boot(epoch, process, transport, inlet)
 
-    def _start(
-        self,
-        granted: Standing,
-        epoch: int,
-        process: Process,
-        transport: VirtualTransport,
-        inlet: "_Inlet",
-    ) -> None:
-        sealer = Sealer(granted.keyring, granted.mesh, granted.node, epoch)
+    def _start(self, granted: Standing, boot: _Boot) -> None:
+        process, transport = boot.process, boot.transport
+        sealer = Sealer(granted.keyring, granted.mesh, granted.node, boot.epoch)
         transport.unlock(sealer.seal, sealer.open)
-        node = build_node(
-            Ingredients(
-                keys=self._all_keys(),
-                standing=granted,
-                contact=transport.contact,
-                epoch=epoch,
-                release=RELEASE,
-                catalog=simulated_catalog(),
-                settings=self._rules.rooms,
-                rng=self._entropy("node"),
-                kept=self.disk.kept,
-            )
-        )
+        node = self._build(granted, boot)
         yard = VirtualYard(
             network=self._network,
             agent=process,
             host=self.address,
             craft=self.craft,
-            rng=self._entropy("yard"),
+            rng=self.papers.entropy(self.boots, "yard"),
             deliver=self.tell,
         )
         shell = Shell(
@@ -286,11 +260,26 @@ class Box:
                 stopped=partial(self._stopped, process),
             ),
         )
-        inlet.take = shell.take
+        boot.inlet.take = shell.take
         self.ended = ""
         self.agent = Agent(node, shell, transport, yard, process)
         shell.start()
         process.after(0.0, partial(self._sense, process))
+
+    def _build(self, granted: Standing, boot: _Boot) -> Node:
+        return build_node(
+            Ingredients(
+                keys=self.papers.keys(),
+                standing=granted,
+                contact=boot.transport.contact,
+                epoch=boot.epoch,
+                release=RELEASE,
+                catalog=simulated_catalog(),
+                settings=self._rules.rooms,
+                rng=self.papers.entropy(self.boots, "node"),
+                kept=self.disk.kept,
+            )
+        )
 
     def _stopped(self, process: Process, reason: str) -> None:
         self.ended = reason
@@ -309,51 +298,14 @@ class Box:
         if tell is not None:
             tell(to, _CONTROL.decode(_CONTROL.encode(message)))
 
-    def _welcomed(self, event: Arrival, invitation: Invitation) -> Standing:
-        if isinstance(event, KnockFailed):
-            raise PeerError(f"the host of this invite cannot be reached: {event.reason}")
-        if not isinstance(event, Packet):
-            raise PeerError("the host went away")
-        message = make_post(self.id).open(event.sender, event.data, event.received)
-        if isinstance(message, Failure):
-            raise revive(
-                message.code, message.message, hint=message.hint, retryable=message.retryable
-            )
-        if not isinstance(message, JoinWelcome):
-            raise JoinRefused("the host answered something else than a welcome")
-        return standing.accept_welcome(message, invitation, self.keys, self._now_s())
-
-    def _keep(self, granted: Standing) -> Standing:
-        self.disk.put(standing.NAME, standing.encode_standing(granted))
-        return granted
-
-    def _contact(self) -> Contact:
-        return Contact((self.address,), _STREAM, _DOOR, _DATAGRAM)
-
-    def _all_keys(self) -> NodeKeys:
-        mesh = self.disk.files.get("mesh.key")
-        return NodeKeys(self.keys.identity, self.keys.curve, SigningKey(mesh) if mesh else None)
-
-    def _next_epoch(self) -> int:
-        previous = int(self.disk.files.get("boot/epoch", b"0"))
-        epoch = max(previous + 1, self.clocks.read().wall_ns // 1_000_000)
-        self.disk.put("boot/epoch", str(epoch).encode())
-        return epoch
-
-    def _now_s(self) -> int:
-        return self.clocks.read().wall_ns // 1_000_000_000
-
-    def _entropy(self, what: str) -> Random:
-        return Random(f"{self._rules.seed}/{self.name}/{self.boots}/{what}")
-
 
 class _Inlet:
     """Where a transport's arrivals go: to the joining first, to the shell later."""
 
     def __init__(self) -> None:
-        self.take: Callable[[Arrival], None] = lambda _: None
+        self.take: Callable[[Arrival], None] | None = None
 
-
-def _secret(seed: str, name: str, what: str) -> bytes:
-    text = f"{seed}/{name}/{what}".encode()
-    return hashlib.blake2b(text, digest_size=KEY_BYTES, person=b"qallow-sim").digest()
+    def hand_over(self, event: Arrival) -> None:
+        """Pass an arrival on."""
+        if self.take is not None:
+            self.take(event)

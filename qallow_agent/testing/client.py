@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from random import Random
 
-from qallow_agent.base.contact import join_address
 from qallow_agent.base.errors import InvariantBroken, revive
 from qallow_agent.base.ids import JobId, LeaseId, Sender
 from qallow_agent.base.keys import CurveKey
@@ -35,22 +34,18 @@ from qallow_agent.jobs.messages import (
     SubmitJob,
 )
 from qallow_agent.jobs.model import LeaseEnd
-from qallow_agent.jobs.parcels import LeaseUnknown, ResultParcel, TaskHead, TaskParcel, pack, unpack
+from qallow_agent.jobs.parcels import ResultParcel, TaskHead, TaskParcel
 from qallow_agent.jobs.settings import DispatchSettings
-from qallow_agent.jobs.work import Dispatch, Failed, Finished, Outcome
-from qallow_agent.testing.box import RELEASE, Box
-from qallow_agent.testing.network import Network, Side, Stream
+from qallow_agent.jobs.work import Dispatch, Failed, Outcome
+from qallow_agent.testing.box import Box
+from qallow_agent.testing.lines import Fates, Lines
+from qallow_agent.testing.network import Network
+from qallow_agent.testing.premises import RELEASE
 from qallow_agent.testing.timeline import Process
 
 PROGRESS_S: Seconds = 1.0
-PATIENCE_S: Seconds = 5.0
-"""How long a stream to a runner may be silent on the wire: ZeroMQ's heartbeats find out."""
-DIAL_S: Seconds = 2.0
-GRACE_S: Seconds = 1.0
-"""A runner that dies breaks its streams before its bench can say which task killed it."""
 _SOCKET_S: Seconds = 0.00005
 """A message over a Unix socket."""
-_ROUND_TRIPS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,12 +71,6 @@ class Order:
     hang: tuple[int, ...] = ()
     faulty: tuple[int, ...] = ()
     sample: tuple[tuple[str, float], ...] = ()
-
-
-@dataclass(slots=True)
-class _Line:
-    lease: Lease
-    stream: Stream | None = None
 
 
 class VirtualClient:
@@ -118,7 +107,13 @@ class VirtualClient:
         self._network = network
         self._news = news
         self._key = CurveKey(rng.randbytes(32)).public
-        self._lines: dict[LeaseId, _Line] = {}
+        self._lines = Lines(
+            network,
+            box.address,
+            self.process,
+            self._key,
+            Fates(up=self._up, broken=self._broken, results=self._results),
+        )
         self._prefix = ""
         self._requests = 0
         self._planned_s: Seconds | None = None
@@ -189,7 +184,7 @@ class VirtualClient:
                 self.state = JobState.FAILED
                 self._news(f"was refused: {message.message}")
             case LeaseGrant(lease=lease) if not self.over:
-                self._granted(lease)
+                self._lines.grant(lease)
             case LeaseLost():
                 self._lost(message)
             case JobStopped():
@@ -231,99 +226,41 @@ class VirtualClient:
 
     def _end(self, state: JobState, error: str) -> None:
         self.state, self.error = state, error
-        for line in self._lines.values():
-            if line.stream is not None:
-                line.stream.close(0)
-        self._lines.clear()
+        self._lines.close()
         text = f"{state.value}: {self.done} done, {self.failed} failed"
         self._news(f"{text} ({error})" if error else text)
         self.check()
 
-    # --- leases and their streams -----------------------------------------------------------------
+    # --- leases -----------------------------------------------------------------------------------
 
-    def _granted(self, lease: Lease) -> None:
-        if lease.id in self._lines:
-            return
-        line = self._lines[lease.id] = _Line(lease)
-        dial_s = sum(self._network.flight_s() for _ in range(_ROUND_TRIPS))
-        self.process.after(dial_s, partial(self._dialled, line))
-        self.process.after(DIAL_S, partial(self._dialled_too_long, line))
-
-    def _dialled(self, line: _Line) -> None:
-        lease = line.lease
-        if self._lines.get(lease.id) is not line:
-            return
-        if not self._network.both(self.box.address, lease.hosts[0]):
-            return
-        runner = self._network.runners.get(join_address(lease.hosts[0], lease.port))
-        if runner is None or not runner.lets_in(self._key):
-            self.process.after(GRACE_S, partial(self._complain, lease.id, "its runner is gone"))
-            return
-        near = Side(
-            self.box.address,
-            self.process,
-            partial(self._heard, lease.id),
-            partial(self._broke, lease.id),
-        )
-
-        def hear(frames: tuple[bytes, ...]) -> None:
-            if line.stream is not None:
-                runner.hear(line.stream, self._key, frames)
-
-        far = Side(lease.hosts[0], runner.process, hear, _nothing)
-        line.stream = self._network.connect(near, far, PATIENCE_S)
-        self.dispatcher.granted(lease)
-        self._go_on([])
-
-    def _dialled_too_long(self, line: _Line) -> None:
-        if self._lines.get(line.lease.id) is line and line.stream is None:
-            self._break(line.lease.id, LeaseEnd.BROKEN, "its runner cannot be reached")
-
-    def _broke(self, lease: LeaseId) -> None:
-        """Wait for the bench to say who is to blame, and complain only when nobody does."""
-        complain = partial(self._complain, lease, "the connection to its runner broke")
-        self.process.after(GRACE_S, complain)
-
-    def _complain(self, lease: LeaseId, reason: str) -> None:
-        if lease in self._lines:
-            self._break(lease, LeaseEnd.BROKEN, reason)
-
-    def _break(self, lease: LeaseId, end: LeaseEnd, reason: str) -> None:
+    def _broken(self, lease: LeaseId, end: LeaseEnd, reason: str) -> None:
         """Tell the desk, which tells us that the lease is lost and looks for another one."""
         if self.job is None or self.over:
             return
         self._say(LeaseBroken(self.job, lease, reason))
         if end is LeaseEnd.UNKNOWN:
-            self._drop(lease, end, reason, None, None)
+            self._lost(LeaseLost(lease, end, reason))
 
-    def _lost(self, message: LeaseLost) -> None:
-        self._drop(message.lease, message.code, message.reason, message.task, message.attempt)
-        if not self.over and message.code in {LeaseEnd.IDLE, LeaseEnd.SILENT}:
-            self._ask_for_more()
+    def _up(self, lease: Lease) -> None:
+        self.dispatcher.granted(lease)
+        self._go_on([])
 
-    def _drop(
-        self, lease: LeaseId, code: str, reason: str, task: int | None, attempt: int | None
-    ) -> None:
-        line = self._lines.pop(lease, None)
-        if line is not None and line.stream is not None:
-            line.stream.close(0)
-        if not self.over:
-            self._go_on(self.dispatcher.lost(lease, code, reason, task, attempt))
-
-    def _ask_for_more(self) -> None:
-        slots = self.dispatcher.useful_slots(self.order.slots)
-        if slots and self.job is not None:
-            self._say(MoreSlots(self.job, slots))
-
-    def _heard(self, lease: LeaseId, frames: Sequence[bytes]) -> None:
+    def _lost(self, lost: LeaseLost) -> None:
+        self._lines.drop(lost.lease)
         if self.over:
             return
-        header = unpack(frames)
-        if isinstance(header, ResultParcel):
+        self._go_on(
+            self.dispatcher.lost(lost.lease, lost.code, lost.reason, lost.task, lost.attempt)
+        )
+        slots = self.dispatcher.useful_slots(self.order.slots)
+        wanted = slots and lost.code in {LeaseEnd.IDLE, LeaseEnd.SILENT}
+        if wanted and self.job is not None and not self.over:
+            self._say(MoreSlots(self.job, slots))
+
+    def _results(self, parcel: ResultParcel) -> None:
+        if not self.over:
             now_s = self._network.timeline.now
-            self._go_on(self.dispatcher.results(header.lease, header.results, now_s))
-        elif isinstance(header, LeaseUnknown):
-            self._break(lease, LeaseEnd.UNKNOWN, "its runner does not know the lease")
+            self._go_on(self.dispatcher.results(parcel.lease, parcel.results, now_s))
 
     # --- work -------------------------------------------------------------------------------------
 
@@ -356,13 +293,11 @@ class VirtualClient:
         self.process.after(max(0.001, due_s - now_s), fire)
 
     def _send(self, order: Dispatch) -> None:
-        stream = self._lines[order.lease].stream
         heads = tuple(
             TaskHead(piece.number, piece.attempt, piece.points, self._scalars(piece.start))
             for piece in order.pieces
         )
-        if stream is not None:
-            stream.send(0, (pack(TaskParcel(order.lease, heads)),))
+        self._lines.send(order.lease, TaskParcel(order.lease, heads))
 
     def _scalars(self, start: int) -> dict[str, object]:
         order = self.order
@@ -373,8 +308,6 @@ class VirtualClient:
         for outcome in outcomes:
             piece = outcome.piece
             code = outcome.code if isinstance(outcome, Failed) else ""
-            if not isinstance(outcome, Failed | Finished) or piece.sweep is None:
-                raise InvariantBroken("an outcome of no sweep")
             for point in range(piece.start, piece.start + piece.points):
                 if point in self.outcomes:
                     raise InvariantBroken(f"point {point} of {self.job} has two outcomes")
@@ -387,7 +320,3 @@ class VirtualClient:
         error = f"{self.failed} points failed" if self.failed else ""
         self._say(JobEnded(self.job, state, self._progress(), error))
         self._end(state, error)
-
-
-def _nothing() -> None:
-    """Do nothing: a runner forgets a submitter when its lease ends."""

@@ -95,6 +95,16 @@ class Network:
         """Whether nothing is cut or unplugged."""
         return not self._cuts and not self.dark
 
+    def listen(self, transport: "VirtualTransport") -> None:
+        """Let an agent listen on its host's address for as long as its process lives."""
+        self.transports[transport.host] = transport
+
+        def gone() -> None:
+            if self.transports.get(transport.host) is transport:
+                del self.transports[transport.host]
+
+        transport.process.at_death(gone)
+
     # --- what passes ------------------------------------------------------------------------------
 
     def passes(self, source: str, target: str) -> bool:

@@ -22,6 +22,7 @@ from qallow_agent.testing.runners import Craft
 
 KERNELS = ("elasticity", "harmonic")
 MEMORY_BYTES = 8 << 30
+RELEASE = "0.0.0+simulated"
 LOAD = Reading(0.1, "ratio", "simulated")
 
 

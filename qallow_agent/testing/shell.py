@@ -117,7 +117,7 @@ class Shell:
             self._receive(event.reply_as, failure(PeerLost(event.reason)))
             return
         try:
-            message = self._post.open(event.sender, event.data, event.received)
+            message = self._post.open(event.sender, event.data, event.received, event.lane)
         except PeerError as error:
             facts = {"node": event.sender, "code": error.code, "why": error.message}
             self._watch.notice(

@@ -55,7 +55,9 @@ from qallow_agent.jobs.settings import DispatchSettings, JobSettings
 
 KEY = b"k" * 32
 HASH = "a" * 64
-HOME = NodeId("home")
+IDENTITIES = {SigningKey(letter * 32).id: SigningKey(letter * 32) for letter in (b"h", b"b", b"d")}
+NODES = tuple(NodeId(node) for node in IDENTITIES)
+HOME = NODES[0]
 CLIENT = "@control/1/1"
 SETTINGS = JobSettings(
     runner_start_s=30.0, lease_answer_s=35.0, runner_idle_s=5.0, canary_period_s=7.0,
@@ -135,6 +137,8 @@ class World:
         self.count = 0
         self.reliable = False
         self.desk = Desk(me=HOME, settings=SETTINGS, rng=self.rng, kept={})
+        for node, identity in IDENTITIES.items():
+            self.desk.learn_key(NodeId(node), identity.public)
         self.benches: dict[NodeId, Bench] = {}
         self.runners: dict[str, Runner] = {}
         self.outcomes: list[Any] = []
@@ -145,8 +149,8 @@ class World:
         self.client_alive = True
         self.dispatcher = Dispatcher(DispatchSettings(slice_s=0.05), retries=20)
         self.sweep = self.dispatcher.add_sweep(points)
-        for node in ("home", "box", "den"):
-            self.boot(NodeId(node))
+        for node in NODES:
+            self.boot(node)
         self.to_desk(CLIENT, OpenSession(KEY, "0.1"))
         order = SubmitJob("k", points, {}, 4, JobOptions(start_s=60.0, deadline_s=300.0))
         self.carry(
@@ -174,7 +178,7 @@ class World:
 
     def boot(self, node: NodeId) -> None:
         bench = Bench(
-            me=node, node_name=node, identity=SigningKey(b"\x01" * 32), hosts=("::1",),
+            me=node, node_name=node, identity=IDENTITIES[node], hosts=("::1",),
             kernels=[KernelOffer("k", HASH, ("cpu",))], settings=SETTINGS, rng=self.rng,
         )  # fmt: skip
         self.benches[node] = bench
@@ -342,9 +346,7 @@ def covered_once(world: World) -> bool:
     seed=st.integers(0, 2**32),
     points=st.integers(1, 4000),
     poison=st.lists(st.integers(0, 4000), max_size=2),
-    kills=st.lists(
-        st.tuples(st.floats(0.5, 12), st.sampled_from(["home", "box", "den"])), max_size=3
-    ),
+    kills=st.lists(st.tuples(st.floats(0.5, 12), st.sampled_from(NODES)), max_size=3),
 )
 def test_a_job_survives_a_world_that_kills_and_drops(
     seed: int, points: int, poison: list[int], kills: list[tuple[float, str]]

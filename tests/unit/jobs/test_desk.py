@@ -7,6 +7,7 @@ import pytest
 
 from qallow_agent.base.errors import StorageCorrupt
 from qallow_agent.base.ids import JobId
+from qallow_agent.base.keys import SigningKey
 from qallow_agent.base.machine import Announce, Effect, Persist, Reply, Send
 from qallow_agent.base.message import Done, Failure, Message, Report
 from qallow_agent.base.notice import Notice
@@ -38,6 +39,8 @@ from qallow_agent.jobs.model import LeaseEnd
 from qallow_agent.jobs.settings import JobSettings
 
 ME = "home"
+BOX_KEY, DEN_KEY = SigningKey(b"b" * 32), SigningKey(b"d" * 32)
+BOX, DEN = BOX_KEY.id, DEN_KEY.id
 CLIENT = "@control/1/5"
 OTHER = "@control/2/9"
 SETTINGS = JobSettings(
@@ -55,6 +58,8 @@ class Stage:
         self.effects: list[Effect] = []
         for client in (CLIENT, OTHER):
             self.say(client, OpenSession(tools.KEY, "0.1"))
+        for identity in (BOX_KEY, DEN_KEY):
+            self.desk.learn_key(identity.id, identity.public)
         self.tick(0.0)
 
     def keep(self, effects: list[Effect]) -> list[Effect]:
@@ -86,12 +91,13 @@ class Stage:
 
     def grant(self, job: JobId, node: str, name: str, **changes: Any) -> list[Effect]:
         lease = self.tools.lease(name, job, node, **changes)
-        return self.say(node, LeaseGrant(lease))
+        identity = DEN_KEY if node == DEN else BOX_KEY
+        return self.say(node, LeaseGrant(self.tools.sign(lease, identity)))
 
     def running(self, **options: Any) -> JobId:
         job = self.submit(**options)
-        self.place(job, ("box", 2))
-        self.grant(job, "box", "lease-1")
+        self.place(job, (BOX, 2))
+        self.grant(job, BOX, "lease-1")
         return job
 
     def row(self, job: JobId) -> dict[str, Any]:
@@ -152,10 +158,10 @@ def test_a_desk_has_room_for_so_many_jobs(tools: SimpleNamespace) -> None:
 
 def test_the_router_choice_becomes_requests_to_benches(stage: Stage) -> None:
     job = stage.submit(slots=3, task_limit_s=7.0)
-    effects = stage.place(job, ("box", 2), ("den", 5))
+    effects = stage.place(job, (BOX, 2), (DEN, 5))
     requests = {each.to: each.message for each in effects if isinstance(each, Send)}
-    assert {node: request.slots for node, request in requests.items()} == {"box": 2, "den": 1}
-    assert requests["box"].task_limit_s == 7.0
+    assert {node: request.slots for node, request in requests.items()} == {BOX: 2, DEN: 1}
+    assert requests[BOX].task_limit_s == 7.0
     assert stage.row(job)["state"] == "placed"
 
 
@@ -167,40 +173,40 @@ def test_only_this_node_places_jobs(stage: Stage) -> None:
 
 def test_a_grant_reaches_the_submitter_and_is_renewed(stage: Stage) -> None:
     job = stage.submit()
-    stage.place(job, ("box", 2))
-    (grant,) = told(stage.grant(job, "box", "lease-1"), LeaseGrant, CLIENT)
+    stage.place(job, (BOX, 2))
+    (grant,) = told(stage.grant(job, BOX, "lease-1"), LeaseGrant, CLIENT)
     assert grant.lease.id == "lease-1"
     assert stage.row(job)["state"] == "running"
-    (renewal,) = told(stage.tick(3.0), LeaseRenew, "box")
+    (renewal,) = told(stage.tick(3.0), LeaseRenew, BOX)
     assert renewal.leases == ("lease-1",)
-    assert told(stage.tick(9.0), LeaseRenew, "box")
+    assert told(stage.tick(9.0), LeaseRenew, BOX)
 
 
 def test_a_duplicated_grant_is_one_lease(stage: Stage) -> None:
     job = stage.running()
-    assert stage.grant(job, "box", "lease-1") == []
+    assert stage.grant(job, BOX, "lease-1") == []
     assert len(stage.row(job)["leases"]) == 1
 
 
 def test_a_surplus_grant_goes_back_at_once(stage: Stage) -> None:
     job = stage.running()
-    stage.grant(job, "box", "lease-2")
-    effects = stage.grant(job, "box", "lease-3")
-    assert told(effects, LeaseRelease, "box")[0].leases == ("lease-3",)
+    stage.grant(job, BOX, "lease-2")
+    effects = stage.grant(job, BOX, "lease-3")
+    assert told(effects, LeaseRelease, BOX)[0].leases == ("lease-3",)
 
 
 def test_a_grant_after_the_end_goes_back_at_once(stage: Stage) -> None:
     job = stage.submit()
-    stage.place(job, ("box", 2))
+    stage.place(job, (BOX, 2))
     stage.say(CLIENT, JobCancel(job))
-    effects = stage.grant(job, "box", "lease-1")
-    assert told(effects, LeaseRelease, "box")[0].leases == ("lease-1",)
+    effects = stage.grant(job, BOX, "lease-1")
+    assert told(effects, LeaseRelease, BOX)[0].leases == ("lease-1",)
 
 
 def test_a_lease_nobody_asked_for_goes_back(stage: Stage) -> None:
     job = stage.submit()
-    effects = stage.grant(job, "eager", "lease-1")
-    assert told(effects, LeaseRelease, "eager")
+    effects = stage.grant(job, DEN, "lease-1")
+    assert told(effects, LeaseRelease, DEN)
 
 
 @pytest.mark.parametrize(
@@ -219,9 +225,10 @@ def test_a_lease_nobody_asked_for_goes_back(stage: Stage) -> None:
 )
 def test_a_doubtful_lease_is_not_accepted(stage: Stage, changes: dict[str, Any]) -> None:
     job = stage.submit()
-    stage.place(job, ("box", 2))
-    lease = stage.tools.lease("lease-1", job, **{"node": "box", **changes})
-    effects = stage.say("box", LeaseGrant(lease))
+    stage.place(job, (BOX, 2))
+    lease = stage.tools.lease("lease-1", job, **{"node": BOX, **changes})
+    signed = stage.tools.sign(lease, BOX_KEY)
+    effects = stage.say(BOX, LeaseGrant(signed))
     assert [each.event for each in effects] == ["lease.doubtful"]
     assert stage.row(job)["leases"] == []
 
@@ -237,35 +244,42 @@ def test_a_lease_must_bear_the_signature_of_its_node(stage: Stage, tools: Simple
     assert told(stage.say(node, LeaseGrant(signed)), LeaseGrant, CLIENT)
 
 
+def test_a_lease_of_a_node_whose_key_is_unknown_is_not_accepted(stage: Stage) -> None:
+    job = stage.submit()
+    stage.place(job, ("stranger", 2))
+    [doubt] = stage.grant(job, "stranger", "lease-1")
+    assert doubt.facts["why"] == "its node's key is unknown here"
+
+
 def test_a_refusal_sends_the_job_elsewhere(stage: Stage) -> None:
     job = stage.submit()
-    stage.place(job, ("box", 2))
-    effects = stage.say("box", LeaseRefusal(job, "cpu0", "no-device", "all busy"))
+    stage.place(job, (BOX, 2))
+    effects = stage.say(BOX, LeaseRefusal(job, "cpu0", "no-device", "all busy"))
     (wanted,) = told(effects, PlacementWanted)
-    assert wanted.avoid == ("box/cpu0",)
-    assert stage.say("box", LeaseRefusal(job, "cpu0", "no-device", "again")) == []
+    assert wanted.avoid == (f"{BOX}/cpu0",)
+    assert stage.say(BOX, LeaseRefusal(job, "cpu0", "no-device", "again")) == []
 
 
 def test_a_silent_bench_is_asked_again_and_then_avoided(stage: Stage) -> None:
     job = stage.submit()
-    stage.place(job, ("box", 2))
-    assert told(stage.tick(3.0), LeaseRequest, "box")
+    stage.place(job, (BOX, 2))
+    assert told(stage.tick(3.0), LeaseRequest, BOX)
     effects = stage.tick(35.0)
     (wanted,) = told(effects, PlacementWanted)[-1:]
-    assert wanted.avoid == ("box/cpu0",)
+    assert wanted.avoid == (f"{BOX}/cpu0",)
 
 
 def test_a_slow_bench_does_not_keep_others_from_being_asked(stage: Stage) -> None:
     job = stage.submit()
-    stage.place(job, ("box", 2))
+    stage.place(job, (BOX, 2))
     assert not told(stage.tick(4.9), PlacementWanted)
     (wanted,) = told(stage.tick(5.0), PlacementWanted)
-    assert (wanted.slots, wanted.avoid) == (2, ("box/cpu0",))
-    stage.place(job, ("den", 2))
-    stage.grant(job, "den", "lease-1")
-    stage.grant(job, "box", "lease-2")
-    surplus = stage.grant(job, "box", "lease-3")
-    assert told(surplus, LeaseRelease, "box")
+    assert (wanted.slots, wanted.avoid) == (2, (f"{BOX}/cpu0",))
+    stage.place(job, (DEN, 2))
+    stage.grant(job, DEN, "lease-1")
+    stage.grant(job, BOX, "lease-2")
+    surplus = stage.grant(job, BOX, "lease-3")
+    assert told(surplus, LeaseRelease, BOX)
     assert len(stage.row(job)["leases"]) == 2
 
 
@@ -311,7 +325,7 @@ def test_a_deadline_expires_the_job_and_releases_its_leases(stage: Stage) -> Non
         stage.tick(second)
         stage.say(CLIENT, JobProgress(job, second, 0, 0))
     effects = stage.tick(20.0)
-    assert told(effects, LeaseRelease, "box")[0].leases == ("lease-1",)
+    assert told(effects, LeaseRelease, BOX)[0].leases == ("lease-1",)
     assert told(effects, JobStopped, CLIENT)[0].state is JobState.EXPIRED
 
 
@@ -319,28 +333,28 @@ def test_a_revoked_lease_is_reported_with_its_culprit(stage: Stage) -> None:
     job = stage.running()
     revoked = LeaseRevoked("lease-1", LeaseEnd.CRASHED, "SIGSEGV", 7, 2)
     assert stage.say("evil", revoked) == []
-    effects = stage.say("box", revoked)
+    effects = stage.say(BOX, revoked)
     (lost,) = told(effects, LeaseLost, CLIENT)
     assert (lost.lease, lost.code, lost.task, lost.attempt) == ("lease-1", "device-lost", 7, 2)
     assert told(effects, PlacementWanted)
-    assert stage.say("box", revoked) == []
+    assert stage.say(BOX, revoked) == []
     assert stage.row(job)["state"] == "placed"  # a second slot is still asked for
 
 
 def test_a_revoked_lease_is_not_revived_by_an_old_grant(stage: Stage) -> None:
     job = stage.running()
-    stage.say("box", LeaseRevoked("lease-1", LeaseEnd.PREEMPTED, "turn"))
-    assert told(stage.grant(job, "box", "lease-1"), LeaseRelease, "box")
+    stage.say(BOX, LeaseRevoked("lease-1", LeaseEnd.PREEMPTED, "turn"))
+    assert told(stage.grant(job, BOX, "lease-1"), LeaseRelease, BOX)
 
 
 def test_a_dead_member_loses_its_leases_and_requests(stage: Stage) -> None:
     job = stage.running()
-    effects = stage.keep(stage.desk.member_down("box", stage.tools.at(1.0)))
+    effects = stage.keep(stage.desk.member_down(BOX, stage.tools.at(1.0)))
     (lost,) = told(effects, LeaseLost, CLIENT)
     assert lost.code == LeaseEnd.NODE_DOWN
     (wanted,) = told(effects, PlacementWanted)[-1:]
     assert wanted.slots == 2
-    assert wanted.avoid == ("box/cpu0",)
+    assert wanted.avoid == (f"{BOX}/cpu0",)
     assert stage.row(job)["state"] == "submitted"
     assert stage.desk.member_down("stranger", stage.tools.at(1.0)) == []
 
@@ -349,21 +363,21 @@ def test_a_lease_broken_for_its_client_is_replaced(stage: Stage) -> None:
     job = stage.running()
     assert stage.say(OTHER, LeaseBroken(job, "lease-1", "no route")) == []
     effects = stage.say(CLIENT, LeaseBroken(job, "lease-1", "no route"))
-    assert told(effects, LeaseRelease, "box")
+    assert told(effects, LeaseRelease, BOX)
     assert told(effects, LeaseLost, CLIENT)[0].code == LeaseEnd.BROKEN
-    assert told(effects, PlacementWanted)[0].avoid == ("box/cpu0",)
+    assert told(effects, PlacementWanted)[0].avoid == (f"{BOX}/cpu0",)
 
 
 def test_the_end_releases_everything_and_is_remembered(stage: Stage) -> None:
     job = stage.running()
-    progress = JobProgress(job, 100, 0, 3, {"box/cpu0": 100})
+    progress = JobProgress(job, 100, 0, 3, {f"{BOX}/cpu0": 100})
     effects = stage.say(CLIENT, JobEnded(job, JobState.SUCCEEDED, progress))
-    assert told(effects, LeaseRelease, "box")
+    assert told(effects, LeaseRelease, BOX)
     assert told(effects, Done, CLIENT)
     assert not told(effects, JobStopped)
     row = stage.row(job)
     assert (row["state"], row["done"], row["rerun"]) == ("succeeded", 100, 3)
-    assert row["share"] == {"box/cpu0": 100}
+    assert row["share"] == {f"{BOX}/cpu0": 100}
     assert stage.desk.needs(job) is None
     again = stage.say(CLIENT, JobEnded(job, JobState.SUCCEEDED, progress))
     assert told(again, Done)
@@ -386,7 +400,7 @@ def test_another_client_may_not_end_a_job(stage: Stage) -> None:
 def test_a_job_can_be_cancelled_at_any_time_by_any_client(stage: Stage, stage_of_life: str) -> None:
     job = stage.submit() if stage_of_life != "running" else stage.running()
     if stage_of_life == "placed":
-        stage.place(job, ("box", 1))
+        stage.place(job, (BOX, 1))
     effects = stage.say(OTHER, JobCancel(job))
     assert told(effects, JobStopped, CLIENT)[0].code == "cancelled"
     assert told(effects, Done, OTHER)
@@ -404,7 +418,7 @@ def test_what_is_over_or_unknown_cannot_be_cancelled(stage: Stage) -> None:
 def test_a_vanished_client_frees_its_leases(stage: Stage) -> None:
     job = stage.running()
     effects = stage.say("@control/1/0", ClientGone())
-    assert told(effects, LeaseRelease, "box")
+    assert told(effects, LeaseRelease, BOX)
     assert stage.row(job)["state"] == "failed"
     assert "vanished" in stage.row(job)["error"]
 
@@ -412,13 +426,13 @@ def test_a_vanished_client_frees_its_leases(stage: Stage) -> None:
 def test_a_keyed_job_waits_for_its_client_and_is_adopted(stage: Stage) -> None:
     job = stage.running(idempotency_key="k")
     effects = stage.say("@control/1/0", ClientGone())
-    assert told(effects, LeaseRelease, "box")
+    assert told(effects, LeaseRelease, BOX)
     stage.tick(29.0)
     assert stage.submit(OTHER, idempotency_key="k") == job
     accepted = told(stage.effects, JobAccepted, OTHER)[0]
     assert accepted.known
-    stage.place(job, ("box", 2))
-    assert told(stage.grant(job, "box", "lease-9"), LeaseGrant, OTHER)
+    stage.place(job, (BOX, 2))
+    assert told(stage.grant(job, BOX, "lease-9"), LeaseGrant, OTHER)
 
 
 def test_a_keyed_job_does_not_wait_for_ever(stage: Stage) -> None:
@@ -463,7 +477,7 @@ def test_a_silent_client_loses_its_leases_and_then_its_job(stage: Stage) -> None
     job = stage.running()
     effects = stage.tick(60.0)
     assert told(effects, LeaseLost, CLIENT)[0].code == LeaseEnd.SILENT
-    assert told(effects, LeaseRelease, "box")
+    assert told(effects, LeaseRelease, BOX)
     effects = stage.tick(121.0)
     assert told(effects, JobStopped, CLIENT)
     assert stage.row(job)["state"] == "failed"
@@ -471,7 +485,7 @@ def test_a_silent_client_loses_its_leases_and_then_its_job(stage: Stage) -> None
 
 def test_a_client_that_talks_keeps_an_idle_job(stage: Stage) -> None:
     job = stage.running()
-    assert told(stage.say(CLIENT, MoreSlots(job, 0)), LeaseRelease, "box")
+    assert told(stage.say(CLIENT, MoreSlots(job, 0)), LeaseRelease, BOX)
     for minute in range(1, 10):
         stage.tick(minute * 50.0)
         stage.say(CLIENT, JobProgress(job, 1, 0, 0))
@@ -481,7 +495,7 @@ def test_a_client_that_talks_keeps_an_idle_job(stage: Stage) -> None:
 
 def test_an_idle_lease_taken_away_is_not_asked_for_again(stage: Stage) -> None:
     job = stage.running(slots=1)
-    effects = stage.say("box", LeaseRevoked("lease-1", LeaseEnd.IDLE, "idle"))
+    effects = stage.say(BOX, LeaseRevoked("lease-1", LeaseEnd.IDLE, "idle"))
     assert not told(effects, PlacementWanted)
     assert stage.row(job)["wanted"] == 0
 
@@ -590,7 +604,7 @@ def test_every_change_of_state_is_a_notice(stage: Stage) -> None:
 def test_what_is_unknown_is_said_to_be(stage: Stage) -> None:
     for question in (Fetch(JobId("x")), ListJobs(JobId("x"))):
         assert told(stage.say(OTHER, question), Failure)[0].code == "job-not-found"
-    assert stage.say("box", LeaseRefusal(JobId("x"), "cpu0", "no-device", "")) == []
+    assert stage.say(BOX, LeaseRefusal(JobId("x"), "cpu0", "no-device", "")) == []
     assert stage.say(OTHER, MoreSlots(JobId("x"), 1)) == []
     assert stage.say(CLIENT, LeaseGrant(stage.tools.lease("lease-1"))) == []
 
@@ -617,5 +631,5 @@ def finished_without_result(stage: Stage) -> JobId:
 
 def test_a_place_already_asked_is_not_asked_twice(stage: Stage) -> None:
     job = stage.submit(slots=4)
-    stage.place(job, ("box", 1))
-    assert not told(stage.place(job, ("box", 3)), LeaseRequest)
+    stage.place(job, (BOX, 1))
+    assert not told(stage.place(job, (BOX, 3)), LeaseRequest)

@@ -1,0 +1,148 @@
+import threading
+import time
+
+import pytest
+
+from qallow_agent.base.errors import KernelFailed, NoDevice
+from qallow_agent.client.results import Block
+from qallow_agent.client.stream import MOST_AHEAD_BYTES, End, Gap, Stream
+from qallow_agent.client.sweep import MapResults, Shelf
+from qallow_agent.jobs.messages import JobProgress
+from qallow_agent.jobs.parcels import ArrayHead
+
+
+class Reader:
+    """An iterator with its stream, and what it asked of the mesh."""
+
+    def __init__(self, *, ordered: bool = True) -> None:
+        self.stream = Stream()
+        self.cancelled = 0
+        self.woken = 0
+        self.progress: list[JobProgress] = []
+        self.results = MapResults(
+            self.stream,
+            Shelf(ordered=ordered),
+            find_job=lambda: "job-1",
+            cancel=self._cancel,
+            wake=self._wake,
+            on_progress=self.progress.append,
+            meter=None,
+        )
+
+    def _cancel(self) -> None:
+        self.cancelled += 1
+
+    def _wake(self) -> None:
+        self.woken += 1
+
+
+def block(start: int, points: int, size: int = 1) -> Block:
+    head = ArrayHead("x", "u1", (points, size))
+    return Block([head], [bytes(points * size)], start=start, points=points)
+
+
+def gap(start: int, points: int = 1) -> Gap:
+    return Gap(start, points, KernelFailed(f"point {start}"))
+
+
+def test_ordered_results_wait_for_their_turn() -> None:
+    reader = Reader()
+    for item in (block(3, 2), block(0, 1), block(1, 2), End()):
+        reader.stream.put(item)
+    assert [result.index for result in reader.results] == [0, 1, 2, 3, 4]
+
+
+def test_unordered_results_come_as_they_arrive() -> None:
+    reader = Reader(ordered=False)
+    for item in (block(3, 2), block(0, 1), End()):
+        reader.stream.put(item)
+    assert [result.index for result in reader.results] == [3, 4, 0]
+
+
+def test_ordered_a_failed_point_is_raised_in_its_turn() -> None:
+    reader = Reader()
+    for item in (gap(2), block(3, 2), block(0, 2), End()):
+        reader.stream.put(item)
+    assert [next(reader.results).index, next(reader.results).index] == [0, 1]
+    with pytest.raises(KernelFailed, match="point 2"):
+        next(reader.results)
+    assert list(reader.results) == []
+    assert reader.cancelled == 1
+
+
+def test_unordered_a_failed_point_is_raised_after_every_result() -> None:
+    reader = Reader(ordered=False)
+    for item in (gap(2), gap(9), block(3, 2), block(0, 2), End()):
+        reader.stream.put(item)
+    assert [next(reader.results).index for _ in range(4)] == [3, 4, 0, 1]
+    with pytest.raises(KernelFailed, match="point 2"):
+        next(reader.results)
+
+
+def test_a_job_that_ends_early_says_why_after_what_is_there() -> None:
+    reader = Reader(ordered=False)
+    reader.stream.put(block(0, 1))
+    reader.stream.put(End(NoDevice("none")))
+    assert next(reader.results).index == 0
+    with pytest.raises(NoDevice):
+        next(reader.results)
+
+
+def test_closing_cancels_once_and_ends_the_iteration() -> None:
+    reader = Reader()
+    reader.stream.put(block(0, 5))
+    with reader.results as results:
+        next(results)
+    results.close()
+    assert list(results) == []
+    assert reader.cancelled == 1
+
+
+def test_dropping_an_iterator_that_never_began_cancels_too() -> None:
+    reader = Reader()
+    del reader.results
+    assert reader.cancelled == 1
+
+
+def test_progress_is_reported_in_the_readers_thread() -> None:
+    reader = Reader()
+    reader.stream.put(JobProgress("job-1", 3, 0, 0))
+    reader.stream.put(End())
+    assert list(reader.results) == []
+    assert [progress.done for progress in reader.progress] == [3]
+    assert reader.results.job == "job-1"
+
+
+def test_a_reader_that_is_far_behind_fills_the_stream_and_says_when_it_caught_up() -> None:
+    reader = Reader()
+    reader.stream.put(block(0, 1, MOST_AHEAD_BYTES))
+    assert not reader.stream.full
+    reader.stream.put(block(1, 1))
+    assert reader.stream.full
+    next(reader.results)
+    assert not reader.stream.full
+    assert reader.woken == 1
+
+
+def test_a_reader_that_waits_is_never_behind() -> None:
+    reader = Reader()
+    reader.stream.put(block(1, 1, MOST_AHEAD_BYTES + 1))
+    assert reader.stream.full
+    seen: list[int] = []
+    thread = threading.Thread(target=lambda: seen.append(next(reader.results).index))
+    thread.start()
+    end_s = time.monotonic() + 5
+    while reader.stream.full and time.monotonic() < end_s:
+        time.sleep(0.001)
+    assert not reader.stream.full
+    reader.stream.put(block(0, 1))
+    thread.join(5)
+    assert seen == [0]
+
+
+def test_a_deadline_of_the_reader_is_a_timeout_and_cancels() -> None:
+    reader = Reader()
+    reader.results.until_s = time.monotonic()
+    with pytest.raises(TimeoutError):
+        next(reader.results)
+    assert reader.cancelled == 1
