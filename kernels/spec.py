@@ -269,13 +269,20 @@ class KernelSpec:
             where = f"kernel {self.name!r}, parameter {name!r}"
             if not parameter.shape:
                 if name in shapes:
-                    raise BadParameter(f"{where} is a scalar, not an array")
+                    raise BadParameter(
+                        f"{where} is a scalar, not an array", hint=f"give one {parameter.dtype}"
+                    )
                 continue
+            wanted = f"give an array of {parameter.dtype}, shape {_show_shape(parameter.shape)}"
             if name in values or name in swept:
-                raise BadParameter(f"{where} is an array, not a scalar")
+                raise BadParameter(f"{where} is an array, not a scalar", hint=wanted)
             if name not in shapes:
-                raise BadParameter(f"{where} is missing", hint=parameter.doc)
+                raise BadParameter(f"{where} is missing", hint=wanted)
             match_shape(where, parameter.shape, shapes[name], sizes)
+
+
+def _show_shape(shape: tuple[Size, ...]) -> str:
+    return f"({', '.join(map(str, shape))})"
 
 
 def _bytes(dtype: str, shape: tuple[int, ...]) -> int:

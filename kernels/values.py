@@ -38,7 +38,7 @@ def converted(where: str, dtype: str, value: object) -> Scalar:
         raise BadParameter(f"{where} = {value!r} is no boolean", hint="true or false")
     number = _number(where, dtype, value)
     if isinstance(number, float) and not math.isfinite(number):
-        raise BadParameter(f"{where} = {value!r} is not finite")
+        raise BadParameter(f"{where} = {value!r} is not finite", hint="give a finite number")
     if dtype[0] in "iu":
         return _whole(where, dtype, number)
     try:

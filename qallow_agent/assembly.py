@@ -12,7 +12,7 @@ from qallow_agent.base.errors import EXIT_OK
 from qallow_agent.base.machine import Instant
 from qallow_agent.base.notice import Notice
 from qallow_agent.config.schema import Settings
-from qallow_agent.kernels.registry import load_catalog
+from qallow_agent.kernels.registry import Catalog, load_catalog
 from qallow_agent.mesh.io.ntp import NtpSource
 from qallow_agent.mesh.io.port import Transport
 from qallow_agent.mesh.io.zmq_curve import bind
@@ -134,9 +134,6 @@ def _enter_mesh(
         standing, keys = entrance.found(settings.node.mesh_name)
     sealer = Sealer(standing.keyring, standing.mesh, standing.node, epoch)
     transport.unlock(sealer.seal, sealer.open)
-    catalog = load_catalog(settings.kernels.modules, settings.kernels.disabled)
-    for trouble in catalog.troubles:
-        say(trouble)
     node = build_node(
         Ingredients(
             keys=keys,
@@ -144,18 +141,31 @@ def _enter_mesh(
             contact=transport.contact,
             epoch=epoch,
             release=__version__,
-            catalog=catalog,
-            settings=RoomSettings(
-                settings.mesh.trust,
-                settings.mesh.discovery,
-                settings.mesh.membership,
-                settings.mesh.adverts,
-                settings.mesh.sync,
-                settings.jobs,
-                settings.placement,
-            ),
+            catalog=_catalog(settings, say),
+            settings=_room_settings(settings),
             rng=rng,
             kept=store.kept,
         )
     )
     return node, transport
+
+
+def _catalog(settings: Settings, say: Callable[[Notice], None]) -> Catalog:
+    """Return the kernels this node offers, after saying which plug-ins were skipped."""
+    catalog = load_catalog(settings.kernels.modules, settings.kernels.disabled)
+    for trouble in catalog.troubles:
+        say(trouble)
+    return catalog
+
+
+def _room_settings(settings: Settings) -> RoomSettings:
+    mesh = settings.mesh
+    return RoomSettings(
+        mesh.trust,
+        mesh.discovery,
+        mesh.membership,
+        mesh.adverts,
+        mesh.sync,
+        settings.jobs,
+        settings.placement,
+    )

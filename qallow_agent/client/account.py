@@ -5,6 +5,7 @@ from typing import Final
 from qallow_agent.base.errors import NoDevice
 from qallow_agent.base.ids import JobId
 from qallow_agent.base.units import Seconds, show_seconds
+from qallow_agent.client.futures import JobFuture
 from qallow_agent.client.team import Team
 from qallow_agent.jobs.messages import JobProgress, JobState, LeaseStarved
 
@@ -32,6 +33,28 @@ class Account:
         self._guess_s = guess_s
         self._told: JobProgress | None = None
         self._told_s: Seconds = 0.0
+
+    def add(self, future: JobFuture) -> None:
+        """Take in one evaluation."""
+        given = future.arguments
+        size = given.input_bytes if given.heads else 0
+        self.added += 1
+        future.piece = self._team.dispatcher.add(
+            future, input_bytes=size, deadline_s=future.deadline_s
+        )
+
+    def add_sweep(self, points: int, point_bytes: int) -> None:
+        """Take in a sweep."""
+        self.added += points
+        self._team.dispatcher.add_sweep(points, point_bytes=point_bytes)
+
+    def drop(self, future: JobFuture, now: Seconds) -> bool:
+        """Give up an evaluation that was cancelled; return whether a runner is still at it."""
+        piece = future.piece
+        if piece is None or not self._team.drop(piece, now):
+            return False
+        self.cancelled += 1
+        return piece.flying > 0
 
     def progress(self, job: JobId) -> JobProgress:
         """Return how far it is."""

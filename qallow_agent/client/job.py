@@ -13,23 +13,22 @@ from qallow_agent.base.errors import (
     DeadlineExceeded,
     JobCancelled,
     QallowError,
-    StorageCorrupt,
     revive,
 )
-from qallow_agent.base.ids import JobId, LeaseId
+from qallow_agent.base.ids import JobId
 from qallow_agent.base.machine import soonest
 from qallow_agent.base.message import Failure, Message
 from qallow_agent.base.units import Seconds, show_seconds
 from qallow_agent.client.account import Account, Hunger
-from qallow_agent.client.futures import JobFuture, copy_of
-from qallow_agent.client.keeper import Keeper
+from qallow_agent.client.futures import copy_of
+from qallow_agent.client.keeper import Keeper, Recall, revived
 from qallow_agent.client.payload import Payload
 from qallow_agent.client.phase import Phase
+from qallow_agent.client.results import Block
 from qallow_agent.client.switch import Switch
 from qallow_agent.client.team import Team
 from qallow_agent.client.wires import Exchange
 from qallow_agent.jobs.messages import (
-    Deposit,
     Fetch,
     JobAccepted,
     JobEnded,
@@ -104,10 +103,10 @@ class Job:
             settings=DispatchSettings(),
             retries=order.options.retries,
             keeper=self._keeper,
-            report=self._report_broken,
+            report=lambda lease, why: desk.tell(LeaseBroken(self.id, lease, why)),
             touch=lambda: touch(self),
         )
-        self._account = Account(self._team, guess_s, order.slots)
+        self.account = Account(self._team, guess_s, order.slots)
         self._hunger = Hunger(order.options.start_s, _GRACE_S)
         self._channel = 0
         self._given_up: QallowError | None = None
@@ -127,32 +126,6 @@ class Job:
         if self.retiring or self._given_up is not None:
             return False
         return self.phase is Phase.OPEN or self.phase is Phase.ASKED
-
-    def add(self, future: JobFuture) -> None:
-        """Take in one evaluation."""
-        given = future.arguments
-        size = given.input_bytes if given.heads else 0
-        self._account.added += 1
-        self._idle_s = None
-        future.piece = self._team.dispatcher.add(
-            future, input_bytes=size, deadline_s=future.deadline_s
-        )
-
-    def add_sweep(self, points: int, point_bytes: int) -> None:
-        """Take in a sweep; the job ends with it."""
-        self._account.added += points
-        self.retiring = True
-        self._team.dispatcher.add_sweep(points, point_bytes=point_bytes)
-
-    def drop(self, future: JobFuture) -> None:
-        """Give up one evaluation that was cancelled."""
-        if future.piece is None or not self._team.drop(future.piece, time.monotonic()):
-            return
-        self._account.cancelled += 1
-        if future.piece.flying:
-            # Only the end of its job stops it, so newcomers get another one.
-            self.retiring = True
-        self._touch(self)
 
     # --- life ------------------------------------------------------------------------------------
 
@@ -177,17 +150,22 @@ class Job:
             return
         self._team.send(now)
         if not self._team.dispatcher.idle:
+            self._idle_s = None
             return
         if self._idle_s is None:
             self._idle_s = now
-        lasting = self.order.points == 0 and not self.retiring and not self._team.busy()
+        busy = any(wire.flights for wire in self._team.wires.values())  # with what was cancelled
+        lasting = self.order.points == 0 and not self.retiring and not busy
         if not lasting or now - self._idle_s >= IDLE_S:
             self._end()
 
     def tick(self, now: Seconds) -> None:
         """Do what time demands."""
         if self._until_s is not None and self._until_s <= now:
-            self._overdue()
+            if self.phase is Phase.KEEPING:
+                self._say_end(JobState.SUCCEEDED, "")
+            else:
+                self._fail(_silence(self.phase, self._desk.timeout_s))
             return
         if self.phase not in {Phase.ASKED, Phase.OPEN}:
             return
@@ -214,7 +192,7 @@ class Job:
 
     def make_room(self) -> None:
         """End if it rests: another job waits for runners."""
-        if self.phase is Phase.OPEN and self._idle_s is not None:
+        if self.phase is Phase.OPEN and self._team.dispatcher.idle:
             self._end()
 
     def give_up(self, error: QallowError) -> None:
@@ -226,7 +204,7 @@ class Job:
             self._team.stop(error.code, error.message, error.hint)
             self._payload.end(copy_of(error))
             if self.phase is Phase.OPEN:  # before it is accepted there is no name to end it by
-                self._say_given_up(error)
+                self._say_end(_state_of(error), error.message)
         elif self.phase is Phase.FETCHING:
             self._fail(error)
         self._touch(self)
@@ -246,7 +224,7 @@ class Job:
         elif isinstance(message, LeaseLost) and self.phase is Phase.OPEN:
             self._team.lose(message, now)
             if message.code in _SLOTS_AGAIN:
-                self._account.slots = len(self._team.wires)
+                self.account.slots = len(self._team.wires)
         elif isinstance(message, LeaseStarved):
             self._hunger.reason = message
         elif isinstance(message, JobAccepted) and self.phase is Phase.ASKED:
@@ -254,7 +232,7 @@ class Job:
         elif isinstance(message, JobStopped):
             self._stopped(message, now)
         elif isinstance(message, Failure):
-            self._fail(_revived(message))
+            self._fail(revived(message))
         self._touch(self)
 
     def _accepted(self, message: JobAccepted) -> None:
@@ -264,42 +242,30 @@ class Job:
         self._until_s = None
         self._watching = message.known
         if self._given_up is not None:
-            self._say_given_up(self._given_up)
+            self._say_end(_state_of(self._given_up), self._given_up.message)
 
     def _stopped(self, message: JobStopped, now: Seconds) -> None:
         if self.phase is Phase.OPEN and message.state == JobState.SUCCEEDED:
             self.phase = Phase.FETCHING
             self._team.close()
-            self._until_s = now + self._desk.timeout_s
+            self._be_patient()
             self._desk.deafen(self._channel)
             self._channel = self._desk.post(Fetch(message.job))
-            self._desk.listen(self._channel, self._take_part)
+            points = self.account.added if self._payload.sweeps else 0
+            recall = Recall(points, self._be_patient, self._recalled)
+            self._desk.listen(self._channel, recall.take)
         elif self.phase in {Phase.ASKED, Phase.OPEN}:
             self._fail(revive(message.code or "job-failed", message.reason, hint=message.hint))
         else:
             self._leave()
 
-    def _take_part(self, message: Message) -> None:
+    def _recalled(self, found: Block | QallowError) -> None:
         if self.phase is not Phase.FETCHING:
             return
-        if isinstance(message, Failure):
-            self._fail(_revived(message))
-        elif isinstance(message, Deposit):
-            self._until_s = time.monotonic() + self._desk.timeout_s
-            self._parts += message.data
-            if message.last:
-                self._recall()
-        self._touch(self)
-
-    def _recall(self) -> None:
-        from qallow_agent.client.arrays import block_of  # noqa: PLC0415 - brings NumPy
-
-        try:
-            sweep = self._account.added if self._payload.sweeps else 0
-            self._team.recall(block_of(bytes(self._parts), sweep))
-        except StorageCorrupt as error:
-            self._fail(error)
+        if isinstance(found, QallowError):
+            self._fail(found)
             return
+        self._team.recall(found)
         self._payload.end(None)
         self._leave()
 
@@ -314,66 +280,50 @@ class Job:
         if starved is not None:
             self.give_up(starved)
             return
-        news = self._account.news(self.id, now)
+        news = self.account.news(self.id, now)
         if news is not None:
             self._payload.progress(news)
         if self._watching:
             return
-        slots = self._account.more_slots(now)
+        slots = self.account.more_slots(now)
         if slots:
-            self._desk.post(MoreSlots(self.id, slots))
+            self._desk.tell(MoreSlots(self.id, slots))
         if news is not None:
-            self._desk.post(news)
+            self._desk.tell(news)
 
-    def _report_broken(self, lease: LeaseId, reason: str) -> None:
-        self._desk.post(LeaseBroken(self.id, lease, reason))
-
-    def _deposit(self, message: Message, answer: Callable[[Message], None]) -> None:
-        """Send a part of the result; each has the whole time limit."""
+    def _be_patient(self) -> None:
+        """Give the desk the whole time limit for what it shall do next."""
         self._until_s = time.monotonic() + self._desk.timeout_s
-        self._desk.post(message, answer)
 
     # --- ends ------------------------------------------------------------------------------------
 
     def _end(self) -> None:
         """Everything has its outcome: leave the results, then say so."""
-        state, error = self._account.verdict()
-        self._payload.progress(self._account.progress(self.id))
+        state, error = self.account.verdict()
+        self._payload.progress(self.account.progress(self.id))
         self._payload.end(None)
         if self._keeper is None or state != JobState.SUCCEEDED or self._watching:
             self._say_end(state, error)
             return
         self._team.close()
         self.phase = Phase.KEEPING
-        self._until_s = time.monotonic() + self._desk.timeout_s
-        self._keeper.deposit(self.id, self._deposit, lambda: self._say_end(state, error))
-
-    def _say_given_up(self, error: QallowError) -> None:
-        self._say_end(_STATES.get(type(error), JobState.FAILED), error.message)
+        self._be_patient()
+        self._keeper.deposit(
+            self.id, self._desk, self._be_patient, lambda: self._say_end(state, error)
+        )
 
     def _say_end(self, state: JobState, error: str) -> None:
         if self.phase is Phase.OVER:
             return
         self._team.close()
         self.phase = Phase.ENDING
-        self._until_s = time.monotonic() + self._desk.timeout_s
+        self._be_patient()
         if self._watching:
             self._leave()
             return
-        ended = JobEnded(self.id, state, self._account.progress(self.id), error)
+        ended = JobEnded(self.id, state, self.account.progress(self.id), error)
         self._desk.post(ended, lambda _: self._leave())
         self._touch(self)
-
-    def _overdue(self) -> None:
-        if self.phase is Phase.KEEPING:
-            self._say_end(JobState.SUCCEEDED, "")
-            return
-        limit = show_seconds(self._desk.timeout_s)
-        error = AgentUnreachable(
-            f"the agent did not answer within {limit} ({self.phase.value})",
-            hint="it may be stopped or overloaded: see its log",
-        )
-        self._fail(error)
 
     def _fail(self, error: QallowError) -> None:
         self._team.stop(error.code, error.message, error.hint)
@@ -390,5 +340,13 @@ class Job:
         self._touch(self)
 
 
-def _revived(failure: Failure) -> QallowError:
-    return revive(failure.code, failure.message, hint=failure.hint, retryable=failure.retryable)
+def _state_of(error: QallowError) -> JobState:
+    """Return how a job ends that we gave up."""
+    return _STATES.get(type(error), JobState.FAILED)
+
+
+def _silence(phase: Phase, limit_s: Seconds) -> AgentUnreachable:
+    return AgentUnreachable(
+        f"the agent did not answer within {show_seconds(limit_s)} (job {phase.value})",
+        hint="it may be stopped or overloaded: see its log",
+    )

@@ -4,10 +4,11 @@ import logging
 from collections.abc import Callable
 from typing import Final
 
-from qallow_agent.base.errors import QallowError
+from qallow_agent.base.errors import QallowError, StorageCorrupt, revive
 from qallow_agent.base.ids import JobId
 from qallow_agent.base.message import Failure, Message
 from qallow_agent.client.results import Block
+from qallow_agent.client.switch import Switch
 from qallow_agent.jobs.messages import Deposit
 
 PART_BYTES: Final = 4 << 20
@@ -15,10 +16,6 @@ MOST_KEPT_BYTES: Final = 1 << 30
 """No desk retains more; its own limit is usually far lower, and it says so."""
 
 _log = logging.getLogger(__name__)
-
-
-Post = Callable[[Message, Callable[[Message], None]], None]
-"""Sends a message, and takes what receives the answer."""
 
 
 class Keeper:
@@ -36,10 +33,12 @@ class Keeper:
         else:
             self._blocks.clear()
 
-    def deposit(self, job: JobId, post: Post, done: Callable[[], None]) -> None:
+    def deposit(
+        self, job: JobId, desk: Switch, heard: Callable[[], None], done: Callable[[], None]
+    ) -> None:
         """Bring everything to the desk, one part after the other; call ``done`` at the end.
 
-        A desk that refuses (its space is used up) is logged and no failure of the job.
+        ``heard`` is called with every answer: the deadline of the next one starts anew. A desk that refuses (its space is used up) is logged and no failure of the job.
         """
         from qallow_agent.client.arrays import archive_of  # noqa: PLC0415 - brings NumPy
 
@@ -58,9 +57,10 @@ class Keeper:
         def bring(part: int) -> None:
             piece = bytes(data[part * PART_BYTES : (part + 1) * PART_BYTES])
             last = part == count - 1
-            post(Deposit(job, part, piece, last), lambda answer: brought(part, answer))
+            desk.post(Deposit(job, part, piece, last), lambda answer: brought(part, answer))
 
         def brought(part: int, answer: Message) -> None:
+            heard()
             if isinstance(answer, Failure):
                 _log.warning("the result of %s is not retained: %s", job, answer.message)
             elif part < count - 1:
@@ -69,3 +69,47 @@ class Keeper:
             done()
 
         bring(0)
+
+
+class Recall:
+    """Takes in a retained result, part by part.
+
+    Args:
+        points: Points of the sweep; 0 for a single evaluation.
+        heard: Called with every part: the deadline of the next one starts anew.
+        done: Called with the result, or with why there is none.
+    """
+
+    def __init__(
+        self,
+        points: int,
+        heard: Callable[[], None],
+        done: Callable[[Block | QallowError], None],
+    ) -> None:
+        self._points = points
+        self._heard = heard
+        self._done = done
+        self._data = bytearray()
+
+    def take(self, message: Message) -> None:
+        """Take in one answer of the desk."""
+        from qallow_agent.client.arrays import block_of  # noqa: PLC0415 - brings NumPy
+
+        self._heard()
+        if isinstance(message, Failure):
+            self._done(revived(message))
+        elif isinstance(message, Deposit):
+            self._data += message.data
+            if not message.last:
+                return
+            try:
+                block = block_of(bytes(self._data), self._points)
+            except StorageCorrupt as error:
+                self._done(error)
+            else:
+                self._done(block)
+
+
+def revived(failure: Failure) -> QallowError:
+    """Return the error that a Failure describes."""
+    return revive(failure.code, failure.message, hint=failure.hint, retryable=failure.retryable)

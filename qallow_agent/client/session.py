@@ -261,5 +261,6 @@ class Mesh:
         guess_s = self._book.guess_s(kernel, sample, order.shapes)
         engine = self._connection.engine
         job = engine.new_job(order, Survey(points, stream), guess_s)
-        job.add_sweep(points.count, points.point_bytes)
+        job.account.add_sweep(points.count, points.point_bytes)
+        job.retiring = True
         return job

@@ -25,6 +25,10 @@ class Switch:
             self._readers[channel] = (answer, True)
         return channel
 
+    def tell(self, message: Message) -> None:
+        """Send a message that nobody answers."""
+        self._link.post(message)
+
     def listen(self, channel: int, reader: Callable[[Message], None]) -> None:
         """Give every message on a channel to a reader."""
         self._readers[channel] = (reader, False)

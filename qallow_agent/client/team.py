@@ -108,7 +108,7 @@ class Team:
             self._give_up(wire, LeaseEnd.BROKEN, reason)
         else:
             wire.silent_s = time.monotonic()
-            if not wire.in_flight:
+            if not wire.flights:
                 self._settle(self.dispatcher.lost(wire.lease.id, LeaseEnd.UNKNOWN, reason))
         self._touch()
 
@@ -120,7 +120,8 @@ class Team:
         """Take in answers, or the news that a runner does not know its lease any more."""
         if isinstance(header, ResultParcel) and header.lease == wire.lease.id:
             heads = header.results
-            wire.in_flight = max(0, wire.in_flight - len(heads))
+            for head in heads:
+                wire.flights.pop(head.number, None)
             outcomes = self.dispatcher.results(wire.lease.id, heads, time.monotonic())
             if outcomes:
                 ends = [0]
@@ -212,10 +213,6 @@ class Team:
         enough = math.ceil(points_left * point_s / self._slice_s)
         return max(1, min(self.dispatcher.useful_slots(most), enough))
 
-    def busy(self) -> bool:
-        """Return whether any runner still works for this job."""
-        return any(wire.in_flight for wire in self.wires.values())
-
     def close(self) -> None:
         """Hang up on everybody."""
         for wire in (*self.wires.values(), *(wire for wire, _ in self._leaving.values())):
@@ -227,9 +224,8 @@ class Team:
         """Leave the runners that are still at a cancelled piece, if others wait behind it."""
         if self.dispatcher.idle:
             return
-        for lease in self.dispatcher.holders(piece):
-            wire = self.wires.get(lease)
-            if wire is not None:
+        for wire in list(self.wires.values()):
+            if piece.number in wire.flights:
                 self._give_up(wire, LeaseEnd.PREEMPTED, f"{wire.label} is at a cancelled task")
 
     def _give_up(self, wire: Wire, code: LeaseEnd, reason: str) -> None:
@@ -265,7 +261,8 @@ class Team:
             if isinstance(outcome, Finished) and block_of is not None:
                 block = block_of(outcome.index)
                 block.start, block.points = piece.start, piece.points
-                self._measure(piece, outcome.seconds)
+                point_s, known = outcome.seconds / max(piece.points, 1), self.point_s
+                self.point_s = point_s if known is None else known + _NEWEST * (point_s - known)
                 self._payload.finished(piece, block)
                 if self._keeper is not None:
                     self._keeper.add(block)
@@ -273,8 +270,3 @@ class Team:
                 self.first_error = self.first_error or outcome.message
                 error = remote_error(outcome.code, outcome.message, outcome.hint, outcome.traceback)
                 self._payload.failed(piece, error)
-
-    def _measure(self, piece: Piece, seconds: Seconds) -> None:
-        point_s = seconds / max(piece.points, 1)
-        known = self.point_s
-        self.point_s = point_s if known is None else known + _NEWEST * (point_s - known)

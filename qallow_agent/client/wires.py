@@ -183,7 +183,8 @@ class Wire:
         self.dial_until_s: Seconds | None = now + DIAL_S
         self.silent_s: Seconds | None = None
         """Since when the connection is down, while the reason is still awaited."""
-        self.in_flight = 0
+        self.flights: dict[int, None] = {}
+        """Numbers of the tasks it was sent and has not answered."""
         self._exchange = exchange
         self._listener = listener
         self._lines: list[_Line] = []
@@ -202,7 +203,7 @@ class Wire:
         if self._live is None:
             return
         header = pack(TaskParcel(self.lease.id, tasks))
-        self.in_flight += len(tasks)
+        self.flights.update(dict.fromkeys([task.number for task in tasks]))
         try:
             if buffers:
                 self._live.socket.send_multipart([header, *buffers], zmq.NOBLOCK, copy=False)

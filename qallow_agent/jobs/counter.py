@@ -71,7 +71,8 @@ class Counter:
         if record is None:
             return unknown_job(sender, job)
         why = record.error or "its result was not kept, or had to make room for newer ones"
-        return [refuse(sender, "job-not-found", f"{job} {record.state}: {why}", "run it again")]
+        hint = "run it again with --retain"
+        return [refuse(sender, "job-not-found", f"{job} {record.state}: {why}", hint)]
 
     def jobs(self, sender: Sender, message: ListJobs, _now: Instant) -> list[Effect]:
         """Answer which jobs there are, live and over."""

@@ -74,7 +74,8 @@ class Dispatcher:
             input_bytes: Size of its arrays.
             deadline_s: Monotonic second at which it fails if it has no result; None for never.
         """
-        self._begin()
+        if self.idle:
+            self._court.pardon()  # later work does not pay for crashes of work that is over
         return self._backlog.add(token, input_bytes, deadline_s)
 
     def add_sweep(self, points: int, token: object = None, *, point_bytes: int = 0) -> Sweep:
@@ -85,7 +86,8 @@ class Dispatcher:
             token: The caller's own, found again as ``piece.token`` of every slice.
             point_bytes: Input and output bytes of one point; bounds the slices.
         """
-        self._begin()
+        if self.idle:
+            self._court.pardon()
         return self._backlog.add_sweep(points, token, point_bytes)
 
     def cancel(self, piece: Piece) -> bool:
@@ -94,10 +96,6 @@ class Dispatcher:
             return False
         self._backlog.settle(piece)
         return True
-
-    def holders(self, piece: Piece) -> list[LeaseId]:
-        """Return the leases under which a piece is in flight, also one that was cancelled."""
-        return [lease for lease, line in self._lines.items() if piece.number in line.flights]
 
     def cancel_sweep(self, sweep: Sweep) -> int:
         """Give up every point of a sweep that has no outcome; return how many those were."""
@@ -254,11 +252,6 @@ class Dispatcher:
         for number, piece in self._backlog.live.items():
             if piece.flying != flying.get(number, 0):
                 raise InvariantBroken(f"piece {number} counts {piece.flying} flights")
-
-    def _begin(self) -> None:
-        """A long-lived owner's later work does not pay for crashes of work that is over."""
-        if self.idle:
-            self._court.pardon()
 
     # --- sending ---------------------------------------------------------------------------------
 

@@ -94,14 +94,6 @@ def build_node(given: Ingredients) -> Node:
 
 def _rooms(given: Ingredients, me: Self) -> Rooms:
     keys, settings, rng, kept = given.keys, given.settings, given.rng, given.kept
-    record = MemberRecord(
-        node=me.node,
-        state=MemberState.ALIVE,
-        incarnation=Incarnation(given.epoch),
-        name=me.name,
-        contact=given.contact,
-        curve_key=keys.curve.public,
-    )
     return Rooms(
         doorkeeper=Doorkeeper(
             keys=keys,
@@ -121,7 +113,7 @@ def _rooms(given: Ingredients, me: Self) -> Rooms:
             kept=kept("discovery"),
         ),
         membership=Membership(
-            me=record, settings=settings.membership, rng=rng, kept=kept("membership")
+            me=_record(given, me), settings=settings.membership, rng=rng, kept=kept("membership")
         ),
         adverts=AdvertBook(
             me=me.node,
@@ -147,4 +139,16 @@ def _rooms(given: Ingredients, me: Self) -> Rooms:
         ),
         catalog=given.catalog,
         placement=settings.placement,
+    )
+
+
+def _record(given: Ingredients, me: Self) -> MemberRecord:
+    """Return what this node says of itself as a member."""
+    return MemberRecord(
+        node=me.node,
+        state=MemberState.ALIVE,
+        incarnation=Incarnation(given.epoch),
+        name=me.name,
+        contact=given.contact,
+        curve_key=given.keys.curve.public,
     )

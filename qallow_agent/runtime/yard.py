@@ -216,28 +216,25 @@ class RunnerYard:
             self._lose_nursery(nursery, f"the nursery talks nonsense: {error.message}", kill=True)
             return
         for report in reports:
-            self._take_report(nursery, report)
+            if isinstance(report, Preloaded):
+                nursery.ready, self._nursery_deadline_s = True, None
+                self._nursery_failures = 0
+                for problem in report.problems:
+                    facts: dict[str, str | int | float | bool | None] = {"why": problem}
+                    self._say(
+                        Notice("kernels.skipped", "a kernel was not loaded", "warning", facts)
+                    )
+                for berth in list(self._berths.values()):
+                    self._fork(nursery, berth)
+            elif isinstance(report, Forked | Reaped) and report.runner in self._berths:
+                berth = self._berths[report.runner]
+                if isinstance(report, Forked):
+                    berth.pid = report.pid
+                else:
+                    self._hear(berth)
+                    self._bury(berth, tell_end(report.status, berth.killed))
         if not nursery.open:
             self._lose_nursery(nursery, "")
-
-    def _take_report(self, nursery: NurseryLink, report: Message) -> None:
-        if isinstance(report, Preloaded):
-            nursery.ready, self._nursery_deadline_s = True, None
-            for problem in report.problems:
-                facts: dict[str, str | int | float | bool | None] = {"why": problem}
-                self._say(Notice("kernels.skipped", "a kernel was not loaded", "warning", facts))
-            self._nursery_failures = 0
-            for berth in list(self._berths.values()):
-                self._fork(nursery, berth)
-        elif isinstance(report, Forked | Reaped):
-            known = self._berths.get(report.runner)
-            if known is None:
-                return
-            if isinstance(report, Forked):
-                known.pid = report.pid
-            else:
-                self._hear(known)
-                self._bury(known, tell_end(report.status, known.killed))
 
     def _lose_nursery(self, nursery: NurseryLink, why: str, *, kill: bool = False) -> None:
         lost = len(self._berths)

@@ -1,11 +1,16 @@
 """Seeded misfortune: a schedule of faults and repairs, drawn from a seed, done to a simulation."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
+from typing import TypeVar
 
 from qallow_agent.base.units import Seconds
 from qallow_agent.testing.network import Weather
 from qallow_agent.testing.simulation import Simulation
+from qallow_agent.testing.timeline import Action
+
+Picked = TypeVar("Picked")
 
 FAULTS = (
     "kill", "cut", "one-way", "loud-cut", "unplug", "freeze", "storm", "full-disk", "slow-disk",
@@ -49,14 +54,14 @@ class Chaos:
     def repair(self) -> None:
         """End every fault: all boxes run, the network is whole, disks and weather are good."""
         simulation = self.simulation
-        simulation.heal()
+        simulation.faults.heal()
         _set(simulation.network.weather, simulation.plan.weather)
         for name, box in simulation.boxes.items():
-            simulation.plug(name, out=False)
-            box.disk.full, box.disk.slow_s = False, 0.0
+            simulation.faults.plug(name)
+            simulation.faults.set_disk(name)
             if not box.up and box.boots:
-                simulation.restart(name)
-            simulation.thaw(name)
+                simulation.faults.restart(name)
+            simulation.faults.thaw(name)
 
     def _strike(self, left_s: Seconds) -> str:
         fault = self._pick(self.faults)
@@ -89,41 +94,41 @@ class Chaos:
         if fault == "one-way":
             one = self._pick(names)
             other = self._pick([name for name in names if name != one])
-            simulation.cut(one, other)
+            simulation.faults.cut(one, other)
             what = f"cut {one} -> {other}"
         else:
             side = [name for name in names if self.rng.random() < 1 / 2] or names[:1]
             rest = [name for name in names if name not in side]
-            simulation.partition(side, rest, loud=fault == "loud-cut")
+            simulation.faults.partition(side, rest, loud=fault == "loud-cut")
             what = f"{fault} {' '.join(side)} | {' '.join(rest)}"
-        self._later(lasting_s, simulation.heal)
+        self._later(lasting_s, simulation.faults.heal)
         return f"{what} {lasting_s:.1f}"
 
     def _hit(self, fault: str, victim: str, lasting_s: Seconds) -> None:
         simulation, box = self.simulation, self.simulation.boxes[victim]
         match fault:
             case "kill":
-                simulation.kill(victim)
+                simulation.faults.kill(victim)
                 self._later(lasting_s, lambda: self._revive(victim))
             case "unplug":
-                simulation.plug(victim, out=True)
-                self._later(lasting_s, lambda: simulation.plug(victim, out=False))
+                simulation.faults.unplug(victim)
+                self._later(lasting_s, lambda: simulation.faults.plug(victim))
             case "freeze":
-                simulation.freeze(victim)
-                self._later(lasting_s, lambda: simulation.thaw(victim))
+                simulation.faults.freeze(victim)
+                self._later(lasting_s, lambda: simulation.faults.thaw(victim))
             case "runner":
                 runners = list(box.running().yard.runners)
                 if runners:
                     box.running().yard.crash(self._pick(runners))
             case "slow-disk":
-                box.disk.slow_s = 0.3 * self.rng.random()
-                self._later(lasting_s, lambda: setattr(box.disk, "slow_s", 0.0))
+                simulation.faults.set_disk(victim, slow_s=0.3 * self.rng.random())
+                self._later(lasting_s, lambda: simulation.faults.set_disk(victim))
             case "full-disk":
-                box.disk.full = True
-                self._later(lasting_s, lambda: setattr(box.disk, "full", False))
+                simulation.faults.set_disk(victim, full=True)
+                self._later(lasting_s, lambda: simulation.faults.set_disk(victim))
             case _:
                 size_s = LEAST_STEP_S + (MOST_STEP_S - LEAST_STEP_S) * self.rng.random()
-                simulation.step_clock(victim, -size_s if box.clocks.error_s > 0 else size_s)
+                simulation.faults.step_clock(victim, -size_s if box.clocks.error_s > 0 else size_s)
 
     def _revive(self, name: str) -> None:
         """Start an agent again; one whose disk is full cannot start, so that is tried again."""
@@ -131,14 +136,13 @@ class Chaos:
         if box.disk.full:
             self._later(1.0, lambda: self._revive(name))
         elif not box.up:
-            self.simulation.restart(name)
+            self.simulation.faults.restart(name)
 
-    def _later(self, delay_s: Seconds, action: object) -> None:
-        self.simulation.timeline.after(delay_s, action)  # type: ignore[arg-type]
+    def _later(self, delay_s: Seconds, action: Action) -> None:
+        self.simulation.timeline.after(delay_s, action)
 
-    def _pick(self, items: object) -> str:
-        choices = list(items)  # type: ignore[call-overload]
-        return str(choices[self.rng.randrange(len(choices))])
+    def _pick(self, items: Sequence[Picked]) -> Picked:
+        return items[self.rng.randrange(len(items))]
 
 
 def _set(weather: Weather, like: Weather) -> None:

@@ -4,7 +4,7 @@ The checks of single nodes (``Node.check``) run in the shell. Here stand those t
 more than one node, or the truth: real clocks, real deaths, real runners.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from qallow_agent.base.errors import InvariantBroken
@@ -22,7 +22,6 @@ CONVERGED_S: Seconds = 60.0
 dialled again within 30 s."""
 CLOCK_REST_S: Seconds = 1.0
 """A step of a clock is noticed with the next echo."""
-_DRIFT_PPM_LIMIT = 500e-6
 
 
 @dataclass(slots=True)
@@ -57,9 +56,13 @@ class Laws:
 
     # --- after a step -----------------------------------------------------------------------------
 
-    def after_step(self, name: str, cause: str, sender: Sender) -> None:
-        """Check what one step of one node may have broken."""
+    def after_step(self, name: str, cause: str, sender: Sender, *, thorough: bool) -> None:
+        """Check what one step of one node may have broken; ``thorough`` asks the node as well."""
         box = self.boxes[name]
+        if not box.up:
+            return
+        if thorough:
+            box.node.check()
         if cause == "sync.echo":
             self._clock(box, NodeId(sender))
         elif cause in {"tick", "lease.request", "sensed", "runner.exited", "lease.renew"}:
@@ -139,10 +142,10 @@ class Laws:
                     return f"{box.name} has no advert of {other.name}'s present life"
         return ""
 
-    def names(self, nodes: object) -> str:
+    def names(self, nodes: Iterable[NodeId]) -> str:
         """Return the box names of some node ids, joined."""
         by_id = {box.id: box.name for box in self.boxes.values()}
-        return " ".join(by_id.get(node, str(node)) for node in nodes)  # type: ignore[attr-defined]
+        return " ".join(by_id.get(node, node) for node in nodes)
 
     def believed(self, name: str, other: str) -> MemberState | None:
         """Return what one box believes of another."""

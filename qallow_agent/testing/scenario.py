@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from qallow_agent.testing.stage import Stage
+from qallow_agent.testing.verbs import VERBS
 
 RULE = "----"
 
@@ -65,7 +66,7 @@ def perform(text: str) -> str:
         UsageError: A command is wrong.
         InvariantBroken: An ``expect`` does not hold, or a law of the mesh is broken.
     """
-    stage = Stage()
+    stage = Stage(VERBS)
     done: list[Block] = []
     for block in parse(text):
         printed: list[str] = []

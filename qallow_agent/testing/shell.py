@@ -1,4 +1,4 @@
-"""The shell around a virtual agent: carries effects out in the order and by the rules of the driver.
+"""The shell around a virtual agent: carries effects out in the order of the real driver.
 
 A Persist is on the disk before any later Send leaves; when the disk refuses, later sends of the
 step are dropped and later replies become the storage error.

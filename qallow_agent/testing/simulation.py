@@ -1,19 +1,15 @@
 """The simulator: complete agents on a virtual network in virtual time, faults at will.
 
-The same seed gives the same run, message for message, whatever the hash seed; ``digest`` names it.
+The same seed gives the same run, message for message, whatever the hash seed; ``record.digest()`` names it.
 Everything between the wires and the disk is the real thing: node, rooms, codec, seals, keys.
 """
 
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from random import Random
 
 from qallow_agent.base.errors import InvariantBroken, QallowError, revive
-from qallow_agent.base.ids import Sender
 from qallow_agent.base.message import Failure, Message, Report
-from qallow_agent.base.notice import Notice
 from qallow_agent.base.units import Seconds
 from qallow_agent.jobs.settings import DispatchSettings
 from qallow_agent.mesh.io.settings import TransportSettings
@@ -21,24 +17,17 @@ from qallow_agent.node.build import RoomSettings
 from qallow_agent.node.commands import CreateInvite, LeaveMesh, Revoke, StopAgent
 from qallow_agent.testing.box import Box
 from qallow_agent.testing.client import Order, VirtualClient
+from qallow_agent.testing.faults import Faults
 from qallow_agent.testing.host import Clocks
 from qallow_agent.testing.laws import CONVERGED_S, Laws
 from qallow_agent.testing.network import Network, Weather
 from qallow_agent.testing.premises import Rules, default_rooms
+from qallow_agent.testing.record import Record
 from qallow_agent.testing.runners import Craft
 from qallow_agent.testing.timeline import Timeline
 
 LOOK_ROUND_S: Seconds = 1.0
 ANSWER_S: Seconds = 5.0
-
-
-@dataclass(frozen=True, slots=True)
-class Told:
-    """A notice of a box, with its time."""
-
-    when_s: Seconds
-    box: str
-    notice: Notice
 
 
 @dataclass(slots=True)
@@ -85,11 +74,8 @@ class Simulation:
         self.boxes: dict[str, Box] = {}
         self.clients: list[VirtualClient] = []
         self.laws = Laws(self.boxes, self.network)
-        self.story: list[Told] = []
-        self.steps = 0
-        self.on_notice: Callable[[Told], None] | None = None
-        self.on_news: Callable[[VirtualClient, str], None] | None = None
-        self._trace = hashlib.blake2b(digest_size=16)
+        self.faults = Faults(self.boxes, self.network, self.laws)
+        self.record = Record(self.timeline, self.laws, self.plan.check_every)
         self._rules = Rules(f"{self.plan.seed}", self.plan.rooms, self.plan.transport)
         self.timeline.after(LOOK_ROUND_S, self._look_round)
 
@@ -115,10 +101,6 @@ class Simulation:
             raise InvariantBroken(f"it did not come true within {within_s:g} s")
         return self.now - began_s
 
-    def digest(self) -> str:
-        """Return what names this run: every step and every byte sent so far went into it."""
-        return self._trace.hexdigest()
-
     # --- boxes ------------------------------------------------------------------------------------
 
     def add(self, name: str, *, lan: str = "lan", craft: Craft | None = None) -> Box:
@@ -136,7 +118,7 @@ class Simulation:
             network=self.network,
             clocks=clocks,
             craft=craft or replace(plan.craft),
-            look_on=self,
+            look_on=self.record,
         )
         self.boxes[name] = box
         return box
@@ -216,59 +198,7 @@ class Simulation:
             raise revive(answer.code, answer.message, hint=answer.hint, retryable=answer.retryable)
         return answer
 
-    # --- faults -----------------------------------------------------------------------------------
-
-    def cut(self, source: str, target: str, *, loud: bool = False) -> None:
-        """Let nothing pass from one box to another; the other way stays open."""
-        self.laws.disturb()
-        self.network.cut(self.boxes[source].address, self.boxes[target].address, loud=loud)
-
-    def partition(self, *sides: Sequence[str], loud: bool = False) -> None:
-        """Let nothing pass between groups of boxes."""
-        for side in sides:
-            for other in sides:
-                if side is not other:
-                    for one in side:
-                        for two in other:
-                            self.cut(one, two, loud=loud)
-
-    def heal(self) -> None:
-        """End every cut."""
-        self.laws.disturb()
-        self.network.heal()
-
-    def kill(self, name: str) -> None:
-        """SIGKILL an agent: what it persisted survives, nothing else."""
-        self.laws.disturb()
-        self.boxes[name].kill()
-
-    def restart(self, name: str) -> None:
-        """Start an agent again from its disk."""
-        self.laws.disturb()
-        box = self.boxes[name]
-        box.kill("restarted")
-        box.boot()
-
-    def plug(self, name: str, *, out: bool) -> None:
-        """Pull a machine's cable, or put it back."""
-        self.laws.disturb()
-        self.network.plug(self.boxes[name].address, out=out)
-
-    def freeze(self, name: str) -> None:
-        """SIGSTOP an agent."""
-        self.laws.disturb()
-        self.boxes[name].running().process.freeze()
-
-    def thaw(self, name: str) -> None:
-        """SIGCONT an agent."""
-        self.laws.disturb()
-        if self.boxes[name].up:
-            self.boxes[name].running().process.thaw()
-
-    def step_clock(self, name: str, seconds: Seconds) -> None:
-        """Set a machine's wall clock forward or back."""
-        self.laws.disturb()
-        self.boxes[name].clocks.step(seconds)
+    # --- farewells --------------------------------------------------------------------------------
 
     def leave(self, name: str) -> None:
         """Let an agent leave the mesh for good."""
@@ -296,7 +226,7 @@ class Simulation:
             self.network,
             order or Order(),
             rng,
-            lambda text: self._news(client, text),
+            lambda text: self.record.news(client, text),
             self.plan.dispatch,
         )
         self.clients.append(client)
@@ -332,40 +262,6 @@ class Simulation:
                 return f"{box.name} still owns {box.node.rooms.desk.running()} jobs"
         return self.laws.converged()
 
-    # --- looking on -------------------------------------------------------------------------------
-
-    def notice(self, box: str, notice: Notice) -> None:
-        """Take a notice of a box."""
-        told = Told(self.now, box, notice)
-        self.story.append(told)
-        self._note(f"{self.now!r} {box} ! {notice.event}")
-        if notice.event == "member.dead":
-            self.laws.declared_dead(box, str(notice.facts["node"]))
-        if self.on_notice is not None:
-            self.on_notice(told)
-
-    def step(self, box: str, cause: str, sender: Sender) -> None:
-        """Take in that a node made a step."""
-        self.steps += 1
-        self._note(f"{self.now!r} {box} {cause} {sender}")
-        if self.boxes[box].up:
-            if self.steps % self.plan.check_every == 0:
-                self.boxes[box].node.check()
-            self.laws.after_step(box, cause, sender)
-
-    def sent(self, box: str, data: bytes) -> None:
-        """Take in bytes that leave a box."""
-        self._trace.update(box.encode())
-        self._trace.update(data)
-
-    def _news(self, client: VirtualClient, text: str) -> None:
-        self._note(f"{self.now!r} client on {client.box.name}: {text}")
-        if self.on_news is not None:
-            self.on_news(client, text)
-
-    def _note(self, line: str) -> None:
-        self._trace.update(line.encode())
-
     def _look_round(self) -> None:
         self.laws.look_round()
-        self.timeline.after(LOOK_ROUND_S, partial(self._look_round))
+        self.timeline.after(LOOK_ROUND_S, self._look_round)
