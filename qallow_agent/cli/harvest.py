@@ -25,63 +25,45 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 class Harvest:
     """Gathers the outputs of a job's points into arrays with a leading axis of points.
 
-    An output whose shape differs from point to point is kept apart, one array a point.
-
     Args:
         points: How many points there will be.
     """
 
     def __init__(self, points: int) -> None:
         self.points = points
-        self.done = np.zeros(points, dtype=bool)
-        self.where: Counter[str] = Counter()
-        self._columns: dict[str, Array] = {}
-        self._ragged: dict[str, dict[int, Array]] = {}
-
-    @property
-    def count(self) -> int:
+        self.count = 0
         """How many points have their results."""
-        return int(self.done.sum())
+        self.where: Counter[str] = Counter()
+        self._done = np.zeros(points, dtype=bool)
+        self._columns: dict[str, Array] = {}
 
-    def add(self, index: int, values: Mapping[str, Any], where: str) -> None:
-        """Take in the outputs of one point; the first result of a point stays."""
-        if self.done[index]:
+    def add(self, start: int, points: int, values: Mapping[str, Any], where: str) -> None:
+        """Take in the outputs of consecutive points; the first result of a point stays."""
+        rows = slice(start, start + points)
+        fresh = ~self._done[rows]
+        new = int(fresh.sum())
+        if not new:
             return
-        self.done[index] = True
-        self.where[where] += 1
+        self._done[rows] = True
+        self.count += new
+        self.where[where] += new
         for name, value in values.items():
-            self._keep(name, index, np.asarray(value))
+            column = self._columns.get(name)
+            if column is None:
+                column = np.zeros((self.points, *value.shape[1:]), dtype=value.dtype)
+                self._columns[name] = column
+            if new == points:
+                column[rows] = value
+            else:
+                column[rows][fresh] = value[fresh]
 
     def arrays(self) -> dict[str, Array]:
-        """Return what was gathered: ``point`` names the finished points, in order.
-
-        A ragged output ``x`` becomes ``x`` (all its values, one point after another) and
-        ``x_lengths``.
-        """
-        chosen = np.flatnonzero(self.done)
-        found: dict[str, Array] = {"point": chosen}
-        everything = len(chosen) == self.points
-        for name, column in self._columns.items():
-            if name not in self._ragged:
-                found[name] = column if everything else column[chosen]
-        for name, pieces in self._ragged.items():
-            parts = [
-                np.atleast_1d(pieces[index] if index in pieces else self._columns[name][index])
-                for index in chosen.tolist()
-            ]
-            found[name] = np.concatenate(parts)
-            found[f"{name}_lengths"] = np.asarray([len(part) for part in parts])
-        return found
-
-    def _keep(self, name: str, index: int, value: Array) -> None:
-        column = self._columns.get(name)
-        if column is None:
-            column = np.zeros((self.points, *value.shape), dtype=value.dtype)
-            self._columns[name] = column
-        if name not in self._ragged and column.shape[1:] == value.shape:
-            column[index] = value
-            return
-        self._ragged.setdefault(name, {})[index] = value
+        """Return what was gathered: ``point`` names the finished points, in order."""
+        chosen = np.flatnonzero(self._done)
+        everything = self.count == self.points
+        return {"point": chosen} | {
+            name: column if everything else column[chosen] for name, column in self._columns.items()
+        }
 
 
 def write_results(

@@ -1,6 +1,6 @@
 """``map``: one kernel over many points, spread over the mesh."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import click
@@ -16,7 +16,6 @@ from qallow_agent.cli.work import (
     EXIT_INTERRUPTED,
     JobName,
     Order,
-    Outcome,
     Workplace,
     go_background,
     leave_on_next_interrupt,
@@ -82,7 +81,7 @@ class Survey:
             QallowError: Why the job failed.
         """
         order = self._order
-        outcomes = mesh.map(
+        sweep = mesh.map(
             order.kernel,
             order.inputs.grid(),
             ordered=False,
@@ -91,12 +90,12 @@ class Survey:
             **order.inputs.fixed,
         )
         try:
-            for outcome in outcomes:
-                self._harvest.add(outcome.index, outcome.values, outcome.where)
+            for block in sweep.blocks():
+                self._harvest.add(block.start, block.points, block.arrays(), block.where)
                 self._line.show(self._harvest.count, self._failed, self._rerun)
         except KeyboardInterrupt:
             leave_on_next_interrupt()
-            _close(outcomes)
+            sweep.close()
             self._finish("cancelled")
             say_cancelled(
                 self._name.job, self._harvest.count, order.inputs.points, self._line.elapsed_s
@@ -153,12 +152,6 @@ class Survey:
             "rate_per_s": done / seconds if seconds > 0 else 0.0,
             "share": dict(sorted(self._harvest.where.items())),
         }
-
-
-def _close(outcomes: Iterator[Outcome]) -> None:
-    close = getattr(outcomes, "close", None)
-    if close is not None:
-        close()
 
 
 def _named_apart(inputs: Mapping[str, Array], outputs: Mapping[str, Array]) -> dict[str, Array]:

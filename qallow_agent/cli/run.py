@@ -4,10 +4,11 @@ import time
 from typing import Any
 
 import click
+import numpy as np
 
 from qallow_agent.base.errors import EXIT_OK, QallowError, UsageError
 from qallow_agent.base.units import show_seconds
-from qallow_agent.cli.harvest import Harvest, write_results
+from qallow_agent.cli.harvest import write_results
 from qallow_agent.cli.output import emit, note
 from qallow_agent.cli.show import inline, show_outputs, write_csv
 from qallow_agent.cli.work import (
@@ -83,16 +84,14 @@ def _show(order: Order, outcome: Outcome, job: str, seconds: float) -> None:
         "where": outcome.where,
         "seconds": seconds,
     }
-    harvest = Harvest(1)
-    harvest.add(0, outcome.values, outcome.where)
+    arrays = {name: np.asarray(value) for name, value in outcome.values.items()}
     if order.output is not None:
-        arrays = {name: array[0] for name, array in harvest.arrays().items() if name != "point"}
         for path in write_results(order.output, arrays, summary):
             note(f"wrote {path}")
     if order.form == "json":
         emit("qallow.run/v1", summary | {"values": inline(outcome.values)})
     elif order.form == "csv":
-        write_csv(harvest.arrays())
+        write_csv({"point": np.arange(1)} | {name: each[None] for name, each in arrays.items()})
     else:
         show_outputs(outcome.values)
         note(f"on {outcome.where}, after {show_seconds(seconds)}")

@@ -44,6 +44,41 @@ class Outcome(Protocol):
         ...
 
 
+class Slice(Protocol):
+    """The results of consecutive points."""
+
+    @property
+    def start(self) -> int:
+        """The first point, counted from 0."""
+        ...
+
+    @property
+    def points(self) -> int:
+        """How many."""
+        ...
+
+    @property
+    def where(self) -> str:
+        """``node-name/device``."""
+        ...
+
+    def arrays(self) -> Mapping[str, Any]:
+        """Every output by name, each with a leading axis of points."""
+        ...
+
+
+class Sweep(Protocol):
+    """A job of many points under way."""
+
+    def blocks(self) -> Iterator[Slice]:
+        """Yield the results as they come, a slice at a time; raise why there are no more."""
+        ...
+
+    def close(self) -> None:
+        """Cancel what is left."""
+        ...
+
+
 class Pending(Protocol):
     """A job of one point under way."""
 
@@ -77,8 +112,8 @@ class Workplace(Protocol):
         options: JobOptions | None = None,
         on_progress: Callable[[JobProgress], None] | None = None,
         **fixed: Any,
-    ) -> Iterator[Outcome]:
-        """Evaluate many points; closing the iterator cancels the job."""
+    ) -> Sweep:
+        """Evaluate many points."""
         ...
 
     def close(self) -> None:

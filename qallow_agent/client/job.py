@@ -230,7 +230,7 @@ class Job:
         elif isinstance(message, JobAccepted) and self.phase is Phase.ASKED:
             self._accepted(message)
         elif isinstance(message, JobStopped):
-            self._stopped(message, now)
+            self._stopped(message)
         elif isinstance(message, Failure):
             self._fail(revived(message))
         self._touch(self)
@@ -244,7 +244,7 @@ class Job:
         if self._given_up is not None:
             self._say_end(_state_of(self._given_up), self._given_up.message)
 
-    def _stopped(self, message: JobStopped, now: Seconds) -> None:
+    def _stopped(self, message: JobStopped) -> None:
         if self.phase is Phase.OPEN and message.state == JobState.SUCCEEDED:
             self.phase = Phase.FETCHING
             self._team.close()

@@ -38,7 +38,8 @@ class Keeper:
     ) -> None:
         """Bring everything to the desk, one part after the other; call ``done`` at the end.
 
-        ``heard`` is called with every answer: the deadline of the next one starts anew. A desk that refuses (its space is used up) is logged and no failure of the job.
+        ``heard`` is called with every answer: the deadline of the next one starts anew. A desk that
+        refuses (its space is used up) is logged and no failure of the job.
         """
         from qallow_agent.client.arrays import archive_of  # noqa: PLC0415 - brings NumPy
 

@@ -3,7 +3,7 @@
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from typing import Self
+from typing import Self, TypeVar
 
 from qallow_agent.client.meter import Meter
 from qallow_agent.client.results import Block, Result
@@ -11,6 +11,8 @@ from qallow_agent.client.stream import End, Gap, Item, Stream
 from qallow_agent.jobs.messages import JobProgress
 
 _LOOK_S = 1.0
+
+Found = TypeVar("Found", Result, Block)
 
 
 class Shelf:
@@ -56,6 +58,10 @@ class Shelf:
         self._row = 0
         self._ready.popleft()
         return result, block
+
+    def take_block(self) -> Block | None:
+        """Return the next results a slice at a time; None when one must wait."""
+        return self._ready.popleft() if self._ready else None
 
     def verdict(self) -> BaseException | None:
         """Return why nothing more can be taken: StopIteration, an error, or None to wait."""
@@ -120,16 +126,22 @@ class MapResults(Iterator[Result]):
         return self
 
     def __next__(self) -> Result:
+        return self._wait(self.take_ready)
+
+    def blocks(self) -> Iterator[Block]:
+        """Yield the same results a slice at a time, as arrays: for millions of points.
+
+        Use either this or the results one by one.
+
+        Raises:
+            QallowError: Why there will be no more.
+        """
         while True:
-            result = self.take_ready()
-            if result is not None:
-                return result
-            item = self.stream.get(self._patience_s())
-            if item is not None:
-                self.learn(item)
-            elif self.until_s is not None and time.monotonic() >= self.until_s:
-                self.close()
-                raise TimeoutError("the next result did not come in time")
+            try:
+                block = self._wait(self._take_block)
+            except StopIteration:
+                return
+            yield block
 
     def take_ready(self) -> Result | None:
         """Return a result that is there already; None when one must wait.
@@ -139,10 +151,22 @@ class MapResults(Iterator[Result]):
             QallowError: Why there will be no more.
         """
         result, emptied = self._shelf.take()
-        if emptied is not None and self.stream.used(emptied):
+        self._count_used(emptied)
+        return self._judged(result)
+
+    def _take_block(self) -> Block | None:
+        block = self._shelf.take_block()
+        self._count_used(block)
+        return self._judged(block)
+
+    def _count_used(self, block: Block | None) -> None:
+        if block is not None and self.stream.used(block):
             self._wake()
-        if result is not None and self._over is None:
-            return result
+
+    def _judged(self, found: Found | None) -> Found | None:
+        """Return what was found; without anything, raise why there will be nothing more."""
+        if found is not None and self._over is None:
+            return found
         over = self._over or self._shelf.verdict()
         if over is not None:
             self.close()
@@ -175,6 +199,18 @@ class MapResults(Iterator[Result]):
 
     def __del__(self) -> None:
         self.close()
+
+    def _wait(self, take: Callable[[], Found | None]) -> Found:
+        while True:
+            found = take()
+            if found is not None:
+                return found
+            item = self.stream.get(self._patience_s())
+            if item is not None:
+                self.learn(item)
+            elif self.until_s is not None and time.monotonic() >= self.until_s:
+                self.close()
+                raise TimeoutError("the next result did not come in time")
 
     def _patience_s(self) -> float:
         if self.until_s is None:

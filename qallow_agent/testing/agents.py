@@ -52,6 +52,7 @@ class AgentProcess:
         self.settings = (*LOOPBACK, *settings)
         self.environment = dict(os.environ if environment is None else environment)
         self.process: subprocess.Popen[bytes] | None = None
+        self._commands: list[subprocess.Popen[str]] = []
 
     @property
     def state_dir(self) -> Path:
@@ -140,7 +141,7 @@ class AgentProcess:
 
     def start_cli(self, *words: object, **variables: str) -> subprocess.Popen[str]:
         """Start one command against this agent and return it running, its outputs piped."""
-        return subprocess.Popen(  # noqa: S603 - our own program
+        command = subprocess.Popen(  # noqa: S603 - our own program
             [*_COMMAND, *map(str, words)],
             env=self.command_environment() | variables,
             stdin=subprocess.DEVNULL,
@@ -148,6 +149,8 @@ class AgentProcess:
             stderr=subprocess.PIPE,
             text=True,
         )
+        self._commands.append(command)
+        return command
 
     def ask(self, *words: object, within_s: Seconds = 30.0) -> dict[str, Any]:
         """Return the JSON document that a command prints.
@@ -202,6 +205,14 @@ class AgentProcess:
         self.signal(signal.SIGKILL)
         if self.process is not None:
             self.process.wait()
+
+    def close(self) -> None:
+        """Kill it and every command that was started against it, and release their pipes."""
+        self.kill()
+        for command in self._commands:
+            command.kill()
+            command.communicate()
+        self._commands.clear()
 
     def _said_ready(self) -> dict[str, Any] | None:
         said: dict[str, Any] | None = None

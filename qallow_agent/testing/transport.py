@@ -157,7 +157,7 @@ class VirtualTransport:
         for target in targets:
             self._throw(sealed, target.rpartition(":")[0], unmoved)
 
-    # --- what other transports cause here -----------------------------------------------------------
+    # --- what other transports cause here ---------------------------------------------------------
 
     def hear(self, sender: Sender, data: bytes, lane: Lane) -> None:
         """Take in bytes whose sender is proved."""

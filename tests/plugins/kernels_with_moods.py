@@ -1,7 +1,9 @@
 """Plug-in kernels that pass their canaries and misbehave only when they are told to."""
 
 import ctypes
+import tempfile
 import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,8 +15,10 @@ Outputs = dict[str, Any]
 FINE, RAISES, CRASHES, HANGS, EATS = range(5)
 
 
-def moody(points: int, mood: Any, seconds: float) -> Outputs:
+def moody(points: int, mood: Any, seconds: float, mark: int) -> Outputs:
     """Answer each point with its mood after ``seconds`` a point, unless a mood forbids it."""
+    if mark:
+        Path(tempfile.gettempdir(), f"qallow-mood-{mark}").touch()
     if RAISES in mood:
         raise RuntimeError("in a bad mood")
     if CRASHES in mood:
@@ -41,6 +45,7 @@ MOODY = Kernel(
         parameters=(
             Parameter("mood", "i8", FINE, ge=0, le=1_000_000),
             Parameter("seconds", "f8", 0.0, ge=0, le=600, sweepable=False),
+            Parameter("mark", "i8", 0, ge=0, sweepable=False, doc="Names a file that is made."),
         ),
         outputs=(Output("value", "f4"),),
         cost=lambda _values: Cost(ops=1.0),

@@ -119,7 +119,7 @@ def _spawner(environment: dict[str, str], base: Path) -> Iterator[Spawn]:
 
     yield spawn
     for agent in agents:
-        agent.kill()
+        agent.close()
 
 
 @pytest.fixture

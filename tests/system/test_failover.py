@@ -3,6 +3,7 @@
 import json
 import signal
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -175,9 +176,12 @@ def test_sigterm_lets_a_running_task_finish_and_says_goodbye(
     pair: tuple[AgentProcess, AgentProcess], eventually: Eventually, states: States
 ) -> None:
     owner, worker = pair
-    words = ("run", "moody", "--set", "mood=5", "--set", "seconds=2", "--device", "worker/cpu0")
-    process = owner.start_cli(*words, "--json")
-    eventually(lambda: worker.ask("status")["work"]["slots_busy"] == 1, 15, "the worker works")
+    mark = worker.pid
+    words = ("run", "moody", "--set", "mood=5", "--set", "seconds=2", "--set", f"mark={mark}")
+    process = owner.start_cli(*words, "--device", "worker/cpu0", "--json")
+    made = Path(tempfile.gettempdir(), f"qallow-mood-{mark}")
+    eventually(made.exists, 15, "the task runs")
+    made.unlink()
     worker.signal(signal.SIGTERM)
     out, err = process.communicate(timeout=30)
     assert process.returncode == 0, err
@@ -218,7 +222,7 @@ def _lives(process: psutil.Process) -> bool:
 
 
 def test_a_cold_restart_offline_serves_local_work(
-    pair: tuple[AgentProcess, AgentProcess], eventually: Eventually
+    pair: tuple[AgentProcess, AgentProcess],
 ) -> None:
     owner, worker = pair
     owner.kill()
@@ -242,7 +246,7 @@ def test_jobs_of_an_agent_that_restarts_are_not_left_running(
     _, err = work.process.communicate(timeout=30)
     assert work.process.returncode in {69, 75}, err
     assert "Traceback" not in err
-    assert "fix:" in err
+    assert json.loads(err.splitlines()[-1])["hint"]
     owner.start().wait_ready()
     job = work.seen()
     assert job["state"] == "failed"

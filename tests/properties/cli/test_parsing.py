@@ -1,5 +1,7 @@
 import contextlib
 import io
+import itertools
+import random
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -56,18 +58,23 @@ def test_a_damaged_archive_is_taken_or_refused(cut: int, flip: int) -> None:
 
 
 @settings(deadline=None)
-@given(order=st.permutations(range(6)), lengths=st.lists(st.integers(0, 3), min_size=6, max_size=6))
-def test_a_harvest_does_not_depend_on_the_order_of_arrival(
-    order: list[int], lengths: list[int]
+@given(cuts=st.sets(st.integers(1, 19), max_size=6), seed=st.randoms())
+def test_a_harvest_does_not_depend_on_cuts_or_order_of_arrival(
+    cuts: set[int], seed: random.Random
 ) -> None:
-    def gathered(points: list[int]) -> dict[str, list[object]]:
-        harvest = Harvest(6)
-        for point in points:
-            trace = np.full(lengths[point], point)
-            harvest.add(point, {"square": point**2, "trace": trace}, "a/cpu0")
-        return {name: array.reshape(-1).tolist() for name, array in harvest.arrays().items()}
-
-    assert gathered(order) == gathered(list(range(6)))
+    points = np.arange(20)
+    edges = [0, *sorted(cuts), 20]
+    slices = [slice(start, stop) for start, stop in itertools.pairwise(edges)]
+    seed.shuffle(slices)
+    harvest = Harvest(20)
+    for each in slices:
+        values = points[each]
+        outputs = {"square": values**2, "trace": values[:, None] + np.zeros(3)}
+        harvest.add(each.start, len(values), outputs, "a/cpu0")
+    arrays = harvest.arrays()
+    assert arrays["point"].tolist() == points.tolist()
+    assert arrays["square"].tolist() == (points**2).tolist()
+    assert arrays["trace"].tolist() == np.repeat(points[:, None], 3, axis=1).tolist()
 
 
 @settings(deadline=None)

@@ -28,6 +28,17 @@ class Point:
     where: str = "box1/cpu0"
 
 
+@dataclass(frozen=True)
+class Block:
+    start: int
+    outputs: Mapping[str, Any]
+    points: int = 1
+    where: str = "box1/cpu0"
+
+    def arrays(self) -> Mapping[str, Any]:
+        return self.outputs
+
+
 class Pending:
     """A job that is done, or is interrupted when waited for."""
 
@@ -72,24 +83,42 @@ class Mesh:
         options: JobOptions | None = None,
         on_progress: Callable[[JobProgress], None] | None = None,
         **fixed: Any,
-    ) -> Iterator[Point]:
+    ) -> "Sweep":
         assert kernel
         assert options is not None
         assert not ordered
         assert fixed == {"offset": 1}
         assert isinstance(grid, Mapping)
-        try:
-            for index in reversed(range(len(grid["x"]))):
-                if self._trouble and self._stop_after == len(grid["x"]) - 1 - index:
-                    raise self._trouble
-                if on_progress:
-                    on_progress(JobProgress(JOB, index, 0, 1))
-                yield Point(index, {"square": np.float32(grid["x"][index] ** 2 + 1)})
-        finally:
-            self.closed = True
+        return Sweep(self, grid["x"], on_progress)
+
+    def stop_at(self, done: int) -> None:
+        if self._trouble and self._stop_after == done:
+            raise self._trouble
 
     def close(self) -> None:
         """Leave."""
+
+
+class Sweep:
+    """The squares as they come: the last point first, one in each block."""
+
+    def __init__(
+        self, mesh: Mesh, xs: Any, on_progress: Callable[[JobProgress], None] | None
+    ) -> None:
+        self._mesh = mesh
+        self._xs = xs
+        self._on_progress = on_progress
+
+    def blocks(self) -> Iterator[Block]:
+        for done, index in enumerate(reversed(range(len(self._xs)))):
+            self._mesh.stop_at(done)
+            if self._on_progress:
+                self._on_progress(JobProgress(JOB, index, 0, 1))
+            yield Block(index, {"square": np.float32(self._xs[index : index + 1] ** 2 + 1)})
+        self.close()
+
+    def close(self) -> None:
+        self._mesh.closed = True
 
 
 def order(tmp_path: Path | None = None, form: str = "table") -> Order:
@@ -175,20 +204,13 @@ def test_an_interrupted_run_is_cancelled(
 
 
 def test_a_late_duplicate_changes_nothing() -> None:
-    harvest = Harvest(2)
-    harvest.add(0, {"y": 1.0}, "a/cpu0")
-    harvest.add(0, {"y": 2.0}, "b/cpu0")
-    assert harvest.arrays()["y"].tolist() == [1.0]
-    assert harvest.where == {"a/cpu0": 1}
-
-
-def test_ragged_outputs_keep_their_lengths() -> None:
-    harvest = Harvest(3)
-    for index, length in ((2, 3), (0, 2), (1, 2)):
-        harvest.add(index, {"trace": np.full(length, index)}, "a/cpu0")
-    arrays = harvest.arrays()
-    assert arrays["trace"].tolist() == [0, 0, 1, 1, 2, 2, 2]
-    assert arrays["trace_lengths"].tolist() == [2, 2, 3]
+    harvest = Harvest(4)
+    harvest.add(0, 2, {"y": np.array([1.0, 1.0])}, "a/cpu0")
+    harvest.add(0, 2, {"y": np.array([2.0, 2.0])}, "b/cpu0")
+    harvest.add(1, 2, {"y": np.array([3.0, 3.0])}, "c/cpu0")
+    assert harvest.arrays()["y"].tolist() == [1.0, 1.0, 3.0]
+    assert harvest.count == 3
+    assert harvest.where == {"a/cpu0": 2, "c/cpu0": 1}
 
 
 def test_results_replace_older_ones_whole(tmp_path: Path) -> None:
