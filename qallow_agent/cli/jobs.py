@@ -1,5 +1,6 @@
 """``jobs``, ``result`` and ``cancel``: work that was handed in before."""
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -64,15 +65,16 @@ def result(agent: LocalAgent, job: str, output: Path, as_json: bool) -> None:
 
 
 def _row(job: dict[str, Any]) -> tuple[str, ...]:
-    age_s = job.get("age_s")
+    submitted_s = job.get("submitted_s")
+    done, points = job.get("done", 0), job.get("points", 0)
     return (
         str(job.get("job", "")),
         str(job.get("kernel", "")),
         str(job.get("state", "")),
-        f"{job.get('done', 0)}/{job.get('points', 0)}",
+        f"{done}/{points}" if done < points else str(done),
         str(job.get("failed", 0)),
         str(job.get("rerun", 0)),
-        "-" if age_s is None else show_seconds(float(age_s)),
+        "-" if submitted_s is None else show_seconds(max(0.0, time.time() - submitted_s)),
     )
 
 

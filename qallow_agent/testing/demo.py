@@ -23,7 +23,7 @@ FIRST_PORT = 17946
 
 WORK_S = 15.0
 """About how long the sweep should keep the machine busy."""
-_TRIAL_POINTS = 40_000
+_TRIAL_POINTS = 400_000
 _MOST_POINTS = 8_000_000
 _WARM_S = 120.0
 _SWEEP_DEADLINE_S = 75.0

@@ -12,7 +12,7 @@ from qallow_agent.testing.client import Order
 from qallow_agent.testing.simulation import Plan, Simulation
 
 
-def plan(seed: int = 0, pulse_s: float = 0.5, **changes: object) -> Plan:
+def plan(seed: int = 0, pulse_s: float = 1.0, **changes: object) -> Plan:
     made = Plan(seed=seed, dispatch=DispatchSettings(slice_s=0.4), **changes)  # type: ignore[arg-type]
     made.rooms = replace(made.rooms, sync=SyncSettings(pulse_s=pulse_s, pulse_max_s=10.0))
     return made

@@ -62,7 +62,8 @@ def read(shelf: Shelf) -> tuple[list[Result], BaseException | None]:
 @given(deliveries(), st.booleans())
 @settings(deadline=None, max_examples=100)
 def test_every_result_is_delivered_once_whatever_the_order_of_arrival(
-    items: list[Block | Gap], ordered: bool
+    items: list[Block | Gap],
+    ordered: bool,  # noqa: FBT001 - hypothesis draws it
 ) -> None:
     shelf = Shelf(ordered=ordered)
     results: list[Result] = []

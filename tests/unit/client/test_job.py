@@ -81,7 +81,7 @@ class Paper:
     """A connection that nobody asks anything."""
 
     def find_job(self, future: JobFuture) -> str:
-        return ""
+        return "" if future.work is None else future.work.id
 
     def give_up(self, future: JobFuture) -> None:
         future.confirm_cancelled()
