@@ -5,10 +5,10 @@ from contextlib import suppress
 from enum import Enum
 
 import zmq
-from zmq.utils.monitor import parse_monitor_message
 
 from qallow_agent.base.ids import Address
 from qallow_agent.base.units import Seconds
+from qallow_agent.mesh.io.monitor import read_event
 from qallow_agent.mesh.io.readiness import FAIR_SHARE
 
 _MONITORED = (
@@ -95,8 +95,8 @@ class Dial:
                 frames = self.monitor.recv_multipart(zmq.DONTWAIT)
             except zmq.Again:
                 break
-            event = parse_monitor_message(frames)
-            self._take(event["event"], event["endpoint"].decode(), now)
+            event = read_event(frames)
+            self._take(event.event, event.endpoint.decode(), now)
         return self.outcome
 
     def send(self, data: bytes) -> bool:

@@ -4,10 +4,10 @@ from collections import Counter
 from collections.abc import Callable
 
 import zmq
-from zmq.utils.monitor import parse_monitor_message
 
 from qallow_agent.base.ids import Sender
 from qallow_agent.base.machine import Lane
+from qallow_agent.mesh.io.monitor import read_event
 from qallow_agent.mesh.io.port import Arrival, Clock, Packet
 from qallow_agent.mesh.io.readiness import FAIR_SHARE
 
@@ -81,11 +81,11 @@ class Crowd:
         """Take in who came and left; a readiness source."""
         for _ in range(FAIR_SHARE):
             try:
-                event = parse_monitor_message(self._monitor.recv_multipart(zmq.DONTWAIT))
+                event = read_event(self._monitor.recv_multipart(zmq.DONTWAIT))
             except zmq.Again:
                 return False
-            if event["event"] == zmq.EVENT_ACCEPTED:
-                self._open[event["value"]] = None
+            if event.event == zmq.EVENT_ACCEPTED:
+                self._open[event.value] = None
             else:
-                self._open.pop(event["value"], None)
+                self._open.pop(event.value, None)
         return True

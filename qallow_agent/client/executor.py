@@ -130,9 +130,9 @@ class Executor(StandardExecutor):
     def _names(self, kernel: str, count: int) -> tuple[str, ...]:
         names = self._mesh.parameters(kernel)
         if count > len(names):
+            takes = f"takes {len(names)} parameters" if names else "is not known here"
             raise UsageError(
-                f"{count} values without a name, but kernel {kernel!r} is known here to take "
-                f"{len(names)}",
+                f"{count} values without a name: kernel {kernel!r} {takes}",
                 hint="give the parameters by name",
             )
         return names[:count]

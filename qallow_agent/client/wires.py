@@ -1,6 +1,5 @@
 """Wires: the connections to runners, one a lease, each watched for its end by a socket monitor."""
 
-import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
@@ -23,6 +22,7 @@ from qallow_agent.jobs.parcels import (
     pack,
     unpack_header,
 )
+from qallow_agent.mesh.io.monitor import read_event
 
 Context = zmq.Context[zmq.Socket[bytes]]
 Socket = zmq.Socket[bytes]
@@ -53,8 +53,6 @@ _BAD: Final = (
     | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
     | zmq.EVENT_HANDSHAKE_FAILED_AUTH
 )
-_EVENT: Final = struct.Struct("=hI")
-"""Source: zmq_socket_monitor(3): event number (16 bit) and value (32 bit), native order."""
 
 
 class Listener(Protocol):
@@ -242,7 +240,7 @@ class Wire:
                 frames = line.monitor.recv_multipart(zmq.NOBLOCK)
             except zmq.Again:
                 return
-            event, value = _EVENT.unpack(frames[0][: _EVENT.size])
+            event, value, _ = read_event(frames)
             if event == _GOOD:
                 self._choose(line)
             else:

@@ -45,6 +45,7 @@ MAX_WAIT_S = 1.0
 
 _REPLIES_TO_CONTROL = "@control/"
 _REPLIES_TO_DOOR = "@door/"
+_WHO_ASK = (_REPLIES_TO_CONTROL, _REPLIES_TO_DOOR)
 
 
 class Source(Protocol):
@@ -210,12 +211,15 @@ class Driver:
                     self._tell_store(error.message)
                     facts: dict[str, str | int | float | bool | None] = {"why": error.message}
                     self._say(Notice("store.failed", "state was not written", "error", facts))
-            elif broken is not None and isinstance(effect, Send):
-                continue
-            elif broken is not None and isinstance(effect, Reply):
-                self._reply(Reply(effect.to, failure(broken)))
+            elif broken is not None and isinstance(effect, Send | Reply):
+                self._withhold(effect, broken)
             else:
                 self._execute(effect)
+
+    def _withhold(self, effect: Send | Reply, error: StorageError) -> None:
+        """Say nothing that depends on lost bytes; whoever asked, and can be told, hears why."""
+        if isinstance(effect, Reply) and effect.to.startswith(_WHO_ASK):
+            self._reply(Reply(effect.to, failure(error)))
 
     def _tell_store(self, trouble: str) -> None:
         if trouble != self._trouble:

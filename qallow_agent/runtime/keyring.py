@@ -6,7 +6,7 @@ from pathlib import Path
 
 from qallow_agent.base.errors import ConfigError
 from qallow_agent.base.keys import KEY_BYTES, CurveKey, NodeKeys, SigningKey
-from qallow_agent.runtime.store import write_atomically
+from qallow_agent.runtime.store import storage_error, write_atomically
 
 
 def read_key(path: Path) -> bytes | None:
@@ -44,11 +44,19 @@ def read_key(path: Path) -> bytes | None:
 
 
 def ensure_key(path: Path) -> bytes:
-    """Return the key in a file, making it from the system's entropy when it is missing."""
+    """Return the key in a file, making it from the system's entropy when it is missing.
+
+    Raises:
+        ConfigError: The file is wrong.
+        StorageError: It cannot be written.
+    """
     key = read_key(path)
     if key is None:
         key = os.urandom(KEY_BYTES)
-        write_atomically(path, key.hex().encode() + b"\n")
+        try:
+            write_atomically(path, key.hex().encode() + b"\n")
+        except OSError as error:
+            raise storage_error(path, error, path.parent) from error
     return key
 
 

@@ -33,6 +33,7 @@ class StateStore:
 
         Raises:
             ConfigError: It cannot be made or written, others may read it, or another agent has it.
+            StorageError: Its disk is full or failed.
         """
         try:
             self._rooms.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -41,6 +42,8 @@ class StateStore:
                 self.directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600
             )
         except OSError as error:
+            if error.errno in _FULL:
+                raise storage_error(self.directory, error, self.directory) from error
             raise ConfigError(
                 f"the state directory {self.directory} cannot be used: {error.strerror}",
                 hint="choose a writable one with --set node.state_dir=DIR",
@@ -54,9 +57,13 @@ class StateStore:
                 f"another agent (pid {owner}) uses the state directory {self.directory}",
                 hint="stop it, or give this agent its own with --set node.state_dir=DIR",
             ) from error
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
         self._lock_fd = descriptor
+        try:
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        except OSError as error:
+            self.close()
+            raise storage_error(self.directory / "lock", error, self.directory) from error
         return self
 
     def close(self) -> None:
@@ -80,11 +87,7 @@ class StateStore:
                 path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
                 write_atomically(path, data)
         except OSError as error:
-            kind = StorageFull if error.errno in _FULL else StorageError
-            raise kind(
-                f"cannot write {path}: {error.strerror}",
-                hint=f"free space on the disk of {self.directory}" if kind is StorageFull else "",
-            ) from error
+            raise storage_error(path, error, self.directory) from error
 
     def kept(self, room: str) -> Mapping[str, bytes]:
         """Return every name of a room (``room/...``) with its bytes."""
@@ -123,6 +126,19 @@ class StateStore:
         if not _NAME.fullmatch(name) or ".." in name.split("/"):
             raise StorageError(f"{name!r} is no name for stored bytes")
         return self._rooms / name
+
+
+def storage_error(path: Path, error: OSError, directory: Path) -> StorageError:
+    """Return why a file could not be written, as the error that tells a full disk from others."""
+    if error.errno in _FULL:
+        return StorageFull(
+            f"cannot write {path}: {error.strerror}",
+            hint=f"free space on the disk of {directory}",
+        )
+    return StorageError(
+        f"cannot write {path}: {error.strerror}",
+        hint="check the disk, the mount and the file's permissions",
+    )
 
 
 def write_atomically(path: Path, data: bytes, mode: int = 0o600) -> None:

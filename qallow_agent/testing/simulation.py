@@ -17,7 +17,8 @@ from qallow_agent.mesh.io.settings import TransportSettings
 from qallow_agent.node.build import RoomSettings
 from qallow_agent.node.commands import CreateInvite, LeaveMesh, Revoke, StopAgent
 from qallow_agent.testing.box import Box
-from qallow_agent.testing.client import Order, VirtualClient
+from qallow_agent.testing.client import VirtualClient
+from qallow_agent.testing.effort import Order
 from qallow_agent.testing.faults import Faults
 from qallow_agent.testing.host import Clocks
 from qallow_agent.testing.laws import CONVERGED_S, Laws

@@ -6,7 +6,8 @@ from qallow_agent.base.errors import InvariantBroken, QallowError
 from qallow_agent.base.units import Seconds
 from qallow_agent.jobs.messages import JobOptions
 from qallow_agent.mesh.trust.invites import decode_invitation, encode_invitation
-from qallow_agent.testing.client import Order, VirtualClient
+from qallow_agent.testing.client import VirtualClient
+from qallow_agent.testing.effort import Order
 from qallow_agent.testing.script import Words, fields, numbers, seconds
 from qallow_agent.testing.simulation import Simulation
 from qallow_agent.testing.stage import Stage
@@ -192,7 +193,7 @@ def show(stage: Stage, words: Words) -> None:
             stage.say(f"{words[1]} dropped {reason}", dated=False)
     else:
         client = stage.client(words[0])
-        where = ", ".join(sorted(client.dispatcher.share)) or "nothing"
+        where = ", ".join(sorted(client.effort.dispatcher.share)) or "nothing"
         stage.say(f"{words[0]} is {_job(client)} on {where}", dated=False)
 
 
@@ -208,7 +209,7 @@ def attempt(stage: Stage, action: Callable[[], object]) -> None:
 
 def _job(client: VirtualClient) -> str:
     state = "running" if client.state is None else client.state.value
-    return f"{state} done={client.done} failed={client.failed}"
+    return f"{state} done={client.effort.done} failed={client.effort.failed}"
 
 
 VERBS: Mapping[str, Verb] = {

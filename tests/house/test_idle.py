@@ -3,7 +3,7 @@ import sys
 
 import pytest
 
-HEAVY = ("llvmlite", "numba", "numpy", "pynvml")
+HEAVY = ("asyncio", "llvmlite", "numba", "numpy", "pynvml")
 
 
 def loaded(program: str) -> list[str]:

@@ -8,7 +8,7 @@ import pytest
 from qallow_agent.jobs.messages import JobOptions
 from qallow_agent.jobs.settings import DispatchSettings
 from qallow_agent.mesh.sync.settings import SyncSettings
-from qallow_agent.testing.client import Order
+from qallow_agent.testing.effort import Order
 from qallow_agent.testing.simulation import Plan, Simulation
 
 

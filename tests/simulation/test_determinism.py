@@ -7,7 +7,7 @@ import sys
 PROGRAM = """
 from random import Random
 from qallow_agent.testing.chaos import Chaos
-from qallow_agent.testing.client import Order
+from qallow_agent.testing.effort import Order
 from qallow_agent.testing.simulation import Plan, Simulation
 
 simulation = Simulation(Plan(seed={seed}))

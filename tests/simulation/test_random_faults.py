@@ -24,7 +24,7 @@ def test_a_job_whose_owner_lives_loses_nothing_to_any_fault(
     simulation = tools.small("abcde", seed)
     client = simulation.submit("a", tools.order(points=8000))
     tormented(simulation, seed, spare=("a",))
-    assert (client.state, client.done) == (JobState.SUCCEEDED, 8000)
+    assert (client.state, client.effort.done) == (JobState.SUCCEEDED, 8000)
 
 
 @pytest.mark.parametrize("seed", range(100, 108))
@@ -35,5 +35,5 @@ def test_a_job_with_poison_ends_although_its_owner_may_die(
     client = simulation.submit("a", tools.order(poison=(77, 3000)))
     tormented(simulation, seed)
     assert client.state is JobState.FAILED
-    assert client.done + client.failed == 6000
-    assert client.failed >= 2
+    assert client.effort.done + client.effort.failed == 6000
+    assert client.effort.failed >= 2

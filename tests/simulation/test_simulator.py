@@ -107,9 +107,9 @@ def test_work_goes_to_every_machine_and_every_point_has_one_outcome(tools: Simpl
     simulation = tools.small("abc")
     client = simulation.submit("a", tools.order(points=600))
     simulation.settle()
-    assert (client.state, client.done, client.failed) == (JobState.SUCCEEDED, 600, 0)
-    assert sorted(client.outcomes) == list(range(600))
-    assert sorted(client.dispatcher.share) == ["a/cpu0", "b/cpu0", "c/cpu0"]
+    assert (client.state, client.effort.done, client.effort.failed) == (JobState.SUCCEEDED, 600, 0)
+    assert sorted(client.effort.outcomes) == list(range(600))
+    assert sorted(client.effort.dispatcher.share) == ["a/cpu0", "b/cpu0", "c/cpu0"]
 
 
 def test_a_machine_that_computes_wrong_gets_no_work(tools: SimpleNamespace) -> None:
@@ -120,7 +120,7 @@ def test_a_machine_that_computes_wrong_gets_no_work(tools: SimpleNamespace) -> N
     assert events(simulation, "device.lost") == ["c"]
     client = simulation.submit("a", tools.order(points=300))
     simulation.settle()
-    assert "c/cpu0" not in client.dispatcher.share
+    assert "c/cpu0" not in client.effort.dispatcher.share
 
 
 def test_a_kernel_that_nobody_knows_is_refused_at_once(tools: SimpleNamespace) -> None:
@@ -173,7 +173,7 @@ def test_a_point_with_two_outcomes_breaks_a_law(tools: SimpleNamespace) -> None:
     simulation = tools.small("ab")
     client = simulation.submit("a", tools.order(points=600))
     simulation.run(1.0)
-    client.outcomes[599] = ""
+    client.effort.outcomes[599] = ""
     with pytest.raises(InvariantBroken, match=r"point 599 .* has two outcomes"):
         simulation.settle()
 

@@ -2,6 +2,7 @@
 
 import json
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Callable
@@ -226,8 +227,6 @@ def test_a_client_that_vanishes_leaves_nothing_running(
 
 
 def test_a_client_that_hangs_up_in_the_middle_of_a_frame_harms_nobody(lone: AgentProcess) -> None:
-    import socket  # noqa: PLC0415
-
     for junk in (b"", b"\xff" * 16, b"\x00\x00\x00\x01", bytes(1 << 16)):
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as link:
             link.connect(str(lone.socket))

@@ -151,7 +151,7 @@ def test_junk_at_the_door_is_answered_with_a_refusal_or_nothing(
     assert lone.run_cli("status").returncode == 0
 
 
-def test_a_replayed_join_admits_nobody_else(
+def test_a_forged_join_admits_nobody(
     lone: AgentProcess, doors: Invitation, dial: Callable[..., Any], tmp_path: Path
 ) -> None:
     genuine = join_letter(doors, tmp_path)
@@ -159,7 +159,7 @@ def test_a_replayed_join_admits_nobody_else(
     first.send(genuine)
     assert first.poll(5_000)
     answer = make_post(NodeId("")).open("@door/x", first.recv(), now())
-    assert isinstance(answer, Failure), "the key that knocks is not the key in the letter"
+    assert isinstance(answer, Failure), "its secret opens nothing"
     assert {peer["name"] for peer in lone.ask("peers")["peers"]} == {"lone"}
 
 

@@ -1,8 +1,9 @@
 """One contract for the standard library's executor and ours."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ALL_COMPLETED, CancelledError, ThreadPoolExecutor, as_completed, wait
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -35,17 +36,25 @@ class Contract:
         return float(getattr(result, "value", result))
 
 
+@pytest.fixture
+def known(monkeypatch: pytest.MonkeyPatch, plugins: Path) -> None:
+    """Let this process know the plug-in kernels, so that values need no names."""
+    monkeypatch.syspath_prepend(plugins)
+    monkeypatch.setenv("QALLOW_KERNELS__MODULES", "kernels_with_moods:MOODY")
+
+
 @pytest.fixture(params=["threads", "mesh"])
-def contract(request: pytest.FixtureRequest, lone: AgentProcess) -> Iterator[Contract]:
+def contract(
+    request: pytest.FixtureRequest,
+    lone: AgentProcess,
+    known: None,  # noqa: ARG001 - it is about the process
+) -> Iterator[Contract]:
     if request.param == "threads":
         made = Contract(ThreadPoolExecutor(1), moody)
     else:
         made = Contract(Executor(lone.socket), "moody")
     yield made
     made.pool.shutdown(wait=False, cancel_futures=True)
-
-
-Check = Callable[[Contract], None]
 
 
 def test_submitting_gives_a_future_of_the_result(contract: Contract) -> None:
@@ -155,3 +164,12 @@ def test_options_hold_for_everything_and_unknown_ones_are_refused(lone: AgentPro
         assert [float(result.value) for result in rows] == [10, 0]
     with pytest.raises(UsageError, match="devise"):
         Executor(lone.socket, devise="cpu")
+
+
+def test_values_of_a_kernel_that_only_the_agent_knows_need_names(lone: AgentProcess) -> None:
+    with Executor(lone.socket) as pool:
+        with pytest.raises(UsageError, match="moody"):
+            pool.submit("moody", 12)
+        assert float(pool.submit("moody", mood=12).result(30).value) == 12
+        with pytest.raises(UsageError, match="iterate"):
+            pool.map("moody")

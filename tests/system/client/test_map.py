@@ -46,10 +46,9 @@ def test_results_may_come_as_they_finish(mesh: Mesh) -> None:
 
 def test_a_faulty_point_costs_no_other_its_result(mesh: Mesh) -> None:
     moods = [10] * 30 + [RAISES] + [11] * 30
-    found = []
-    with pytest.raises(KernelFailed, match="bad mood"):  # noqa: PT012 - what came before counts
-        for result in mesh.map("moody", {"mood": moods}, ordered=False):
-            found.append(result.index)
+    found: list[int] = []
+    with pytest.raises(KernelFailed, match="bad mood"):
+        found.extend(each.index for each in mesh.map("moody", {"mood": moods}, ordered=False))
     assert sorted(found) == [index for index in range(61) if index != 30]
 
 
@@ -63,10 +62,9 @@ def test_ordered_a_faulty_point_is_raised_in_its_turn(mesh: Mesh) -> None:
 
 def test_a_point_that_crashes_its_runner_is_found_out(mesh: Mesh) -> None:
     moods = [10] * 10 + [CRASHES] + [11] * 10
-    found = []
-    with pytest.raises(KernelFailed, match="SIGSEGV"):  # noqa: PT012 - what came before counts
-        for result in mesh.map("moody", {"mood": moods}, ordered=False):
-            found.append(result.index)
+    found: list[int] = []
+    with pytest.raises(KernelFailed, match="SIGSEGV"):
+        found.extend(each.index for each in mesh.map("moody", {"mood": moods}, ordered=False))
     assert sorted(found) == [index for index in range(21) if index != 10]
 
 
