@@ -58,7 +58,7 @@ class Plan:
 
 FULL = Plan(
     rounds=3,
-    steps={"trips": 2, "submit": 3, "map": 3, "batch": 2, "array": 3, "kernels": 6},
+    steps={"trips": 2, "submit": 2, "map": 2, "batch": 1, "array": 2, "kernels": 4},
     idle_s=20,
 )
 QUICK = Plan(

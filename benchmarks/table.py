@@ -34,7 +34,7 @@ ROWS = (
     Row("tick_trip_p99", "the same, p99, us", theirs="trip_p99"),
     Row("submit", "empty tasks/s, one by one, 2 runners"),
     Row("tick_submit", "elasticity, 1 tick, tasks/s one by one", theirs="submit"),
-    Row("map", "empty tasks/s, the library's own map, 2 runners"),
+    Row("map", "empty tasks/s, the library's own map"),
     Row("tick_map", "elasticity, 1 tick, tasks/s by map", theirs="map"),
     Row("batch", "empty tasks/s, 1,000 a message by hand", ours="map"),
     Row("array", "64 MiB array there and back, ms"),
@@ -110,13 +110,14 @@ def render(figures: Figures, peers: Mapping[str, str], failures: Mapping[str, st
         peers: Key and name of each peer, ours first.
         failures: Peers that failed at something, and why.
     """
+    others = {peer: name for peer, name in peers.items() if peer != OURS}
     parts = [
         "Medians of the rounds (least - most):",
         _table(["measured", *peers.values()], [_line(row, figures, peers) for row in ROWS]),
         "Our median divided by the peer's (of times and memory less is better, of rates more):",
         _table(
-            ["measured", *list(peers.values())[1:]],
-            [line for row in ROWS if (line := _ratios(row, figures, list(peers)[1:]))],
+            ["measured", *others.values()],
+            [line for row in ROWS if (line := _ratios(row, figures, others))],
         ),
         "Kernels in batches, ticks/s (harmonic: of 32 pockets), called directly and by the mesh:",
         _table(["kernel", "called directly", "by the mesh", "share"], _kernels(figures)),

@@ -33,6 +33,10 @@ _HANDSHAKE_MS: Final = 5_000
 DIAL_S: Final = 8.0
 """A little more than connecting and shaking hands may take one after the other."""
 
+_NEVER_MS: Final = 3_600_000
+"""A runner that is gone stays gone: its port may belong to anybody next. -1 would say so plainly,
+but then libzmq throws away what had arrived and was not read yet."""
+
 _HEARTBEAT_MS: Final = 2_000
 _SILENCE_MS: Final = 8_000
 """A machine that loses its power says no goodbye; the mesh's own failure detector is about as
@@ -83,6 +87,12 @@ class _Line:
     monitor: Socket
     address: str
 
+    def close(self) -> None:
+        """Close both; nothing lingers."""
+        self.socket.disable_monitor()
+        self.monitor.close(linger=0)
+        self.socket.close(linger=0)
+
 
 class Exchange:
     """Makes wires, and knows which socket's readiness is whose business.
@@ -125,30 +135,31 @@ class Exchange:
         Raises:
             zmq.ZMQError: The address is none, or there are no sockets left.
         """
-        socket = self._context.socket(zmq.DEALER)
+        line = self._prepare(lease, join_address(host, lease.port))
         try:
-            socket.linger = 0
-            socket.ipv6 = ":" in host
-            socket.curve_secretkey = self._secret
-            socket.curve_publickey = self._public
-            socket.curve_serverkey = z85(lease.runner_key)
-            # A runner that is gone stays gone: its port may belong to anybody next.
-            socket.reconnect_ivl = -1
-            socket.connect_timeout = _CONNECT_MS
-            socket.handshake_ivl = _HANDSHAKE_MS
-            socket.heartbeat_ivl = _HEARTBEAT_MS
-            socket.heartbeat_timeout = socket.heartbeat_ttl = _SILENCE_MS
-            socket.maxmsgsize = _MOST_FRAME_BYTES
-            socket.sndhwm = socket.rcvhwm = 0  # credits bound what is in flight
-            self._monitors += 1
-            endpoint = f"inproc://monitor-{self._monitors}"
-            monitor = socket.get_monitor_socket(_GOOD | _BAD, endpoint)
-            monitor.linger = 0
-            address = join_address(host, lease.port)
-            socket.connect(f"tcp://{address}")
+            line.socket.ipv6 = ":" in host
+            line.socket.connect(f"tcp://{line.address}")
         except zmq.ZMQError:
-            socket.close(linger=0)
+            line.close()
             raise
+        return line
+
+    def _prepare(self, lease: Lease, address: str) -> _Line:
+        socket = self._context.socket(zmq.DEALER)
+        socket.linger = 0
+        socket.curve_secretkey = self._secret
+        socket.curve_publickey = self._public
+        socket.curve_serverkey = z85(lease.runner_key)
+        socket.reconnect_ivl = _NEVER_MS
+        socket.connect_timeout = _CONNECT_MS
+        socket.handshake_ivl = _HANDSHAKE_MS
+        socket.heartbeat_ivl = _HEARTBEAT_MS
+        socket.heartbeat_timeout = socket.heartbeat_ttl = _SILENCE_MS
+        socket.maxmsgsize = _MOST_FRAME_BYTES
+        socket.sndhwm = socket.rcvhwm = 0  # credits bound what is in flight
+        self._monitors += 1
+        monitor = socket.get_monitor_socket(_GOOD | _BAD, f"inproc://monitor-{self._monitors}")
+        monitor.linger = 0
         return _Line(socket, monitor, address)
 
     def close(self) -> None:
@@ -229,9 +240,7 @@ class Wire:
     def _drop(self, line: _Line) -> None:
         self._exchange.forget(line.monitor)
         self._exchange.forget(line.socket)
-        line.socket.disable_monitor()
-        line.monitor.close(linger=0)
-        line.socket.close(linger=0)
+        line.close()
 
     def _hear(self, line: _Line) -> None:
         """Take in what a monitor says of its socket."""

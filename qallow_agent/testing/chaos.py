@@ -68,14 +68,12 @@ class Chaos:
         names = [name for name, box in self.simulation.boxes.items() if box.up]
         victims = [name for name in names if name not in self.spare]
         lasting_s = min(left_s, 0.5 + 10 * self.rng.random() ** 2)
-        if fault in {"kill", "unplug", "freeze", "runner", "slow-disk"}:
+        if fault in {"full-disk", "clock"}:
+            victims = names
+        if fault in {"kill", "unplug", "freeze", "runner", "slow-disk", "full-disk", "clock"}:
             if not victims:
                 return f"no {fault}"
             victim = self._pick(victims)
-            self._hit(fault, victim, lasting_s)
-            return f"{fault} {victim} {lasting_s:.1f}"
-        if fault in {"full-disk", "clock"}:
-            victim = self._pick(names)
             self._hit(fault, victim, lasting_s)
             return f"{fault} {victim} {lasting_s:.1f}"
         if fault == "storm":

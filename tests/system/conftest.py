@@ -9,6 +9,9 @@ from typing import Any
 
 import pytest
 
+from qallow_agent.base.message import Message, Report
+from qallow_agent.client.control import ControlLink
+from qallow_agent.node.commands import GetDevices, GetPeers, GetStatus
 from qallow_agent.testing.agents import AgentProcess
 
 PLUGINS = Path(__file__).parents[1] / "plugins"
@@ -137,22 +140,35 @@ def spawn_shared(
 
 
 @pytest.fixture(scope="session")
-def states() -> Callable[[AgentProcess], dict[str, str]]:
+def query() -> Callable[[AgentProcess, Message], dict[str, Any]]:
+    """Return a way to ask an agent that costs no process, for waits that ask often."""
+
+    def ask(agent: AgentProcess, message: Message) -> dict[str, Any]:
+        with ControlLink(agent.socket) as link:
+            report = link.ask(message)
+        assert isinstance(report, Report)
+        return report.document
+
+    return ask
+
+
+@pytest.fixture(scope="session")
+def states(query: Callable[..., Any]) -> Callable[[AgentProcess], dict[str, str]]:
     """Return a way to read which members an agent sees, and in which state."""
 
     def read(agent: AgentProcess) -> dict[str, str]:
-        return {peer["name"]: peer["state"] for peer in agent.ask("peers")["peers"]}
+        return {peer["name"]: peer["state"] for peer in query(agent, GetPeers())["peers"]}
 
     return read
 
 
 @pytest.fixture(scope="session")
-def able(eventually: Callable[..., Any]) -> Callable[..., None]:
+def able(eventually: Callable[..., Any], query: Callable[..., Any]) -> Callable[..., None]:
     """Return a wait until an agent sees that many devices whose canaries have passed."""
 
     def wait(agent: AgentProcess, count: int = 1, within_s: float = 90.0) -> None:
         def seen() -> bool:
-            devices = agent.ask("devices")["devices"]
+            devices = query(agent, GetDevices())["devices"]
             return sum(device["state"] == "ok" for device in devices) >= count
 
         eventually(seen, within_s, f"{count} working devices")
@@ -167,11 +183,11 @@ def lone(spawn_shared: Spawn) -> AgentProcess:
 
 
 @pytest.fixture
-def unharmed(lone: AgentProcess) -> Iterator[None]:
+def unharmed(lone: AgentProcess, query: Callable[..., Any]) -> Iterator[None]:
     """Check that the shared agent is the same process, healthy and not grown, after the test."""
-    pid, before_bytes = lone.pid, lone.ask("status")["memory_rss_bytes"]
+    pid, before_bytes = lone.pid, query(lone, GetStatus())["memory_rss_bytes"]
     yield
-    after = lone.ask("status")
+    after = query(lone, GetStatus())
     assert lone.process is not None
     assert (lone.process.poll(), lone.pid) == (None, pid)
     assert after["state"] == "ready", after["problems"]

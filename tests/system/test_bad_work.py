@@ -14,6 +14,9 @@ import pytest
 
 import qallow_agent as qa
 from qallow_agent.base.errors import BadParameter
+from qallow_agent.base.message import Report
+from qallow_agent.client.control import ControlLink
+from qallow_agent.node.commands import GetStatus
 from qallow_agent.testing.agents import AgentProcess
 
 pytestmark = [
@@ -35,7 +38,10 @@ def ready(lone: AgentProcess, able: Callable[..., None]) -> None:
 
 
 def work(agent: AgentProcess) -> dict[str, Any]:
-    return dict(agent.ask("status")["work"])
+    with ControlLink(agent.socket) as link:
+        report = link.ask(GetStatus())
+    assert isinstance(report, Report)
+    return dict(report.document["work"])
 
 
 def finished(process: subprocess.Popen[str], within_s: float = 15.0) -> tuple[int, str, str]:

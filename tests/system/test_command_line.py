@@ -74,7 +74,7 @@ def test_commands_that_end_an_agent_or_a_job_print_documents_too(
 
 
 def test_every_command_is_covered_here() -> None:
-    ended = {"start", "stop", "leave", "result", "cancel"}
+    ended = {"start", "stop", "leave", "revoke", "result", "cancel"}
     assert {name.split()[0] for name in DOCUMENTS} | ended == set(COMMANDS)
 
 

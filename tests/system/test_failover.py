@@ -13,6 +13,11 @@ import numpy as np
 import psutil
 import pytest
 
+from qallow_agent.base.ids import JobId
+from qallow_agent.base.message import Report
+from qallow_agent.client.control import ControlLink
+from qallow_agent.jobs.messages import ListJobs
+from qallow_agent.node.commands import GetStatus
 from qallow_agent.testing.agents import AgentProcess
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(120)]
@@ -53,9 +58,9 @@ def whole(
 
 
 class Mapping:
-    """A map over 600 moods under way, whose points sleep so that they leave the CPU alone."""
+    """A map over 400 moods under way, whose points sleep so that they leave the CPU alone."""
 
-    points = 600
+    points = 400
 
     def __init__(self, owner: AgentProcess, folder: Path, seconds: float = 0.02) -> None:
         self.owner = owner
@@ -68,7 +73,10 @@ class Mapping:
         self.job = self.process.stderr.readline().split()[1]
 
     def seen(self) -> dict[str, Any]:
-        return dict(self.owner.ask("jobs", self.job)["jobs"][0])
+        with ControlLink(self.owner.socket) as link:
+            report = link.ask(ListJobs(JobId(self.job)))
+        assert isinstance(report, Report)
+        return dict(report.document["jobs"][0])
 
     def shared(self) -> bool:
         """Whether both executors have finished points."""
@@ -114,12 +122,17 @@ def test_an_executor_killed_in_the_middle_loses_nothing_and_repeats_nothing(
 
 
 def test_an_executor_killed_with_all_the_work_is_replaced_within_seconds(
-    pair: tuple[AgentProcess, AgentProcess], eventually: Eventually, tmp_path: Path
+    pair: tuple[AgentProcess, AgentProcess],
+    eventually: Eventually,
+    tmp_path: Path,
+    query: Callable[..., Any],
 ) -> None:
     owner, worker = pair
     words = ("run", "moody", "--set", "mood=5", "--set", "seconds=3", "--device", "cpu", "--json")
     running = [owner.start_cli(*words, "-o", tmp_path / name) for name in ("one", "two")]
-    eventually(lambda: worker.ask("status")["work"]["slots_busy"] == 1, 15, "the worker works")
+    eventually(
+        lambda: query(worker, GetStatus())["work"]["slots_busy"] == 1, 15, "the worker works"
+    )
     worker.kill()
     where = set()
     for process in running:

@@ -11,10 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from qallow_agent.base.errors import NotAllowed
-from qallow_agent.client.control import ControlLink
 from qallow_agent.mesh.trust.invites import decode_invitation, encode_invitation
-from qallow_agent.node.commands import Revoke
 from qallow_agent.testing.agents import AgentProcess
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(60)]
@@ -178,17 +175,17 @@ def test_leaving_forgets_the_mesh_but_not_who_one_is(
 
 
 def test_a_revoked_member_is_expelled_for_ever(
-    spawn: Spawn, eventually: Eventually, states: States
+    spawn: Spawn, eventually: Eventually, states: States, complains: Callable[..., None]
 ) -> None:
     owner = spawn("owner")
     token = owner.invite("--uses", 2)
     rogue, loyal = spawn("rogue", join=token), spawn("loyal", join=token)
     for agent in (owner, loyal):
         eventually(lambda agent=agent: states(agent).get("rogue") == "alive", 15)
-    with ControlLink(loyal.socket) as link, pytest.raises(NotAllowed):
-        link.ask(Revoke("rogue"))
-    with ControlLink(owner.socket) as link:
-        link.ask(Revoke("rogue", "it went rogue"))
+    complains(loyal.run_cli("revoke", "rogue", "--yes"), 77, "issuer")
+    complains(owner.run_cli("revoke", "nobody", "--yes"), 2, "'nobody'", "qallow-agent peers")
+    document = owner.ask("revoke", "rogue", "--reason", "it went rogue", "--yes")
+    assert document["schema"] == "qallow.revoke/v1"
     for agent in (owner, loyal):
         eventually(lambda agent=agent: states(agent).get("rogue") != "alive", 15, "rogue is out")
     rogue.kill()
