@@ -86,9 +86,15 @@ class BadParameter(JobRejected):
 
 
 class NoDevice(JobRejected):
-    """No device can take the job now (or ever, when not retryable); nothing ran."""
+    """No device can take the job now; nothing ran."""
 
     code = "no-device"
+
+
+class NeverFits(NoDevice):
+    """No device known here could ever take the job as asked; nothing ran; waiting will not help."""
+
+    code = "never-fits"
 
 
 class JobNotFound(UserError):
@@ -252,6 +258,7 @@ BLAME: dict[type[QallowError], tuple[int, int]] = {
     UnknownKernel: (EXIT_USAGE, logging.INFO),
     BadParameter: (EXIT_USAGE, logging.INFO),
     NoDevice: (EXIT_TRY_LATER, logging.WARNING),
+    NeverFits: (EXIT_USAGE, logging.WARNING),
     JobNotFound: (EXIT_USAGE, logging.INFO),
     JobFailed: (EXIT_FAILED, logging.WARNING),
     JobCancelled: (EXIT_FAILED, logging.INFO),

@@ -153,7 +153,7 @@ class Desk:
         if job is None or sender != self._me:
             return []
         if made.never and not made.choices and not job.held and not job.asked:
-            return self._roster.end(job, JobEvent.FAILED, "no-device", made.reason, made.hint, now)
+            return self._roster.end(job, JobEvent.FAILED, "never-fits", made.reason, made.hint, now)
         before = job.record.state
         return self._roster.after(job, before, self._leasing.placed(job, made, now.mono_s))
 

@@ -203,7 +203,7 @@ def _peer(view: View, record: MemberRecord, adverts: dict[NodeId, Advert]) -> Do
         "node": record.node,
         "name": record.name,
         "self": record.node == view.me.node,
-        "state": record.state.value,
+        "state": "revoked" if rooms.doorkeeper.is_revoked(record.node) else record.state.value,
         "addresses": list(record.contact.addresses(record.contact.stream)),
         "age_s": None if since_s is None else view.now.mono_s - since_s,
         "rtt_s": None if clock is None else clock.rtt_s,
@@ -229,6 +229,8 @@ def _canaries(view: View) -> dict[str, int]:
 def _problems(view: View) -> list[dict[str, str]]:
     found: list[dict[str, str]] = []
     for record in view.rooms.membership.members():
+        if view.rooms.doorkeeper.is_revoked(record.node):
+            continue
         if record.state in _UNWELL:
             what, fix = _UNWELL[record.state]
             found.append({"node": record.node, "name": record.name, "what": what, "fix": fix})

@@ -4,6 +4,7 @@ It holds no logic of a room. It knows which room takes which message, who may se
 each fact that a room announces to the rooms that care, in a fixed order.
 """
 
+from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -149,10 +150,12 @@ class Node:
     def _settle(self, effects: list[Effect], now: Instant) -> list[Effect]:
         """Deliver what stays inside this node until only effects on the world are left."""
         outward: list[Effect] = []
-        waiting = list(reversed(effects))
+        # First in, first out: what a message to ourselves causes comes after the rest of its step,
+        # so that nothing a room persists is overtaken by what it sends.
+        waiting = deque(effects)
         hops = 0
         while waiting:
-            effect = waiting.pop()
+            effect = waiting.popleft()
             inside = self._inside(effect)
             if inside is None:
                 outward.append(effect)
@@ -161,7 +164,10 @@ class Node:
             if hops > MAX_HOPS:
                 outward.append(Notice("node.echo", "rooms answer each other for ever", "error"))
                 break
-            waiting += reversed(self._route(*inside, now))
+            try:
+                waiting += self._route(*inside, now)
+            except QallowError as error:
+                outward += self._refuse(*inside, error)
         return outward
 
     def _inside(self, effect: Effect) -> tuple[Sender, Message] | None:

@@ -15,10 +15,13 @@ from qallow_agent.jobs.messages import (
 )
 from qallow_agent.mesh.wire.kinds import Role
 
+SUBMITTERS = (Role.SUBMITTER, Role.OPERATOR, Role.OWNER)
+"""Roles that may have work done by others."""
+
 NEEDED: Mapping[type[Message], tuple[Role, ...]] = {
-    LeaseRequest: (Role.SUBMITTER, Role.OPERATOR, Role.OWNER),
-    LeaseRenew: (Role.SUBMITTER, Role.OPERATOR, Role.OWNER),
-    LeaseRelease: (Role.SUBMITTER, Role.OPERATOR, Role.OWNER),
+    LeaseRequest: SUBMITTERS,
+    LeaseRenew: SUBMITTERS,
+    LeaseRelease: SUBMITTERS,
     LeaseGrant: (Role.WORKER,),
     LeaseRefusal: (Role.WORKER,),
     LeaseRevoked: (Role.WORKER,),

@@ -44,9 +44,7 @@ class Post:
         codec = self.strangers if at_door else self.members
         return codec.encode(message, self.me, self.clock.stamp(now.wall_ns))
 
-    def open(
-        self, sender: Sender, data: bytes, now: Instant, lane: Lane = Lane.STREAM
-    ) -> Message:
+    def open(self, sender: Sender, data: bytes, now: Instant, lane: Lane = Lane.STREAM) -> Message:
         """Return the message in a letter whose bearer the transport named.
 
         Raises:

@@ -1,6 +1,6 @@
 """Submissions: judge a job against its kernel's spec, and find devices when the desk asks."""
 
-from qallow_agent.base.errors import InvariantBroken
+from qallow_agent.base.errors import InvariantBroken, NotAllowed
 from qallow_agent.base.ids import Entropy, NodeId, Sender
 from qallow_agent.base.machine import Announce, Effect, Instant
 from qallow_agent.base.message import Message
@@ -8,6 +8,7 @@ from qallow_agent.jobs.local import Choice, PlacementMade, PlacementWanted
 from qallow_agent.jobs.messages import Demand, SubmitJob
 from qallow_agent.jobs.model import Needs, Terms
 from qallow_agent.mesh.wire.kinds import Advert, DeviceAdvert, Role
+from qallow_agent.node.permissions import SUBMITTERS
 from qallow_agent.node.rooms import Rooms, Self
 from qallow_agent.placement.request import Candidate, Request
 from qallow_agent.placement.router import choose
@@ -31,11 +32,18 @@ class Submissions:
         """Validate a job against its kernel and hand it to the desk.
 
         Raises:
+            NotAllowed: This node may not submit: no bench would serve it.
             UnknownKernel: This node does not know the kernel; the hint names the closest.
             BadParameter: A parameter is wrong; the message names kernel, parameter and bounds.
         """
         if not isinstance(message, SubmitJob):
             raise InvariantBroken(f"{type(message).__name__} is no submission")
+        roles = self._rooms.doorkeeper.roles_of(self._me.node)
+        if not any(role in SUBMITTERS for role in roles):
+            raise NotAllowed(
+                f"this node may not submit jobs: it holds the roles {', '.join(roles) or 'none'}",
+                hint="submit from another node, or join it again with an invite --role submitter",
+            )
         entry = self._rooms.catalog.entry(message.kernel)
         spec = entry.kernel.spec
         values = spec.validate(message.sample, swept=message.extremes, shapes=message.shapes)

@@ -139,7 +139,7 @@ def _nothing(
 
 def _hint(request: Request, against: list[Refusal], *, never: bool) -> str:
     if not never:
-        return "it is tried again until start_s has passed; see: qallow-agent devices"
+        return "see: qallow-agent devices; a job may wait longer with --start-within"
     if any("version" in each.why for each in against):
         return "install the same release of the kernel on every node"
     if any("a task needs" in each.why for each in against):

@@ -316,7 +316,7 @@ def test_a_job_without_a_runner_fails_when_its_start_limit_passes(stage: Stage) 
 def test_what_can_never_run_is_refused_at_once(stage: Stage) -> None:
     job = stage.submit()
     effects = stage.place(job, reason="no device has the kernel", never=True)
-    assert told(effects, JobStopped, CLIENT)[0].code == "no-device"
+    assert told(effects, JobStopped, CLIENT)[0].code == "never-fits"
 
 
 def test_a_deadline_expires_the_job_and_releases_its_leases(stage: Stage) -> None:

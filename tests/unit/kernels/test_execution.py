@@ -9,7 +9,6 @@ import qallow_agent.kernels.elasticity.cpu
 import qallow_agent.kernels.harmonic.cpu  # noqa: F401 - compiles while tests are collected
 from qallow_agent.base.errors import BadParameter, DeviceMemory, KernelFailed
 from qallow_agent.kernels import elasticity, harmonic
-from qallow_agent.kernels.coalesce import run_singles
 from qallow_agent.kernels.execution import run_canary, run_task
 from qallow_agent.kernels.spec import Canary, Cost, Kernel, KernelSpec, Output, Parameter
 
@@ -166,44 +165,8 @@ def test_the_rate_of_a_canary_is_its_declared_work_over_its_time() -> None:
     assert outcome.rate == points * 300 * elasticity.OPS_PER_TICK / 2.0
 
 
-def test_coalesced_runs_equal_single_runs() -> None:
-    tasks: list[dict[str, object]] = [
-        {"coupling": 0.001 * (n % 7), "ticks": 20 + n % 2, "pockets": 3 + n % 3} for n in range(40)
-    ]
-    together = run_singles(harmonic.KERNEL, "cpu", tasks)
-    for task, outcome in zip(tasks, together, strict=True):
-        alone = run_task(harmonic.KERNEL, "cpu", task, {}, {})
-        assert isinstance(outcome, dict)
-        assert all(outcome[name].tobytes() == alone[name].tobytes() for name in alone)
-
-
-def test_among_coalesced_runs_only_the_guilty_fails() -> None:
-    kernel = replace(
-        ODD,
-        spec=replace(ODD.spec, parameters=(ODD.spec.parameters[0], ODD.spec.parameters[2])),
-        backends={"reference": f"{__name__}:scalar_answer"},
-    )
-    tasks: list[dict[str, object]] = [{"x": 1.0, "mode": 3}, {"x": 200.0, "mode": 3}, {"z": 1}]
-    good, guilty, unknown = run_singles(kernel, "reference", tasks)
-    assert isinstance(good, dict)
-    assert good["y"] == 3.0
-    assert isinstance(guilty, KernelFailed)
-    assert isinstance(unknown, BadParameter)
-
-
 def scalar_answer(*, points: int, x: Any, mode: int) -> object:
     return answer(points=points, x=x, v=V, mode=mode)
-
-
-def test_runs_without_anything_to_sweep_are_run_once() -> None:
-    kernel = replace(
-        ODD,
-        spec=replace(ODD.spec, parameters=(ODD.spec.parameters[2],)),
-        backends={"reference": f"{__name__}:fixed_answer"},
-    )
-    first, second = run_singles(kernel, "reference", [{}, {"mode": 0}])
-    assert isinstance(first, dict)
-    assert first is second
 
 
 def fixed_answer(*, points: int, mode: int) -> object:
