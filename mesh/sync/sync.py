@@ -100,7 +100,8 @@ class Sync:
         phases = [peer.phase for peer in self._peers.values() if peer.phase is not None]
         return {
             "offset_s": together.hull.middle_s if together else None,
-            "bound_s": together.hull.half_s if together else None,
+            # Clocks that are honestly apart meet in one point: how far apart is part of the bound.
+            "bound_s": together.hull.half_s + together.spread_s if together else None,
             "spread_s": together.spread_s if together else None,
             "pace_s": self._tick_s,
             "harmonic_mean_s": self._mean_s,

@@ -5,7 +5,7 @@ from typing import Any, dataclass_transform
 
 import msgspec
 
-from qallow_agent.base.errors import InvariantBroken
+from qallow_agent.base.errors import InvariantBroken, QallowError
 
 
 @dataclass_transform(frozen_default=True, field_specifiers=(msgspec.field,))
@@ -31,6 +31,11 @@ class Failure(Message, tag="failure"):
     message: str
     hint: str = ""
     retryable: bool = False
+
+
+def failure(error: QallowError) -> Failure:
+    """Return an error as the message that carries it."""
+    return Failure(error.code, error.message, error.hint, error.retryable)
 
 
 class Report(Message, tag="report"):

@@ -10,7 +10,6 @@ from qallow_agent.base.errors import EXIT_OK, QallowError, UsageError
 from qallow_agent.base.units import show_seconds
 from qallow_agent.cli.harvest import Harvest, write_results
 from qallow_agent.cli.output import emit, note, pairs
-from qallow_agent.cli.progress import ProgressLine
 from qallow_agent.cli.show import inline, show_points, write_csv
 from qallow_agent.cli.work import (
     EXIT_INTERRUPTED,
@@ -24,6 +23,7 @@ from qallow_agent.cli.work import (
     say_cancelled,
     work_options,
 )
+from qallow_agent.client.progress import ProgressLine
 from qallow_agent.jobs.messages import JobProgress
 
 Array = npt.NDArray[Any]

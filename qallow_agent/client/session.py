@@ -17,9 +17,9 @@ from qallow_agent.client.control import ControlLink
 from qallow_agent.client.engine import CLOSE_S, Engine
 from qallow_agent.client.futures import JobFuture
 from qallow_agent.client.job import Job
-from qallow_agent.client.meter import Meter
 from qallow_agent.client.payload import Survey
 from qallow_agent.client.points import Grid, Points, lay_out
+from qallow_agent.client.progress import ProgressLine
 from qallow_agent.client.stream import End, Stream
 from qallow_agent.client.sweep import MapResults, Shelf
 from qallow_agent.client.wishes import take_wishes, without_deadline
@@ -207,7 +207,7 @@ class Mesh:
             cancel=lambda: connection.cancel(job),
             wake=lambda: connection.nudge(job),
             on_progress=on_progress,
-            meter=Meter(kernel, 0 if points is None else points.count) if progress else None,
+            line=ProgressLine(kernel, points.count, on=True) if progress and points else None,
         )
 
     def parameters(self, kernel: str, *, sweepable: bool = False) -> tuple[str, ...]:

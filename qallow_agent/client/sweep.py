@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Self, TypeVar
 
-from qallow_agent.client.meter import Meter
+from qallow_agent.client.progress import ProgressLine
 from qallow_agent.client.results import Block, Result
 from qallow_agent.client.stream import End, Gap, Item, Stream
 from qallow_agent.jobs.messages import JobProgress
@@ -92,7 +92,7 @@ class MapResults(Iterator[Result]):
         cancel: Cancels the job; harmless when it is over.
         wake: Tells the mesh that there is room for more.
         on_progress: Called by ``next``, in the reader's thread, a few times a second.
-        meter: Shows progress to a person.
+        line: Shows progress to a person.
     """
 
     def __init__(
@@ -104,7 +104,7 @@ class MapResults(Iterator[Result]):
         cancel: Callable[[], None],
         wake: Callable[[], None],
         on_progress: Callable[[JobProgress], None] | None,
-        meter: Meter | None,
+        line: ProgressLine | None,
     ) -> None:
         self.stream = stream
         self._shelf = shelf
@@ -112,7 +112,7 @@ class MapResults(Iterator[Result]):
         self._cancel = cancel
         self._wake = wake
         self._on_progress = on_progress
-        self._meter = meter
+        self._line = line
         self._over: BaseException | None = None
         self.until_s: float | None = None
         """Monotonic second after which ``next`` raises TimeoutError; None for never."""
@@ -176,8 +176,8 @@ class MapResults(Iterator[Result]):
     def learn(self, item: Item) -> None:
         """Take in one item of the stream."""
         if isinstance(item, JobProgress):
-            if self._meter is not None:
-                self._meter.show(item.done, item.failed, item.rerun)
+            if self._line is not None:
+                self._line.show(item.done, item.failed, item.rerun)
             if self._on_progress is not None:
                 self._on_progress(item)
             return
@@ -188,8 +188,8 @@ class MapResults(Iterator[Result]):
         if self._over is None:
             self._over = StopIteration()  # an error is raised once, as by a generator
             self._cancel()
-            if self._meter is not None:
-                self._meter.end()
+            if self._line is not None:
+                self._line.end()
 
     def __enter__(self) -> Self:
         return self

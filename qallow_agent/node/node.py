@@ -11,7 +11,7 @@ from typing import Any
 from qallow_agent.base.errors import QallowError, UnknownKind
 from qallow_agent.base.ids import Entropy, NodeId, Sender, is_local
 from qallow_agent.base.machine import Announce, Effect, Instant, Machine, Reply, Send, soonest
-from qallow_agent.base.message import Failure, Message, kind_of
+from qallow_agent.base.message import Failure, Message, failure, kind_of
 from qallow_agent.base.notice import Notice
 from qallow_agent.jobs import local
 from qallow_agent.jobs import messages as jobs
@@ -179,8 +179,7 @@ class Node:
 
     def _refuse(self, sender: Sender, message: Message, error: QallowError) -> list[Effect]:
         if sender.startswith(("@control/", "@door/")):
-            failure = Failure(error.code, error.message, error.hint, error.retryable)
-            return [Reply(sender, failure)]
+            return [Reply(sender, failure(error))]
         details: dict[str, str | int | float | bool | None] = {
             "node": sender,
             "kind": kind_of(message),

@@ -2,13 +2,16 @@
 
 from dataclasses import dataclass
 
-from qallow_agent.base.errors import BadSignature
+from qallow_agent.base.errors import BadSignature, PeerError, PeerLost
 from qallow_agent.base.hlc import HybridClock
-from qallow_agent.base.ids import NodeId, Sender, is_local
+from qallow_agent.base.ids import TRANSPORT, NodeId, Sender, is_local
 from qallow_agent.base.machine import Instant, Lane
-from qallow_agent.base.message import Failure, Message, kinds
+from qallow_agent.base.message import Failure, Message, failure, kinds
+from qallow_agent.base.notice import Notice
 from qallow_agent.jobs.messages import JOB_KINDS
+from qallow_agent.mesh.io.port import Arrival, KnockFailed, LinkEvent
 from qallow_agent.mesh.wire.codec import MeshCodec
+from qallow_agent.mesh.wire.facts import LinkRefused
 from qallow_agent.mesh.wire.kinds import DATAGRAM_KINDS, DOOR_KINDS, MESH_KINDS
 
 MEMBER_KINDS = kinds((*MESH_KINDS, *JOB_KINDS))
@@ -58,6 +61,23 @@ class Post:
         if not at_door:
             self.clock.observe(letter.stamp, now.wall_ns)
         return letter.message
+
+    def read(self, arrival: Arrival) -> tuple[Sender, Message] | Notice | None:
+        """Return who says what by an arrival; a Notice when it was dropped, None for nothing."""
+        if isinstance(arrival, LinkEvent):
+            return None if arrival.kind == "up" else (TRANSPORT, LinkRefused(arrival.node))
+        if isinstance(arrival, KnockFailed):
+            return arrival.reply_as, failure(PeerLost(arrival.reason))
+        try:
+            message = self.open(arrival.sender, arrival.data, arrival.received, arrival.lane)
+        except PeerError as error:
+            facts: dict[str, str | int | float | bool | None] = {
+                "node": arrival.sender,
+                "code": error.code,
+                "why": error.message,
+            }
+            return Notice("wire.dropped", "a message was dropped", "warning", facts)
+        return arrival.sender, message
 
 
 def make_post(me: NodeId) -> Post:

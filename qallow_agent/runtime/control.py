@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from qallow_agent.base.codec import Codec
-from qallow_agent.base.errors import ConfigError, PeerError, QallowError
+from qallow_agent.base.errors import ConfigError, PeerError
 from qallow_agent.base.frames import FrameReader, frame
 from qallow_agent.base.ids import Sender, control
-from qallow_agent.base.message import Failure, Message, kinds
+from qallow_agent.base.message import Message, failure, kinds
 from qallow_agent.jobs.local import ClientGone
 from qallow_agent.node.commands import CONTROL_KINDS
 
@@ -197,8 +197,3 @@ class ControlServer:
                 connection.unsent.clear()
                 return
             del connection.unsent[:sent]
-
-
-def failure(error: QallowError) -> Failure:
-    """Return an error as the message that carries it."""
-    return Failure(error.code, error.message, error.hint, error.retryable)

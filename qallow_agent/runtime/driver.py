@@ -13,8 +13,8 @@ from typing import Protocol
 
 import zmq
 
-from qallow_agent.base.errors import PeerError, PeerLost, QallowError, StorageError
-from qallow_agent.base.ids import OPERATOR, SENSORS, STORE, TRANSPORT, Sender, is_local
+from qallow_agent.base.errors import QallowError, StorageError
+from qallow_agent.base.ids import OPERATOR, SENSORS, STORE, Sender, is_local
 from qallow_agent.base.machine import (
     Admit,
     Broadcast,
@@ -30,13 +30,12 @@ from qallow_agent.base.machine import (
     Start,
     Stop,
 )
-from qallow_agent.base.message import Message
+from qallow_agent.base.message import Message, failure
 from qallow_agent.base.notice import Notice
-from qallow_agent.mesh.io.port import KnockFailed, LinkEvent, Packet, Transport
-from qallow_agent.mesh.wire.facts import LinkRefused
+from qallow_agent.mesh.io.port import Arrival, Transport
 from qallow_agent.node.commands import StopAgent, StoreState
 from qallow_agent.node.post import Post
-from qallow_agent.runtime.control import ControlServer, failure
+from qallow_agent.runtime.control import ControlServer
 from qallow_agent.runtime.store import StateStore
 from qallow_agent.runtime.yard import RunnerYard
 
@@ -180,21 +179,12 @@ class Driver:
         for sender, message in self._yard.busy():
             self._deliver(sender, message)
 
-    def _take(self, event: Packet | LinkEvent | KnockFailed) -> None:
-        if isinstance(event, LinkEvent):
-            if event.kind != "up":
-                self._do(self._node.receive(TRANSPORT, LinkRefused(event.node), event.received))
-            return
-        if isinstance(event, KnockFailed):
-            self._deliver(event.reply_as, failure(PeerLost(event.reason)))
-            return
-        try:
-            message = self._post.open(event.sender, event.data, event.received, event.lane)
-        except PeerError as error:
-            facts = {"node": event.sender, "code": error.code, "why": error.message}
-            self._say(Notice("wire.dropped", "a message was dropped", "warning", dict(facts)))
-            return
-        self._do(self._node.receive(event.sender, message, event.received))
+    def _take(self, arrival: Arrival) -> None:
+        read = self._post.read(arrival)
+        if isinstance(read, Notice):
+            self._say(read)
+        elif read is not None:
+            self._do(self._node.receive(*read, arrival.received))
 
     def _deliver(self, sender: Sender, message: Message) -> None:
         self._do(self._node.receive(sender, message, self._clock()))

@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from qallow_agent.base.errors import InvariantBroken, PeerError, PeerLost, QallowError, StorageError
-from qallow_agent.base.ids import STORE, TRANSPORT, NodeId, Sender, is_local
+from qallow_agent.base.errors import InvariantBroken, StorageError
+from qallow_agent.base.ids import STORE, NodeId, Sender, is_local
 from qallow_agent.base.machine import (
     Admit,
     Broadcast,
@@ -23,11 +23,10 @@ from qallow_agent.base.machine import (
     Start,
     Stop,
 )
-from qallow_agent.base.message import Failure, Message, kind_of
+from qallow_agent.base.message import Message, failure, kind_of
 from qallow_agent.base.notice import Notice
 from qallow_agent.base.units import Seconds
-from qallow_agent.mesh.io.port import Arrival, KnockFailed, LinkEvent
-from qallow_agent.mesh.wire.facts import LinkRefused
+from qallow_agent.mesh.io.port import Arrival
 from qallow_agent.node.commands import StoreState
 from qallow_agent.node.node import Node
 from qallow_agent.node.post import Post
@@ -107,24 +106,13 @@ class Shell:
         """Hand the node a message of its own machine."""
         self._process.run(lambda: self._receive(sender, message))
 
-    def take(self, event: Arrival) -> None:
+    def take(self, arrival: Arrival) -> None:
         """Hand the node what its transport brought."""
-        if isinstance(event, LinkEvent):
-            if event.kind != "up":
-                self._receive(TRANSPORT, LinkRefused(event.node))
-            return
-        if isinstance(event, KnockFailed):
-            self._receive(event.reply_as, failure(PeerLost(event.reason)))
-            return
-        try:
-            message = self._post.open(event.sender, event.data, event.received, event.lane)
-        except PeerError as error:
-            facts = {"node": event.sender, "code": error.code, "why": error.message}
-            self._watch.notice(
-                Notice("wire.dropped", "a message was dropped", "warning", dict(facts))
-            )
-            return
-        self._receive(event.sender, message)
+        read = self._post.read(arrival)
+        if isinstance(read, Notice):
+            self._watch.notice(read)
+        elif read is not None:
+            self._receive(*read)
 
     # --- steps ------------------------------------------------------------------------------------
 
@@ -245,8 +233,3 @@ class Shell:
             self._transport.reply(reply.to, data)
         elif is_local(reply.to):
             self._yard.tell(reply.to, reply.message)
-
-
-def failure(error: QallowError) -> Failure:
-    """Return an error as the message it travels as."""
-    return Failure(error.code, error.message, error.hint, error.retryable)

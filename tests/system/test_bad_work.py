@@ -132,7 +132,7 @@ def test_an_array_larger_than_any_device_is_refused_at_once(
     np.savez(tmp_path / "in.npz", data=np.zeros(20 << 20, dtype="f4"))
     began_s = time.monotonic()
     refused = lone.run_cli("run", "total", "--params", tmp_path / "in.npz")
-    complains(refused, TRY_LATER, "lone/cpu0", "80.0 MiB", "add a node with more memory")
+    complains(refused, USAGE, "lone/cpu0", "80.0 MiB", "add a node with more memory")
     assert time.monotonic() - began_s < 30, "it did not wait for --start-within"
 
 
@@ -140,12 +140,12 @@ def test_a_run_larger_than_any_device_is_refused_at_once(
     lone: AgentProcess, complains: Complains
 ) -> None:
     refused = lone.run_cli("run", "harmonic", "--set", "pockets=16000000", "--set", "ticks=1")
-    complains(refused, TRY_LATER, "lone/cpu0", "a task needs", "make the task smaller")
+    complains(refused, USAGE, "lone/cpu0", "a task needs", "make the task smaller")
 
 
 def test_a_device_that_does_not_exist_is_refused(lone: AgentProcess, complains: Complains) -> None:
     refused = lone.run_cli("run", "moody", "--device", "gpu")
-    complains(refused, TRY_LATER, "is cpu and gpu is wanted", "device=any")
+    complains(refused, USAGE, "is cpu and gpu is wanted", "device=any")
 
 
 # --- kernels that misbehave ---------------------------------------------------------------------

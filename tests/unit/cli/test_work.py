@@ -13,9 +13,9 @@ from qallow_agent.base.ids import JobId
 from qallow_agent.cli.harvest import Harvest, write_results
 from qallow_agent.cli.inputs import Inputs
 from qallow_agent.cli.map import Survey
-from qallow_agent.cli.progress import describe
 from qallow_agent.cli.run import carry_out
 from qallow_agent.cli.work import EXIT_INTERRUPTED, Order
+from qallow_agent.client.progress import describe
 from qallow_agent.jobs.messages import JobOptions, JobProgress
 
 JOB = JobId("j-1")

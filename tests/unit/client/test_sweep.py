@@ -26,7 +26,7 @@ class Reader:
             cancel=self._cancel,
             wake=self._wake,
             on_progress=self.progress.append,
-            meter=None,
+            line=None,
         )
 
     def _cancel(self) -> None:
@@ -145,4 +145,22 @@ def test_a_deadline_of_the_reader_is_a_timeout_and_cancels() -> None:
     reader.results.until_s = time.monotonic()
     with pytest.raises(TimeoutError):
         next(reader.results)
+    assert reader.cancelled == 1
+
+
+def test_blocks_are_the_same_results_a_slice_at_a_time() -> None:
+    reader = Reader()
+    for item in (block(1, 2), block(0, 1), End()):
+        reader.stream.put(item)
+    assert [(each.start, each.points) for each in reader.results.blocks()] == [(0, 1), (1, 2)]
+
+
+def test_blocks_end_with_why_there_are_no_more() -> None:
+    reader = Reader(ordered=False)
+    for item in (block(0, 3), gap(3), End()):
+        reader.stream.put(item)
+    blocks = reader.results.blocks()
+    assert next(blocks).start == 0
+    with pytest.raises(KernelFailed, match="point 3"):
+        next(blocks)
     assert reader.cancelled == 1

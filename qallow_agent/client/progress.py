@@ -1,9 +1,7 @@
-"""One line that says how far a job is: rate, time left, failed, re-run; only on a terminal."""
+"""One line on stderr that says how far a job is: rate, time left, failed, re-run."""
 
 import sys
 import time
-
-import click
 
 from qallow_agent.base.units import show_seconds
 
@@ -12,19 +10,20 @@ _WIDTH = 79
 
 
 class ProgressLine:
-    """Rewrites one line on stderr, at most ten times a second; silent off a terminal.
+    """Rewrites one line on stderr, at most ten times a second.
 
     Args:
         what: The kernel's name.
         points: How many points there are.
+        on: Whether it says anything; default only on a terminal.
     """
 
-    def __init__(self, what: str, points: int) -> None:
+    def __init__(self, what: str, points: int, *, on: bool | None = None) -> None:
         self._what = what
         self._points = points
         self._began_s = time.monotonic()
         self._said_s = 0.0
-        self._on = sys.stderr.isatty()
+        self._on = sys.stderr.isatty() if on is None else on
 
     @property
     def elapsed_s(self) -> float:
@@ -38,12 +37,14 @@ class ProgressLine:
             return
         self._said_s = now_s
         text = describe(self._what, done, self._points, self.elapsed_s, failed, rerun)
-        click.echo(f"\r{text[:_WIDTH]:<{_WIDTH}}", err=True, nl=False)
+        sys.stderr.write(f"\r{text[:_WIDTH]:<{_WIDTH}}")
+        sys.stderr.flush()
 
     def end(self) -> None:
         """Leave the line, so that what follows starts a new one."""
         if self._on and self._said_s:
-            click.echo("", err=True)
+            sys.stderr.write("\n")
+            sys.stderr.flush()
             self._said_s = 0.0
 
 
