@@ -19,7 +19,10 @@ def config() -> None:
     """Show, explain and validate the configuration."""
 
 
-@config.command(epilog="Example: qallow-agent config show --changed")
+@config.command(
+    short_help="Print the settings in force as TOML.",
+    epilog="Example: qallow-agent config show --changed",
+)
 @config_option
 @set_option
 @click.option("--changed", is_flag=True, help="Only what differs from the defaults.")
@@ -44,7 +47,10 @@ def show(
         click.echo(effective(chosen, loaded.sources), nl=False)
 
 
-@config.command(epilog="Example: qallow-agent config explain mesh.membership.probe_period_s")
+@config.command(
+    short_help="Say what one setting means.",
+    epilog="Example: qallow-agent config explain mesh.membership.probe_period_s",
+)
 @click.argument("key")
 @config_option
 @set_option
@@ -82,7 +88,10 @@ def explain(key: str, files: tuple[str, ...], assignments: tuple[str, ...], as_j
     )
 
 
-@config.command(epilog="Example: qallow-agent config validate --config agent.toml")
+@config.command(
+    short_help="Check the configuration as an agent would.",
+    epilog="Example: qallow-agent config validate --config agent.toml",
+)
 @config_option
 @set_option
 @json_option

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import tempfile
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
@@ -66,6 +67,21 @@ class Harvest:
         }
 
 
+def open_folder(directory: Path) -> None:
+    """Make the folder for results and see that it takes files, before anything is computed.
+
+    Raises:
+        StorageFull: No space.
+        StorageError: The folder cannot be made or written.
+    """
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=directory):
+            pass
+    except OSError as error:
+        raise _unwritable(directory, error) from error
+
+
 def write_results(
     directory: Path, arrays: Mapping[str, Array], summary: Mapping[str, Any]
 ) -> list[Path]:
@@ -82,12 +98,17 @@ def write_results(
         body = msgspec.json.format(msgspec.json.encode(summary), indent=2)
         write_atomically(text, body + b"\n", mode=0o644)
     except OSError as error:
-        kind = StorageFull if error.errno in _FULL else StorageError
-        raise kind(
-            f"the results cannot be written to {directory}: {error.strerror or error}",
-            hint="choose another folder with -o, or free space",
-        ) from error
+        raise _unwritable(directory, error) from error
     return [results, text]
+
+
+def _unwritable(directory: Path, error: OSError) -> StorageError:
+    kind = StorageFull if error.errno in _FULL else StorageError
+    why = "it is a file" if isinstance(error, FileExistsError) else error.strerror or str(error)
+    return kind(
+        f"the results cannot be written to {directory}: {why}",
+        hint="choose another folder with -o, or free space",
+    )
 
 
 def _write_npz(path: Path, arrays: Mapping[str, Array]) -> None:

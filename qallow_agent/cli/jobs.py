@@ -14,7 +14,7 @@ from qallow_agent.cli.output import emit, pairs, table
 from qallow_agent.jobs.messages import JobCancel, ListJobs
 
 
-@click.command(epilog="Example: qallow-agent jobs j-abcdefgh")
+@click.command(epilog="Example: qallow-agent jobs job-gamhuux2bkzrgjky")
 @click.argument("job", required=False)
 @asks_agent
 def jobs(agent: LocalAgent, job: str | None, as_json: bool) -> None:
@@ -37,7 +37,7 @@ def jobs(agent: LocalAgent, job: str | None, as_json: bool) -> None:
         )
 
 
-@click.command(epilog="Example: qallow-agent cancel j-abcdefgh")
+@click.command(epilog="Example: qallow-agent cancel job-gamhuux2bkzrgjky")
 @click.argument("job")
 @asks_agent
 def cancel(agent: LocalAgent, job: str, as_json: bool) -> None:
@@ -49,9 +49,10 @@ def cancel(agent: LocalAgent, job: str, as_json: bool) -> None:
         click.echo(f"cancelled {job}")
 
 
-@click.command(epilog="Example: qallow-agent result j-abcdefgh -o out/")
+@click.command(epilog="Example: qallow-agent result job-gamhuux2bkzrgjky -o out/")
 @click.argument("job")
-@click.option("-o", "--output", metavar="DIR", type=click.Path(path_type=Path), required=True)
+@click.option("-o", "--output", metavar="DIR", type=click.Path(path_type=Path), required=True,
+              help="Write results.npz and summary.json there.")  # fmt: skip
 @asks_agent
 def result(agent: LocalAgent, job: str, output: Path, as_json: bool) -> None:
     """Fetch the retained result of a job and write it to a folder."""

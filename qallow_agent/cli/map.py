@@ -6,9 +6,9 @@ from typing import Any
 import click
 import numpy.typing as npt
 
-from qallow_agent.base.errors import EXIT_OK, QallowError, UsageError
+from qallow_agent.base.errors import EXIT_OK, JobCancelled, QallowError, UsageError
 from qallow_agent.base.units import show_seconds
-from qallow_agent.cli.harvest import Harvest, write_results
+from qallow_agent.cli.harvest import Harvest, open_folder, write_results
 from qallow_agent.cli.output import emit, note, pairs
 from qallow_agent.cli.show import inline, show_points, write_csv
 from qallow_agent.cli.work import (
@@ -16,6 +16,7 @@ from qallow_agent.cli.work import (
     JobName,
     Order,
     Workplace,
+    end_like_an_interrupt,
     go_background,
     leave_on_next_interrupt,
     open_mesh,
@@ -47,9 +48,12 @@ def map_(kernel: str, sweeps: tuple[str, ...], **flags: Any) -> int:
     order = read_order(kernel, flags, sweeps)
     if not order.inputs.columns and not order.inputs.sweeps:
         raise UsageError("nothing is swept", hint="give --sweep, a file with columns, or use 'run'")
+    if order.output is not None:
+        open_folder(order.output)
     if flags["detached"]:
         go_background(order.output, as_json=order.form == "json")
         return EXIT_OK
+    end_like_an_interrupt()
     mesh = open_mesh(order.socket)
     try:
         return Survey(order).carry_out(mesh)
@@ -102,7 +106,7 @@ class Survey:
             )
             return EXIT_INTERRUPTED
         except QallowError as error:
-            self._finish("failed", error)
+            self._finish("cancelled" if isinstance(error, JobCancelled) else "failed", error)
             raise
         self._finish("succeeded")
         return EXIT_OK

@@ -27,7 +27,13 @@ from qallow_agent.node.commands import CreateInvite, GetDevices, GetPeers, Leave
     help="What the new node may do; again for more.",
 )
 @click.option("--zone", default="default", show_default=True, help="Failure domain of the node.")
-@click.option("--uses", default=1, show_default=True, type=click.IntRange(1, 10_000))
+@click.option(
+    "--uses",
+    default=1,
+    show_default=True,
+    type=click.IntRange(1, 10_000),
+    help="How many boxes may join with it.",
+)
 @click.option(
     "--ttl",
     type=duration,

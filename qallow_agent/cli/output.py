@@ -5,6 +5,7 @@ import shutil
 import sys
 import textwrap
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import click
@@ -32,8 +33,9 @@ def emit(schema: str, document: Mapping[str, Any]) -> None:
 
 
 def note(text: str) -> None:
-    """Say something to people only, on stderr."""
-    click.echo(text, err=True)
+    """Say something to people only, on stderr; a closed terminal is no reason to stop."""
+    with suppress(OSError):
+        click.echo(text, err=True)
 
 
 def say_error(error: QallowError, *, as_json: bool = False) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 
 from qallow_agent.base.errors import EXIT_OK, QallowError, UsageError
 from qallow_agent.base.units import show_seconds
-from qallow_agent.cli.harvest import write_results
+from qallow_agent.cli.harvest import open_folder, write_results
 from qallow_agent.cli.output import emit, note
 from qallow_agent.cli.show import inline, show_outputs, write_csv
 from qallow_agent.cli.work import (
@@ -18,6 +18,7 @@ from qallow_agent.cli.work import (
     Outcome,
     Pending,
     Workplace,
+    end_like_an_interrupt,
     go_background,
     leave_on_next_interrupt,
     open_mesh,
@@ -37,9 +38,12 @@ def run(kernel: str, **flags: Any) -> int:
     if order.inputs.columns:
         names = ", ".join(order.inputs.columns)
         raise UsageError(f"{names} holds many values, 'run' takes one", hint="use 'map'")
+    if order.output is not None:
+        open_folder(order.output)
     if flags["detached"]:
         go_background(order.output, as_json=order.form == "json")
         return EXIT_OK
+    end_like_an_interrupt()
     mesh = open_mesh(order.socket)
     try:
         return carry_out(mesh, order)

@@ -107,9 +107,9 @@ def _token(join: str | None, join_file: str | None) -> str | None:
     if join is not None:
         note("warning: an invite on the command line is visible to others in 'ps';")
         note("         --join-file FILE, '--join-file -' or QALLOW_JOIN keep it private")
-        return join.strip()
+        return _invite_in(join)
     if join_file is None:
-        return os.environ.get("QALLOW_JOIN", "").strip() or None
+        return _invite_in(os.environ.get("QALLOW_JOIN", "")) or None
     try:
         if join_file == "-":
             text = sys.stdin.read(_MAX_TOKEN_BYTES)
@@ -117,13 +117,20 @@ def _token(join: str | None, join_file: str | None) -> str | None:
             with Path(join_file).open(encoding="utf-8") as opened:
                 text = opened.read(_MAX_TOKEN_BYTES)
     except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is no text"
         raise UsageError(
-            f"the invite cannot be read from {join_file}: {error}", hint="name an existing file"
+            f"the invite cannot be read from {join_file}: {why}", hint="name an existing file"
         ) from error
-    words = [word for word in text.split() if word.startswith("qj1-")] or text.split()
-    if not words:
+    token = _invite_in(text)
+    if not token:
         raise UsageError(f"{join_file} holds no invite", hint="an invite starts with 'qj1-'")
-    return words[-1]
+    return token
+
+
+def _invite_in(text: str) -> str:
+    """Return the token of what somebody copied: it alone, or the whole line around it."""
+    words = [word for word in text.split() if word.startswith("qj1-")] or text.split()
+    return words[-1] if words else ""
 
 
 def _announcer(*, as_json: bool) -> Callable[[dict[str, Any]], None]:

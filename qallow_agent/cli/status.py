@@ -52,7 +52,7 @@ def _say(document: dict[str, Any]) -> None:
     colour = "green" if is_well(document) else "yellow"
     node = (
         f"{document.get('name', '')} ({show_id(str(document.get('node', '')))}), "
-        f"{click.style(state, fg=colour)} for {show_seconds(document.get('uptime_s') or 0.0)}, "
+        f"{click.style(state, fg=colour)}, up {show_seconds(document.get('uptime_s') or 0.0)}, "
         f"release {document.get('release', '?')}"
     )
     mesh = f"{document.get('mesh_name', '')} ({show_id(str(document.get('mesh', '')))})"

@@ -237,6 +237,22 @@ class JobName:
             note(f"job {job}")
 
 
+def end_like_an_interrupt() -> None:
+    """Let a closed terminal and SIGTERM end a job as Ctrl-C does: what is finished is kept.
+
+    Whoever sends either of them sends it twice now and then, so that only the first one counts.
+    """
+
+    def interrupt(*_: object) -> None:
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup asks
+            signal.signal(number, interrupt)
+
+
 def leave_on_next_interrupt() -> None:
     """Let a second Ctrl-C end the process at once, without waiting for anything."""
 

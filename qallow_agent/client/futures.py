@@ -33,9 +33,9 @@ def remote_error(code: str, message: str, hint: str = "", traceback: str = "") -
     return error
 
 
-def copy_of(error: QallowError) -> QallowError:
+def copy_of(error: QallowError, prefix: str = "") -> QallowError:
     """Return an equal error: each waiter raises its own, or their tracebacks would mix."""
-    copy = type(error)(error.message, hint=error.hint, retryable=error.retryable)
+    copy = type(error)(prefix + error.message, hint=error.hint, retryable=error.retryable)
     copy.__cause__ = error.__cause__
     return copy
 

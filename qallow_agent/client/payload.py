@@ -3,8 +3,8 @@
 from collections.abc import Iterable
 from typing import Any, Protocol
 
-from qallow_agent.base.errors import KernelFailed
-from qallow_agent.client.futures import JobFuture
+from qallow_agent.base.errors import KernelFailed, QallowError
+from qallow_agent.client.futures import JobFuture, copy_of
 from qallow_agent.client.points import Points
 from qallow_agent.client.results import Block, Result
 from qallow_agent.client.stream import End, Gap, Stream
@@ -119,7 +119,9 @@ class Survey:
         self.failed(piece, error)
 
     def failed(self, piece: Piece, error: Exception) -> None:
-        """Hand the reason on."""
+        """Hand the reason on; a slice was halved until the guilty point stood alone: name it."""
+        if piece.points == 1 and isinstance(error, QallowError):
+            error = copy_of(error, f"point {piece.start}: ")
         self._stream.put(Gap(piece.start, piece.points, error))
 
     def recall(self, pieces: Iterable[Piece], block: Block) -> None:

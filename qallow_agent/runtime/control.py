@@ -88,7 +88,8 @@ class ControlServer:
                 return
         raise ConfigError(
             f"another agent answers on the control socket {self.path}",
-            hint="stop it with 'qallow-agent stop', or set node.socket",
+            hint="stop it with 'qallow-agent stop', or give this one its own with --socket PATH "
+            "(QALLOW_SOCKET names the other's?)",
         )
 
     def close(self) -> None:

@@ -112,13 +112,16 @@ class Driver:
         """Run the loop and return why it stopped."""
         self._catch_signals()
         self._poller.register(self._alarm, zmq.POLLIN)
-        while self._stopping is None:
-            now = self._clock()
-            self._do(self._node.tick(now))
-            self._ask_sources()
-            self._watch()
-            ready = dict(self._poller.poll(self._wait_ms()))
-            self._serve(ready)
+        try:
+            while self._stopping is None:
+                now = self._clock()
+                self._do(self._node.tick(now))
+                self._ask_sources()
+                self._watch()
+                ready = dict(self._poller.poll(self._wait_ms()))
+                self._serve(ready)
+        finally:
+            signal.set_wakeup_fd(-1)  # a second signal must not ring a bell that is gone
         return self._stopping
 
     def _catch_signals(self) -> None:
