@@ -16,6 +16,7 @@ from qallow_agent.kernels.values import (
     closest,
     converted,
     match_shape,
+    show_bound,
 )
 
 Values = Mapping[str, Scalar]
@@ -69,8 +70,8 @@ class Parameter:
         """The allowed interval for people, e.g. ``[1, 1000]``; empty when unbounded."""
         if self.ge is None and self.le is None:
             return ""
-        low = "-inf" if self.ge is None else f"{self.ge:g}"
-        high = "inf" if self.le is None else f"{self.le:g}"
+        low = "-inf" if self.ge is None else show_bound(self.ge)
+        high = "inf" if self.le is None else show_bound(self.le)
         return f"[{low}, {high}]"
 
 

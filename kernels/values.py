@@ -18,6 +18,8 @@ ITEM_BYTES = {
 GREATEST = {"f2": 65504.0, "f4": float.fromhex("0x1.fffffep+127"), "f8": math.inf}
 """Greatest finite value of each float type."""
 
+_LONG = 1_000_000_000
+
 
 def closest(name: str, known: Iterable[str]) -> str:
     """Return a hint that names the closest known word, or all of them."""
@@ -65,7 +67,9 @@ def _whole(where: str, dtype: str, number: float) -> int:
     bits = 8 * ITEM_BYTES[dtype]
     low, high = (0, 2**bits - 1) if dtype[0] == "u" else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
     if not low <= whole <= high:
-        raise BadParameter(f"{where} = {whole} does not fit {dtype}", hint=f"[{low}, {high}]")
+        raise BadParameter(
+            f"{where} = {whole} does not fit {dtype}", hint=f"at least {low} and at most {high}"
+        )
     return whole
 
 
@@ -77,9 +81,19 @@ def bounded(where: str, value: Scalar, ge: float | None, le: float | None, unit:
     """
     suffix = f" {unit}" if unit else ""
     if ge is not None and value < ge:
-        raise BadParameter(f"{where} = {value} is too small", hint=f"at least {ge:g}{suffix}")
+        raise BadParameter(
+            f"{where} = {value} is too small", hint=f"at least {show_bound(ge)}{suffix}"
+        )
     if le is not None and value > le:
-        raise BadParameter(f"{where} = {value} is too large", hint=f"at most {le:g}{suffix}")
+        raise BadParameter(
+            f"{where} = {value} is too large", hint=f"at most {show_bound(le)}{suffix}"
+        )
+
+
+def show_bound(bound: float) -> str:
+    """Return a bound for people: whole numbers below a billion with every digit."""
+    whole = abs(bound) < _LONG and bound == int(bound)
+    return f"{bound:.0f}" if whole else f"{bound:g}"
 
 
 def match_shape(

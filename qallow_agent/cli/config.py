@@ -6,7 +6,7 @@ from qallow_agent.base.errors import UsageError
 from qallow_agent.cli.options import config_option, json_option, set_option
 from qallow_agent.cli.output import emit, note, pairs
 from qallow_agent.config.convert import wanted
-from qallow_agent.config.load import DEFAULT_SOURCE, load_settings, suggest
+from qallow_agent.config.load import load_settings, suggest
 from qallow_agent.config.render import bounds, effective, toml_value
 from qallow_agent.config.schema import Settings
 from qallow_agent.config.tree import entries
@@ -36,7 +36,7 @@ def show(
     chosen = {
         key: _HIDDEN if table[key].rule.secret and value else value
         for key, value in loaded.values().items()
-        if not changed or loaded.sources[key] != DEFAULT_SOURCE
+        if not changed or key in loaded.changed
     }
     if as_json:
         document = {
@@ -98,9 +98,9 @@ def explain(key: str, files: tuple[str, ...], assignments: tuple[str, ...], as_j
 def validate(files: tuple[str, ...], assignments: tuple[str, ...], as_json: bool) -> None:
     """Check the configuration as an agent would; exit code 78 when it is wrong."""
     loaded = load_settings(files, assignments=assignments)
-    changed = sorted(key for key, source in loaded.sources.items() if source != DEFAULT_SOURCE)
+    changed = loaded.changed
     if as_json:
         emit("qallow.validation/v1", {"valid": True, "changed": changed})
     else:
         click.echo("the configuration is valid")
-        note(f"{len(changed)} settings differ from the defaults: {', '.join(changed)}")
+        note(f"set: {', '.join(changed)}" if changed else "every setting has its default")

@@ -68,11 +68,11 @@ def examine(
 
 
 def say(check: Check) -> None:
-    """Print one finding: ``level name what -> fix``."""
+    """Print one finding, and its fix below it."""
     level = click.style(f"{check.level:<4}", fg=_COLOURS[check.level])
-    click.echo(
-        f"{level}  {check.name:<10}  {check.what}" + (f" -> {check.fix}" if check.fix else "")
-    )
+    click.echo(f"{level}  {check.name:<10}  {check.what}")
+    if check.fix:
+        click.echo(f"  fix: {check.fix}")
 
 
 def _configuration(files: tuple[str, ...], assignments: tuple[str, ...]) -> tuple[Settings, Check]:

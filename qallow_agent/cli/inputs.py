@@ -110,7 +110,12 @@ def read_inputs(
         name, text = _split(assignment, "--set", "name=value")
         columns.pop(name, None)
         fixed[name] = parse_value(name, text, shapes.get(name))
-    axes = dict(parse_sweep(sweep, shapes) for sweep in sweeps)
+    axes: dict[str, Array] = {}
+    for sweep in sweeps:
+        name, axis = parse_sweep(sweep, shapes)
+        if name in axes:
+            raise UsageError(f"{name} is swept twice", hint="give it once, as name=1,2,5 perhaps")
+        axes[name] = axis
     if axes and columns:
         raise UsageError(
             f"--sweep and the columns {', '.join(columns)} of a file cannot be combined",
@@ -156,26 +161,31 @@ def parse_sweep(text: str, shapes: Mapping[str, Shape]) -> tuple[str, Array]:
         BadParameter: A whole-number parameter would get fractions.
     """
     name, rule = _split(text, "--sweep", "name=start:stop:count")
-    wrong = UsageError(
-        f"--sweep {text!r} is no sweep",
-        hint="write name=start:stop:count, name=log:start:stop:count or name=1,2,5",
-    )
+
+    def wrong(why: str) -> UsageError:
+        return UsageError(
+            f"--sweep {text!r} is no sweep: {why}",
+            hint="write name=start:stop:count, name=log:start:stop:count or name=1,2,5",
+        )
+
     shape = shapes.get(name)
     if ":" not in rule:
         values = [parse_value(name, part, shape) for part in rule.split(",") if part.strip()]
         if not values:
-            raise wrong
+            raise wrong("it has no values")
         return name, np.asarray(values)
     parts = rule.split(":")
     logarithmic = parts[0] == "log"
     try:
         start, stop, count = (float(part) for part in parts[logarithmic:])
     except ValueError as error:
-        raise wrong from error
-    if not (math.isfinite(start) and math.isfinite(stop)) or not 1 <= count <= MAX_POINTS:
-        raise wrong
-    if count != int(count) or (logarithmic and (start <= 0 or stop <= 0)):
-        raise wrong
+        raise wrong("it takes three numbers") from error
+    if not (math.isfinite(start) and math.isfinite(stop)):
+        raise wrong("start and stop must be finite")
+    if not 1 <= count <= MAX_POINTS or count != int(count):
+        raise wrong(f"the count must be a whole number from 1 to {MAX_POINTS:,}")
+    if logarithmic and (start <= 0 or stop <= 0):
+        raise wrong("start and stop of log must be above 0")
     space = np.geomspace if logarithmic else np.linspace
     return name, _whole(name, space(start, stop, int(count)), shape)
 
@@ -245,7 +255,9 @@ def _place(
     except ValueError as error:
         raise BadParameter(f"{name} is a ragged list", hint="give equally long rows") from error
     if array.dtype.kind not in "biufc":
-        raise BadParameter(f"{name} holds {array.dtype}, not numbers", hint="give numbers")
+        odd = next((item for item in value if isinstance(item, str)), None)
+        what = f"{odd!r}, which is no number" if odd is not None else f"{array.dtype}, not numbers"
+        raise BadParameter(f"{name} holds {what}", hint="give numbers, separated by commas in CSV")
     if array.ndim == 0:
         fixed[name] = array.item()
     elif array.ndim == 1 and (shape is None or shape.rank == 0):
@@ -287,8 +299,11 @@ def _toml(path: Path) -> dict[str, Any]:
 def _csv(path: Path) -> dict[str, Any]:
     with path.open(newline="", encoding="utf-8-sig") as opened:
         rows = list(csv.reader(opened))
-    if not rows or any(len(row) != len(rows[0]) for row in rows if row):
-        raise ValueError("its rows differ in length, or there are none")
+    if not any(rows[1:]):
+        raise ValueError("it has no rows below a header")
+    for number, row in enumerate(rows, start=1):
+        if row and len(row) != len(rows[0]):
+            raise ValueError(f"row {number} has {len(row)} of {len(rows[0])} columns")
     names = [name.strip() for name in rows[0]]
     values = [[_guess(cell.strip()) for cell in row] for row in rows[1:] if row]
     return {name: [row[place] for row in values] for place, name in enumerate(names)}
@@ -296,6 +311,9 @@ def _csv(path: Path) -> dict[str, Any]:
 
 def _npz(path: Path) -> dict[str, Any]:
     with path.open("rb") as opened:  # numpy leaks a file that it opens itself and cannot read
+        if not zipfile.is_zipfile(opened):
+            raise ValueError("it is no NPZ archive")
+        opened.seek(0)
         archive = np.load(opened, allow_pickle=False)
         if isinstance(archive, np.ndarray):
             raise ValueError("it is one array without a name")  # noqa: TRY004 - the file is wrong

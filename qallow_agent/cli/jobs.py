@@ -13,6 +13,8 @@ from qallow_agent.cli.options import LocalAgent, asks_agent
 from qallow_agent.cli.output import emit, pairs, table
 from qallow_agent.jobs.messages import JobCancel, ListJobs
 
+_MOMENTS = {"submitted_s": "submitted", "ended_s": "ended"}
+
 
 @click.command(epilog="Example: qallow-agent jobs job-gamhuux2bkzrgjky")
 @click.argument("job", required=False)
@@ -26,14 +28,13 @@ def jobs(agent: LocalAgent, job: str | None, as_json: bool) -> None:
     if as_json:
         emit(report.schema, report.document)
     elif job:
-        pairs(
-            [(name, _shown(value)) for name, value in found[0].items() if value not in ("", None)]
-        )
+        pairs(_facts(found[0]))
     else:
         table(
             ("JOB", "KERNEL", "STATE", "DONE", "FAILED", "RE-RUN", "AGE"),
             [_row(item) for item in found],
             empty="no jobs; run one with 'qallow-agent run harmonic'",
+            keep=0,
         )
 
 
@@ -72,14 +73,31 @@ def _row(job: dict[str, Any]) -> tuple[str, ...]:
         str(job.get("job", "")),
         str(job.get("kernel", "")),
         str(job.get("state", "")),
-        f"{done}/{points}" if done < points else str(done),
+        f"{done / points:.0%}" if done < points else str(done),
         str(job.get("failed", 0)),
         str(job.get("rerun", 0)),
         "-" if submitted_s is None else show_seconds(max(0.0, time.time() - submitted_s)),
     )
 
 
+def _facts(job: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return what is known of one job, moments as local time."""
+    rows = []
+    for name, value in job.items():
+        if value in ("", None, [], {}):
+            continue
+        if name in _MOMENTS:
+            local = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(value))
+            ago = show_seconds(max(0.0, time.time() - value))
+            rows.append((_MOMENTS[name], f"{local}, {ago} ago"))
+        else:
+            rows.append((name.replace("_", " "), _shown(value)))
+    return rows
+
+
 def _shown(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     if isinstance(value, dict):
         return ", ".join(f"{name} {_shown(part)}" for name, part in value.items())
     if isinstance(value, list | tuple):

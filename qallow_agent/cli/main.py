@@ -1,5 +1,6 @@
 """The command line: a lazy group, and the one place where errors become exit codes."""
 
+import errno
 import os
 import sys
 import traceback
@@ -10,11 +11,23 @@ from importlib import import_module
 import click
 
 from qallow_agent import __version__
-from qallow_agent.base.errors import BLAME, EXIT_BUG, EXIT_FAILED, EXIT_OK, EXIT_USAGE, QallowError
+from qallow_agent.base.errors import (
+    BLAME,
+    EXIT_BUG,
+    EXIT_FAILED,
+    EXIT_OK,
+    EXIT_USAGE,
+    QallowError,
+    StorageError,
+    UsageError,
+)
 from qallow_agent.cli.output import say_error
 
 EXIT_INTERRUPTED = 130
 """What shells report for a process ended by SIGINT: 128 + 2."""
+
+_UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
+"""How a write to stdout fails when its disk is full or its terminal gone."""
 
 COMMANDS = {
     "start": ("start:start", "Run the agent in the foreground."),
@@ -110,19 +123,40 @@ def main(arguments: Sequence[str] | None = None) -> int:
         say_error(error, as_json="--json" in words)
         return exit_code(error)
     except click.ClickException as error:
-        error.show()
+        say_error(_as_ours(error), as_json="--json" in words)
         return EXIT_USAGE
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted", err=True)
         return EXIT_INTERRUPTED
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _hush_stdout()
         return EXIT_FAILED
-    except Exception:  # noqa: BLE001 - the last boundary: what nobody foresaw is our bug, said so
-        traceback.print_exc()
-        click.echo("error: this is a bug in qallow-agent; please report the lines above", err=True)
-        return EXIT_BUG
+    except Exception as error:  # noqa: BLE001 - the last boundary: what nobody foresaw is our bug, said so
+        return _give_up(error)
     return outcome if isinstance(outcome, int) else EXIT_OK
+
+
+def _as_ours(error: click.ClickException) -> UsageError:
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    path = context.command_path if context else "qallow-agent"
+    return UsageError(error.format_message().removesuffix("."), hint=f"see '{path} --help'")
+
+
+def _give_up(error: Exception) -> int:
+    """Say what nobody foresaw: stdout took no more, or a bug of ours."""
+    if isinstance(error, OSError) and error.errno in _UNWRITABLE:
+        why = f"the output cannot be written: {error.strerror}"
+        say_error(StorageError(why, hint="free space, or print elsewhere"))
+        _hush_stdout()
+        return EXIT_FAILED
+    traceback.print_exception(error)
+    click.echo("error: this is a bug in qallow-agent; please report the lines above", err=True)
+    return EXIT_BUG
+
+
+def _hush_stdout() -> None:
+    """Let what is left in stdout's buffer vanish instead of failing again at the exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def exit_code(error: QallowError) -> int:

@@ -64,7 +64,12 @@ def pairs(rows: Sequence[tuple[str, str]]) -> None:
 
 
 def table(
-    headers: Sequence[str], rows: Sequence[Sequence[str]], *, empty: str = "", wrap: bool = False
+    headers: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    empty: str = "",
+    wrap: bool = False,
+    keep: int | None = None,
 ) -> None:
     """Print rows under headers, within the terminal's width; numbers stand to the right.
 
@@ -75,11 +80,12 @@ def table(
         rows: Their cells.
         empty: What to say on stderr when there are no rows.
         wrap: Continue the last column's text on further lines instead of cutting it.
+        keep: A column that is never cut, as people copy it.
     """
     if not rows:
         note(empty or "nothing to show")
         return
-    widths = fit(headers, rows, _width())
+    widths = fit(headers, rows, _width(), keep)
     right = [all(_is_number(row[place]) for row in rows) for place in range(len(headers))]
     for line in (headers, *rows):
         last = textwrap.wrap(str(line[-1]), widths[-1]) if wrap else [str(line[-1])]
@@ -96,13 +102,19 @@ def _print_row(cells: Sequence[str], widths: Sequence[int], right: Sequence[bool
     click.echo((" " * _GAP).join(shown).rstrip())
 
 
-def fit(headers: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> list[int]:
-    """Return column widths whose sum with gaps fits ``width``: the widest columns give way."""
+def fit(
+    headers: Sequence[str], rows: Sequence[Sequence[str]], width: int, keep: int | None = None
+) -> list[int]:
+    """Return column widths whose sum with gaps fits ``width``: the widest but ``keep`` give way."""
     widths = [
         max(len(str(line[place])) for line in (headers, *rows)) for place in range(len(headers))
     ]
-    while sum(widths) + _GAP * (len(widths) - 1) > width and max(widths) > _NARROWEST:
-        widths[widths.index(max(widths))] -= 1
+    yielding = [place for place in range(len(widths)) if place != keep]
+    while sum(widths) + _GAP * (len(widths) - 1) > width:
+        widest = max(yielding, key=lambda place: widths[place], default=None)
+        if widest is None or widths[widest] <= _NARROWEST:
+            break
+        widths[widest] -= 1
     return widths
 
 

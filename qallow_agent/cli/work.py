@@ -23,6 +23,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 EXIT_INTERRUPTED = 130
 CONNECT_S = 10.0
+_KINDS = ("any", "cpu", "gpu", "cuda")
 
 
 class Outcome(Protocol):
@@ -152,7 +153,7 @@ def work_options(function: Command) -> Command:
         click.option("--start-within", "start_s", type=duration, metavar="DURATION",
                      default=60.0, help="Wait this long for a first device. [default: 60s]"),
         click.option("--device", default="any", show_default=True, metavar="WHICH",
-                     help="any, cpu, gpu, or node/device."),
+                     callback=_device, help="any, cpu, gpu, or node/device."),
         click.option("--prefer", type=click.Choice(["latency", "throughput", "energy"]),
                      default="throughput", show_default=True, help="What placement looks at."),
         click.option("--priority", type=int, default=0, help="Higher goes first; 0 is normal."),
@@ -167,6 +168,15 @@ def work_options(function: Command) -> Command:
     for decorator in reversed(decorators):
         function = decorator(function)
     return function
+
+
+def _device(_: click.Context, __: click.Parameter, wish: str) -> str:
+    if wish not in _KINDS and not all(wish.partition("/")):
+        raise click.BadParameter(
+            f"{wish!r} is none of {', '.join(_KINDS)}, nor node/device as 'qallow-agent devices' "
+            "shows them"
+        )
+    return wish
 
 
 def read_order(kernel: str, flags: Mapping[str, Any], sweeps: Sequence[str] = ()) -> Order:

@@ -37,15 +37,20 @@ class ProgressLine:
             return
         self._said_s = now_s
         text = describe(self._what, done, self._points, self.elapsed_s, failed, rerun)
-        sys.stderr.write(f"\r{text[:_WIDTH]:<{_WIDTH}}")
-        sys.stderr.flush()
+        self._write(f"\r{text[:_WIDTH]:<{_WIDTH}}")
 
     def end(self) -> None:
         """Leave the line, so that what follows starts a new one."""
         if self._on and self._said_s:
-            sys.stderr.write("\n")
-            sys.stderr.flush()
+            self._write("\n")
             self._said_s = 0.0
+
+    def _write(self, text: str) -> None:
+        try:
+            sys.stderr.write(text)
+            sys.stderr.flush()
+        except OSError:  # the terminal was closed; the results matter more
+            self._on = False
 
 
 def describe(what: str, done: int, points: int, elapsed_s: float, failed: int, rerun: int) -> str:

@@ -1,6 +1,7 @@
 """Loading: defaults < files < environment < assignments, each value remembering its source."""
 
 import difflib
+import ipaddress
 import os
 import re
 import tomllib
@@ -25,6 +26,9 @@ _PREFIX = "QALLOW_"
 _MAX_FILE_BYTES = 1 << 20
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 DEFAULT_SOURCE = "default"
+_HOST_SOURCE = "the host's name"
+_USUAL_SOURCE = "where agents keep it"
+_STATE_SOURCE = "in the state directory"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +41,12 @@ class Loaded:
     def values(self) -> dict[str, Value]:
         """Return the effective values by dotted key."""
         return flatten(self.settings)
+
+    @property
+    def changed(self) -> list[str]:
+        """The keys that somebody set: in a file, a variable or on the command line."""
+        made_up = (DEFAULT_SOURCE, _HOST_SOURCE, _USUAL_SOURCE, _STATE_SOURCE)
+        return sorted(key for key, source in self.sources.items() if source not in made_up)
 
 
 def load_settings(
@@ -90,6 +100,13 @@ def find_socket(named: str | Path | None = None) -> Path:
 def suggest(word: str, known: Iterable[str]) -> str:
     """Return a did-you-mean hint for an unknown word, or how to list the known ones."""
     names = list(known)
+    tables = sorted({name.rpartition(".")[0] for name in names})
+    if word in tables:
+        inside = [name.rpartition(".")[2] for name in names if name.rpartition(".")[0] == word]
+        return f"[{word}] is a table, with {', '.join(inside)}"
+    similar = difflib.get_close_matches(word, tables, n=1, cutoff=0.8) if "." in word else []
+    if similar and word.rpartition(".")[0] not in tables:
+        return f"did you mean [{similar[0]}]?"
     near = difflib.get_close_matches(word, names, n=1, cutoff=0.6)
     if not near:
         last = word.rpartition(".")[2]
@@ -185,22 +202,30 @@ def _apply_rules(
     if not values.get("node.name"):
         host = re.sub(r"[^A-Za-z0-9_-]+", "-", os.uname().nodename.split(".")[0])
         values["node.name"] = host.strip("-_")[:63] or "node"
-        sources["node.name"] = "the host's name"
+        sources["node.name"] = _HOST_SOURCE
     if not _NAME.fullmatch(str(values["node.name"])):
         raise ConfigError(
             f"node.name = {values['node.name']!r} ({sources['node.name']}) is no name",
             hint="up to 63 letters, digits, '.', '_' and '-', starting with a letter or digit",
         )
+    bind = str(values.get("mesh.transport.bind", "0.0.0.0"))  # noqa: S104 - only read
+    try:
+        ipaddress.ip_address(bind)
+    except ValueError as error:
+        raise ConfigError(
+            f"mesh.transport.bind = {bind!r} ({sources['mesh.transport.bind']}) is no IP address",
+            hint="write an address of this machine, 127.0.0.1, 0.0.0.0 or ::",
+        ) from error
     if not values.get("node.state_dir"):
         values["node.state_dir"] = str(default_state_dir(variables))
-        sources["node.state_dir"] = "where agents keep it"
+        sources["node.state_dir"] = _USUAL_SOURCE
     state_dir = Path(str(values["node.state_dir"])).expanduser().absolute()
     values["node.state_dir"] = str(state_dir)
     if not values.get("node.cache_dir"):
         values["node.cache_dir"] = str(default_cache_dir(variables))
-        sources["node.cache_dir"] = "where agents keep it"
+        sources["node.cache_dir"] = _USUAL_SOURCE
     values["node.cache_dir"] = str(Path(str(values["node.cache_dir"])).expanduser().absolute())
     if not values.get("node.socket"):
         values["node.socket"] = str(state_dir / SOCKET_NAME)
-        sources["node.socket"] = "in the state directory"
+        sources["node.socket"] = _STATE_SOURCE
     values["node.socket"] = str(Path(str(values["node.socket"])).expanduser().absolute())

@@ -46,9 +46,13 @@ class Court:
         return Finished(piece, seconds, index)
 
     def fail(self, piece: Piece, code: str, message: str, hint: str, traceback: str = "") -> Failed:
-        """Settle a piece without a result."""
-        self._backlog.settle(piece)
+        """Settle a piece that failed."""
         self.tally.failed += piece.points
+        return self.end(piece, code, message, hint, traceback)
+
+    def end(self, piece: Piece, code: str, message: str, hint: str, traceback: str = "") -> Failed:
+        """Settle a piece without a result, as its job is over: that is no failure of its own."""
+        self._backlog.settle(piece)
         return Failed(piece, code, message, hint, traceback)
 
     def faulted(self, piece: Piece, fault: Fault) -> list[Outcome]:

@@ -109,10 +109,10 @@ class Dispatcher:
         return sweep.closed - before
 
     def stop(self, code: str, message: str, hint: str = "") -> list[Outcome]:
-        """Fail everything that has no outcome yet, with this reason."""
+        """End everything that has no outcome yet, with this reason; the tally of failures stays."""
         self._backlog.cut_rest()
         return [
-            self._court.fail(piece, code, message, hint)
+            self._court.end(piece, code, message, hint)
             for piece in list(self._backlog.live.values())
         ]
 

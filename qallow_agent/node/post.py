@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 
-from qallow_agent.base.errors import BadSignature, PeerError, PeerLost
+from qallow_agent.base.errors import BadSignature, PeerError, PeerLost, StorageError
 from qallow_agent.base.hlc import HybridClock
 from qallow_agent.base.ids import TRANSPORT, NodeId, Sender, is_local
-from qallow_agent.base.machine import Instant, Lane
+from qallow_agent.base.machine import Instant, Lane, Reply, Send
 from qallow_agent.base.message import Failure, Message, failure, kinds
 from qallow_agent.base.notice import Notice
 from qallow_agent.jobs.messages import JOB_KINDS
@@ -13,6 +13,8 @@ from qallow_agent.mesh.io.port import Arrival, KnockFailed, LinkEvent
 from qallow_agent.mesh.wire.codec import MeshCodec
 from qallow_agent.mesh.wire.facts import LinkRefused
 from qallow_agent.mesh.wire.kinds import DATAGRAM_KINDS, DOOR_KINDS, MESH_KINDS
+
+_WHO_ASK = ("@control/", "@door/")
 
 MEMBER_KINDS = kinds((*MESH_KINDS, *JOB_KINDS))
 """What a member may say."""
@@ -89,3 +91,13 @@ def make_post(me: NodeId) -> Post:
         MeshCodec(STRANGER_KINDS),
         HybridClock(),
     )
+
+
+def instead(effect: Send | Reply, error: StorageError) -> Reply | None:
+    """Return what to say when the disk lost what an effect depends on; None for nothing.
+
+    Nothing that depends on lost bytes is said; whoever asked, and can be told, hears why.
+    """
+    if isinstance(effect, Reply) and effect.to.startswith(_WHO_ASK):
+        return Reply(effect.to, failure(error))
+    return None

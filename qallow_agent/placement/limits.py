@@ -27,7 +27,9 @@ def _unfit_for_good(
     request: Request, candidate: Candidate, settings: PlacementSettings
 ) -> Refusal | None:
     if not fits_wish(request.device, candidate):
-        return Refusal(f"is {candidate.kind} and {request.device} is wanted", lasting=True)
+        named = "/" in request.device
+        why = "is not" if named else f"is {candidate.kind} and"
+        return Refusal(f"{why} {request.device}{'' if named else ' is wanted'}", lasting=True)
     if candidate.simulated and request.device != candidate.label:
         return Refusal("is simulated: chosen only when named", lasting=True)
     known = candidate.kernels.get(request.kernel)

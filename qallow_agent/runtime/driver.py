@@ -34,7 +34,7 @@ from qallow_agent.base.message import Message, failure
 from qallow_agent.base.notice import Notice
 from qallow_agent.mesh.io.port import Arrival, Transport
 from qallow_agent.node.commands import StopAgent, StoreState
-from qallow_agent.node.post import Post
+from qallow_agent.node.post import Post, instead
 from qallow_agent.runtime.control import ControlServer
 from qallow_agent.runtime.store import StateStore
 from qallow_agent.runtime.yard import RunnerYard
@@ -44,7 +44,6 @@ MAX_WAIT_S = 1.0
 
 _REPLIES_TO_CONTROL = "@control/"
 _REPLIES_TO_DOOR = "@door/"
-_WHO_ASK = (_REPLIES_TO_CONTROL, _REPLIES_TO_DOOR)
 
 
 class Source(Protocol):
@@ -205,14 +204,11 @@ class Driver:
                     facts: dict[str, str | int | float | bool | None] = {"why": error.message}
                     self._say(Notice("store.failed", "state was not written", "error", facts))
             elif broken is not None and isinstance(effect, Send | Reply):
-                self._withhold(effect, broken)
+                answer = instead(effect, broken)
+                if answer is not None:
+                    self._reply(answer)
             else:
                 self._execute(effect)
-
-    def _withhold(self, effect: Send | Reply, error: StorageError) -> None:
-        """Say nothing that depends on lost bytes; whoever asked, and can be told, hears why."""
-        if isinstance(effect, Reply) and effect.to.startswith(_WHO_ASK):
-            self._reply(Reply(effect.to, failure(error)))
 
     def _tell_store(self, trouble: str) -> None:
         if trouble != self._trouble:

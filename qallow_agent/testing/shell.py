@@ -23,13 +23,13 @@ from qallow_agent.base.machine import (
     Start,
     Stop,
 )
-from qallow_agent.base.message import Message, failure, kind_of
+from qallow_agent.base.message import Message, kind_of
 from qallow_agent.base.notice import Notice
 from qallow_agent.base.units import Seconds
 from qallow_agent.mesh.io.port import Arrival
 from qallow_agent.node.commands import StoreState
 from qallow_agent.node.node import Node
-from qallow_agent.node.post import Post
+from qallow_agent.node.post import Post, instead
 from qallow_agent.testing.host import Clocks, Disk
 from qallow_agent.testing.timeline import Process
 from qallow_agent.testing.transport import VirtualTransport
@@ -165,10 +165,10 @@ class Shell:
                     rest = partial(self._go_on, effects, index + 1)
                     self._process.stall(self._disk.slow_s, rest)
                     return
-            elif self._broken is not None and isinstance(effect, Send):
-                continue
-            elif self._broken is not None and isinstance(effect, Reply):
-                self._reply(Reply(effect.to, failure(self._broken)))
+            elif self._broken is not None and isinstance(effect, Send | Reply):
+                answer = instead(effect, self._broken)
+                if answer is not None:
+                    self._reply(answer)
             else:
                 self._execute(effect)
 

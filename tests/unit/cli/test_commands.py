@@ -10,6 +10,7 @@ import pytest
 from qallow_agent.base.ids import Sender
 from qallow_agent.base.message import Done, Failure, Message, Report
 from qallow_agent.cli.main import COMMANDS, main
+from qallow_agent.cli.start import _invite_in
 from qallow_agent.jobs.messages import JobCancel, ListJobs
 from qallow_agent.node.commands import CreateInvite, GetDevices, GetPeers, GetStatus, LeaveMesh
 
@@ -259,3 +260,68 @@ def test_the_command_line_starts_without_heavy_libraries(words: list[str]) -> No
         [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=15
     )
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_a_usage_error_is_an_error_and_a_fix(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", "harmonic", "--devce", "cpu"]) == 2
+    first, second = capsys.readouterr().err.splitlines()
+    assert first.startswith("error: No such option '--devce'")
+    assert second == "  fix: see 'qallow-agent run --help'"
+    assert main(["run", "--json"]) == 2
+    document = json.loads(capsys.readouterr().err)
+    assert (document["schema"], document["code"]) == ("qallow.error/v1", "usage")
+
+
+@pytest.mark.parametrize("wish", ["box2", "CPU", "nonsense", "/cpu0", "box2/"])
+def test_a_device_that_cannot_be_one_is_a_usage_error(
+    wish: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["run", "harmonic", "--device", wish]) == 2
+    assert "nor node/device" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+def test_a_full_output_is_no_bug() -> None:
+    words = [sys.executable, "-m", "qallow_agent.cli.main", "config", "show"]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            words, stdout=full, stderr=subprocess.PIPE, text=True, check=False, timeout=15
+        )
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == [
+        "error: the output cannot be written: No space left on device",
+        "  fix: free space, or print elsewhere",
+    ]
+
+
+def test_moments_and_states_of_a_job_are_for_people(
+    serve: Serve, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job = {"job": "j-1", "points": 3_000_000, "done": 997_901, "submitted_s": 1.75e9,
+           "leases": [], "result_bytes": 0, "retained": False}  # fmt: skip
+    path = serve(lambda _, __: [Report("qallow.jobs/v1", {"jobs": [job]})])
+    assert call(path, "jobs", "j-1") == 0
+    out = capsys.readouterr().out
+    assert "submitted     2025-06-1" in out
+    assert "retained      no" in out
+    assert "leases" not in out
+    assert call(path, "jobs") == 0
+    assert "33%" in capsys.readouterr().out
+
+
+def test_config_changed_is_what_somebody_set(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    monkeypatch.delenv("QALLOW_SOCKET", raising=False)
+    assert main(["config", "validate"]) == 0
+    assert "every setting has its default" in capsys.readouterr().err
+    assert main(["config", "show", "--changed", "--set", "node.log_level=debug", "--json"]) == 0
+    assert list(json.loads(capsys.readouterr().out)["settings"]) == ["node.log_level"]
+
+
+def test_the_whole_line_of_an_invite_is_a_token_too() -> None:
+    assert _invite_in("qallow-agent start --join qj1-abc\n") == "qj1-abc"
+    assert _invite_in(" qj1-abc ") == "qj1-abc"
+    assert _invite_in("hello") == "hello"
+    assert _invite_in("") == ""

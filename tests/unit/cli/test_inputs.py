@@ -133,7 +133,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
     [
         ('{"coupling": [1, 2], "pockets": [1]}', "differ in length"),
         ('{"coupling": [[1], [2, 3]]}', "ragged"),
-        ('{"coupling": ["a", "b"]}', "not numbers"),
+        ('{"coupling": ["a", "b"]}', "'a', which is no number"),
         ('{"pockets": "many"}', "whole number"),
     ],
 )
@@ -172,3 +172,43 @@ def test_no_sweep_is_one_point() -> None:
     inputs = Inputs(fixed={"pockets": 8})
     assert inputs.points == 1
     assert inputs.at(np.arange(1)) == {}
+
+
+@pytest.mark.parametrize(
+    ("sweep", "why"),
+    [
+        ("x=0:1:0", "count must be a whole number from 1"),
+        ("x=0:1:-3", "count must be"),
+        ("x=0:1:2.5", "count must be"),
+        ("x=0:1:1e12", "count must be"),
+        ("x=0:nan:3", "must be finite"),
+        ("x=0:inf:3", "must be finite"),
+        ("x=log:0:1:5", "log must be above 0"),
+        ("x=0:1", "three numbers"),
+        ("x=a:b:3", "three numbers"),
+    ],
+)
+def test_a_wrong_sweep_says_what_is_wrong_with_it(sweep: str, why: str) -> None:
+    with pytest.raises(UsageError, match=why):
+        parse_sweep(sweep, {})
+
+
+def test_a_parameter_is_swept_once() -> None:
+    with pytest.raises(UsageError, match="x is swept twice"):
+        read_inputs({}, (), (), ("x=0:1:3", "x=1,2"))
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "why"),
+    [
+        ("a.csv", b"", "no rows below a header"),
+        ("a.csv", b"x\n", "no rows below a header"),
+        ("a.csv", b"x,y\n1,2\n3\n", "row 3 has 1 of 2 columns"),
+        ("a.csv", b"x\n1\nabc\n", "x holds 'abc', which is no number"),
+        ("a.npz", b"nothing of the kind", "it is no NPZ archive"),
+    ],
+)
+def test_a_broken_file_says_where(tmp_path: Path, name: str, data: bytes, why: str) -> None:
+    (tmp_path / name).write_bytes(data)
+    with pytest.raises((UsageError, BadParameter), match=why):
+        read_inputs({}, (), (tmp_path / name,))

@@ -1,8 +1,9 @@
+import errno
 import json
 
 import pytest
 
-from qallow_agent.cli.output import emit, fit, table
+from qallow_agent.cli.output import emit, fit, note, table
 
 
 def test_the_widest_column_gives_way() -> None:
@@ -33,3 +34,19 @@ def test_a_long_last_column_continues_below_itself(capsys: pytest.CaptureFixture
     assert len(lines) == 4
     assert all(len(line) <= 80 for line in lines)
     assert lines[2].startswith("      word")
+
+
+def test_a_column_that_people_copy_is_never_cut(capsys: pytest.CaptureFixture[str]) -> None:
+    row = ("job-gamhuux2bkzrgjky", "a-kernel-of-a-long-name-" * 3, "succeeded")
+    table(("JOB", "KERNEL", "STATE"), [row], keep=0)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1].startswith("job-gamhuux2bkzrgjky  a-kernel")
+    assert len(lines[1]) == 80
+
+
+def test_a_note_to_a_closed_terminal_stops_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def gone(*_: object, **__: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr("click.echo", gone)
+    note("anybody there?")

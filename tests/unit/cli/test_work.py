@@ -1,5 +1,8 @@
+import errno
+import io
 import json
 import re
+import signal
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,14 +11,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from qallow_agent.base.errors import KernelFailed, StorageError
+from qallow_agent.base.errors import JobCancelled, KernelFailed, StorageError
 from qallow_agent.base.ids import JobId
-from qallow_agent.cli.harvest import Harvest, write_results
+from qallow_agent.cli.harvest import Harvest, open_folder, write_results
 from qallow_agent.cli.inputs import Inputs
+from qallow_agent.cli.main import main
 from qallow_agent.cli.map import Survey
 from qallow_agent.cli.run import carry_out
-from qallow_agent.cli.work import EXIT_INTERRUPTED, Order
-from qallow_agent.client.progress import describe
+from qallow_agent.cli.work import EXIT_INTERRUPTED, Order, end_like_an_interrupt
+from qallow_agent.client.progress import ProgressLine, describe
 from qallow_agent.jobs.messages import JobOptions, JobProgress
 
 JOB = JobId("j-1")
@@ -242,3 +246,64 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
 def test_progress_says_rate_and_time_left(done: int, elapsed_s: float, line: str) -> None:
     troubled = done == 250
     assert describe("k", done, 1000, elapsed_s, 1 * troubled, 2 * troubled) == line
+
+
+def test_a_map_that_somebody_else_cancels_is_not_called_failed(tmp_path: Path) -> None:
+    with pytest.raises(JobCancelled):
+        Survey(order(tmp_path)).carry_out(Mesh(JobCancelled("the job was cancelled")))
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert (summary["state"], summary["done"]) == ("cancelled", 2)
+
+
+def test_a_place_for_results_is_tried_before_anything_runs(tmp_path: Path) -> None:
+    open_folder(tmp_path / "new" / "below")
+    assert list((tmp_path / "new" / "below").iterdir()) == []
+    (tmp_path / "file").touch()
+    with pytest.raises(StorageError, match="it is a file"):
+        open_folder(tmp_path / "file")
+
+
+@pytest.mark.parametrize("words", [("map", "--sweep", "coupling=0:0.001:3"), ("run",)])
+def test_no_job_starts_without_a_place_for_its_results(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], words: tuple[str, ...]
+) -> None:
+    (tmp_path / "file").touch()
+    for more in ((), ("--detach",)):
+        given = [words[0], "harmonic", *words[1:], "-o", str(tmp_path / "file"), *more]
+        assert main([*given, "--socket", str(tmp_path / "nobody")]) == 1
+        assert "it is a file" in capsys.readouterr().err
+
+
+@pytest.fixture
+def signals() -> Iterator[None]:
+    before = {each: signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGHUP)}
+    yield
+    for each, handler in before.items():
+        signal.signal(each, handler)
+
+
+@pytest.mark.usefixtures("signals")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_closed_terminal_ends_a_job_as_ctrl_c_does(number: signal.Signals) -> None:
+    end_like_an_interrupt()
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(number)
+    signal.raise_signal(number)
+
+
+@pytest.mark.usefixtures("signals")
+def test_nohup_is_respected() -> None:
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    end_like_an_interrupt()
+    signal.raise_signal(signal.SIGHUP)
+
+
+def test_a_progress_line_outlives_its_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Gone(io.StringIO):
+        def write(self, text: str) -> int:
+            raise OSError(errno.EIO, text)
+
+    monkeypatch.setattr("sys.stderr", Gone())
+    line = ProgressLine("k", 10, on=True)
+    line.show(10)
+    line.end()

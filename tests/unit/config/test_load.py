@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from qallow_agent.base.errors import ConfigError
-from qallow_agent.config.load import find_socket, load_settings
+from qallow_agent.config.load import find_socket, load_settings, suggest
 
 HOME = {"HOME": "/home/ada"}
 
@@ -174,3 +174,15 @@ def test_a_user_without_an_agent_means_the_machines(
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     monkeypatch.setattr("qallow_agent.config.paths.SYSTEM_STATE", system)
     assert find_socket() == system / "agent.sock"
+
+
+def test_a_bind_address_that_is_none_is_refused_before_the_start() -> None:
+    with pytest.raises(ConfigError, match=r"mesh.transport.bind = 'lan' \(--set\) is no IP"):
+        load_settings(assignments=["mesh.transport.bind=lan"], environment={})
+
+
+def test_a_table_is_not_taken_for_a_setting() -> None:
+    known = ["mesh.transport.bind", "mesh.transport.beacon", "node.name"]
+    assert suggest("mesh.transport", known) == "[mesh.transport] is a table, with bind, beacon"
+    assert suggest("mesh.transprt", known) == "did you mean [mesh.transport]?"
+    assert suggest("mesh.transport.bnid", known) == "did you mean mesh.transport.bind?"

@@ -405,6 +405,7 @@ def test_stopping_fails_queued_flying_and_uncut_work(two: Dispatcher) -> None:
     assert sum(each.piece.points for each in outcomes if each.piece.sweep) == 100_000
     assert task in [each.piece for each in outcomes]
     assert {each.code for each in outcomes} == {"cancelled"}
+    assert two.tally.failed == 0
     assert two.idle
     assert two.stop("cancelled", "again") == []
     two.check()

@@ -1,16 +1,16 @@
 import pytest
 
-from qallow_agent.base.errors import BadSignature, Malformed, UnknownKind
+from qallow_agent.base.errors import BadSignature, Malformed, StorageFull, UnknownKind
 from qallow_agent.base.hlc import MAX_DRIFT_MS
 from qallow_agent.base.ids import TRANSPORT, NodeId
-from qallow_agent.base.machine import Instant, Lane
+from qallow_agent.base.machine import Instant, Lane, Reply, Send
 from qallow_agent.base.message import Done, Failure, Message
 from qallow_agent.base.notice import Notice
 from qallow_agent.jobs.messages import LeaseRelease
 from qallow_agent.mesh.io.port import KnockFailed, LinkEvent, Packet
 from qallow_agent.mesh.wire.facts import LinkRefused
 from qallow_agent.mesh.wire.kinds import Gossip, Pulse
-from qallow_agent.node.post import make_post
+from qallow_agent.node.post import instead, make_post
 
 A, B = NodeId("a" * 26), NodeId("b" * 26)
 NOW = Instant(1.0, 1_700_000_000_000_000_000)
@@ -76,3 +76,12 @@ def test_junk_is_dropped_with_a_notice_that_names_the_sender() -> None:
 def test_local_words_never_leave() -> None:
     with pytest.raises(Exception, match="not spoken"):
         make_post(A).seal(Done(), NOW)
+
+
+def test_whoever_asked_hears_that_the_disk_failed_and_nobody_else_hears_anything() -> None:
+    error = StorageFull("cannot write", hint="free space")
+    told = Failure("storage-full", "cannot write", "free space", retryable=True)
+    assert instead(Reply("@control/1/2", Done()), error) == Reply("@control/1/2", told)
+    assert instead(Reply("@door/ab", Done()), error) == Reply("@door/ab", told)
+    assert instead(Reply("@runner/r", Done()), error) is None
+    assert instead(Send(A, RELEASE), error) is None

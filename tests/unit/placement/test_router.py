@@ -171,3 +171,8 @@ def test_an_array_larger_than_any_device_is_refused_with_both_sizes() -> None:
 def test_a_long_list_of_refusals_is_cut_short() -> None:
     decision = decide(request(), *(candidate(str(number), kernels={}) for number in range(9)))
     assert decision.reason.endswith("; and 6 more")
+
+
+def test_a_device_that_is_not_the_named_one_says_so() -> None:
+    decision = decide(request(device="box9/cpu0"), candidate())
+    assert "is not box9/cpu0" in decision.reason
