@@ -11,6 +11,7 @@ from qallow_agent.base.ids import Entropy, NodeId, key_id, show_id
 from qallow_agent.base.keys import KEY_BYTES
 from qallow_agent.base.machine import Effect, Instant, Persist, Send
 from qallow_agent.base.notice import Notice
+from qallow_agent.base.units import show_seconds
 from qallow_agent.mesh.trust import invites
 from qallow_agent.mesh.trust.acquaintances import Acquaintances
 from qallow_agent.mesh.trust.certificates import (
@@ -221,7 +222,8 @@ class Registrar:
         longest_s = self._papers.settings.invite_life_max_s
         if not _MIN_LIFE_S <= lifetime_s <= longest_s:
             raise UsageError(
-                f"an invite cannot live for {lifetime_s} s", hint=f"1 s to {longest_s:.0f} s"
+                f"an invite cannot live for {show_seconds(lifetime_s)}",
+                hint=f"1 s to {show_seconds(longest_s)}",
             )
 
     def _draw_secret(self, now: Instant) -> bytes:

@@ -26,6 +26,8 @@ class QallowError(Exception):
         self.message = message
         self.hint = hint
         self.retryable = self.usually_retryable if retryable is None else retryable
+        if hint:
+            self.add_note(f"fix: {hint}")  # a traceback shows it too
 
     def __reduce__(self) -> tuple[object, ...]:
         """Survive pickling, which process pools do to exceptions."""

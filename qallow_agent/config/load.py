@@ -104,10 +104,11 @@ def suggest(word: str, known: Iterable[str]) -> str:
     if word in tables:
         inside = [name.rpartition(".")[2] for name in names if name.rpartition(".")[0] == word]
         return f"[{word}] is a table, with {', '.join(inside)}"
-    similar = difflib.get_close_matches(word, tables, n=1, cutoff=0.8) if "." in word else []
-    if similar and word.rpartition(".")[0] not in tables:
-        return f"did you mean [{similar[0]}]?"
     near = difflib.get_close_matches(word, names, n=1, cutoff=0.6)
+    if len(word.split(".")) == 2:  # noqa: PLR2004 - a table within a table
+        near = difflib.get_close_matches(word, [*near, *tables], n=1, cutoff=0.8) or near
+        if near and near[0] in tables:
+            return f"did you mean [{near[0]}]?"
     if not near:
         last = word.rpartition(".")[2]
         near = [name for name in names if name.rpartition(".")[2] == last][:1]

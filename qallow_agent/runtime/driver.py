@@ -121,6 +121,8 @@ class Driver:
                 self._serve(ready)
         finally:
             signal.set_wakeup_fd(-1)  # a second signal must not ring a bell that is gone
+            self._alarm.close()
+            self._bell.close()
         return self._stopping
 
     def _catch_signals(self) -> None:

@@ -10,6 +10,7 @@ from qallow_agent.base.errors import (
     BadParameter,
     DeviceLost,
     InvariantBroken,
+    NotAllowed,
     PeerError,
     QallowError,
     UserError,
@@ -79,3 +80,8 @@ def test_only_a_bug_of_ours_is_critical() -> None:
     critical = [kind for kind, (_, level) in BLAME.items() if level == logging.CRITICAL]
     assert critical == [InvariantBroken]
     assert not issubclass(InvariantBroken, UserError | PeerError)
+
+
+def test_a_traceback_shows_the_fix_too() -> None:
+    assert NotAllowed("no", hint="ask for the role").__notes__ == ["fix: ask for the role"]
+    assert not hasattr(NotAllowed("no"), "__notes__")

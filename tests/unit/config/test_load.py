@@ -185,4 +185,5 @@ def test_a_table_is_not_taken_for_a_setting() -> None:
     known = ["mesh.transport.bind", "mesh.transport.beacon", "node.name"]
     assert suggest("mesh.transport", known) == "[mesh.transport] is a table, with bind, beacon"
     assert suggest("mesh.transprt", known) == "did you mean [mesh.transport]?"
+    assert suggest("mesh.transprt.bind", known) == "did you mean mesh.transport.bind?"
     assert suggest("mesh.transport.bnid", known) == "did you mean mesh.transport.bind?"
