@@ -21,6 +21,8 @@ FOLDER = Path(".demo")
 FIRST_PORT = 17946
 """Agents take ten ports each from here; another value may stand on the command line."""
 
+_LEAST_PORT, _GREATEST_PORT = 1024, 65_500
+
 WORK_S = 15.0
 """About how long the sweep should keep the machine busy."""
 _TRIAL_POINTS = 400_000
@@ -37,11 +39,15 @@ def main(words: Sequence[str]) -> int:
     if not sys.platform.startswith("linux"):
         print(f"demo: {sys.platform} is not supported; qallow-agent runs on Linux", file=sys.stderr)
         return 1
-    first_port = int(words[0]) if words else FIRST_PORT
+    port = words[0] if words else str(FIRST_PORT)
+    if not port.isdecimal() or not _LEAST_PORT <= int(port) <= _GREATEST_PORT:
+        span = f"{_LEAST_PORT} to {_GREATEST_PORT}"
+        print(f"demo: {port!r} is no first port\n  fix: make demo PORT=N, {span}", file=sys.stderr)
+        return 2
     shutil.rmtree(FOLDER, ignore_errors=True)
     began_s = time.monotonic()
     try:
-        with _mesh(first_port) as agents:
+        with _mesh(int(port)) as agents:
             _meet(agents)
             _compute(agents)
     except (RuntimeError, subprocess.TimeoutExpired) as error:
@@ -65,9 +71,10 @@ def _mesh(first_port: int) -> Iterator[list[AgentProcess]]:
             _started(other.start(join=token))
         yield agents
     finally:
-        for agent in agents:
+        started = [agent for agent in agents if agent.process is not None]
+        for agent in started:
             agent.signal(signal.SIGTERM)
-        for agent in agents:
+        for agent in started:
             agent.stop()
 
 
