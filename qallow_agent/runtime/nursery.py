@@ -5,6 +5,7 @@ environment. It holds no key, opens no socket and starts no thread, so a fork of
 ends, and with it every runner, when the agent closes the socket or dies.
 """
 
+import contextlib
 import faulthandler
 import gc
 import os
@@ -189,7 +190,9 @@ def main() -> None:
     die_with_parent(signal.SIGTERM, int(sys.argv[2]))
     adopt_orphans()
     take_name("qallow-nursery")
-    Nursery(socket.socket(fileno=int(sys.argv[1]))).run()
+    # A broken pipe is an agent that ended while its kernels were compiled: nobody is left to tell.
+    with contextlib.suppress(BrokenPipeError):
+        Nursery(socket.socket(fileno=int(sys.argv[1]))).run()
     os._exit(0)
 
 

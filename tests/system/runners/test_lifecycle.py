@@ -1,5 +1,6 @@
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -13,6 +14,8 @@ import zmq
 
 from qallow_agent.base.ids import RunnerId
 from qallow_agent.jobs.local import Forbid, RunnerExited, RunnerReady
+from qallow_agent.kernels.settings import KernelSettings
+from qallow_agent.runtime.orders import Preload, order_codec
 
 AGENT = Path(__file__).with_name("agent_process.py")
 
@@ -240,3 +243,20 @@ def test_a_runner_is_confined(make_world: Any) -> None:
     assert psutil.Process(ready.pid).nice() >= 7
     assert Path(f"/proc/{ready.pid}/oom_score_adj").read_text().strip() == "500"
     assert os.getsid(ready.pid) == ready.pid
+
+
+def test_a_nursery_whose_agent_ends_while_it_compiles_goes_quietly() -> None:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    nursery = subprocess.Popen(
+        [sys.executable, "-m", "qallow_agent.runtime.nursery", str(theirs.fileno()),
+         str(os.getpid())],
+        pass_fds=(theirs.fileno(),),
+        stderr=subprocess.PIPE,
+        text=True,
+    )  # fmt: skip
+    theirs.close()
+    nothing = KernelSettings(disabled=("elasticity", "harmonic"))
+    ours.send(order_codec().encode(Preload(nothing)))
+    ours.close()
+    _, said = nursery.communicate(timeout=15)
+    assert (nursery.returncode, said) == (0, "")
