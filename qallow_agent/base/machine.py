@@ -99,10 +99,11 @@ class Persist:
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """Start a runner process for one slot of a device."""
+    """Start a runner process for one slot of a device of some kind (``cpu``, ``cuda``, ...)."""
 
     runner: RunnerId
     device: str
+    kind: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,7 +72,7 @@ class Crew:
         )
         place.stations[station.id] = station
         self.places[station.id] = place
-        return [Start(station.id, place.spec.name)]
+        return [Start(station.id, place.spec.name, place.spec.kind)]
 
     def ready(self, station: Station, message: RunnerReady, now: Instant) -> list[Effect]:
         """Take in where a runner listens."""

@@ -27,13 +27,17 @@ class Berth:
     Args:
         runner: Its id.
         device: The device it works on.
+        kind: That device's kind.
         codec: The runner codec.
         lines_per_s: Printed lines that go to the log each second.
     """
 
-    def __init__(self, runner: RunnerId, device: str, codec: Codec, lines_per_s: int) -> None:
+    def __init__(
+        self, runner: RunnerId, device: str, kind: str, codec: Codec, lines_per_s: int
+    ) -> None:
         self.runner = runner
         self.device = device
+        self.kind = kind
         self.pid: int | None = None
         self.ready = False
         self.deadline_s: float | None = None

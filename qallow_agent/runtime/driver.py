@@ -233,8 +233,8 @@ class Driver:
                 self._transport.admit(member, curve_key, contact)
             case Expel(member, ban):
                 self._transport.expel(member, ban=ban)
-            case Start(runner_id, device):
-                self._yard.start(runner_id, device)
+            case Start(runner_id, device, kind):
+                self._yard.start(runner_id, device, kind)
             case Stop(runner_id, kill):
                 self._yard.stop(runner_id, kill=kill)
             case Reply():

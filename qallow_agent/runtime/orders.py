@@ -33,6 +33,7 @@ class Fork(Message, tag="nursery.fork"):
 
     runner: RunnerId
     device: str
+    kind: str
     hosts: tuple[str, ...]
     settings: RunnerSettings
 

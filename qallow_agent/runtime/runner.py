@@ -84,7 +84,7 @@ def live(order: Fork, luggage: tuple[int, int, int], catalog: Catalog, nursery_p
     allowance_bytes = memory_allowance(order.settings)
     router, public = open_router(context, allowance_bytes)
     port = bind(router, order.hosts, order.settings)
-    server = Server(router, gate, Workshop(catalog, order.device, allowance_bytes), slate)
+    server = Server(router, gate, Workshop(catalog, order.kind, allowance_bytes), slate)
     os.register_at_fork(after_in_child=lambda: _be_a_copy(server))
     thread = threading.Thread(target=gate.run, name="gate", daemon=True)
     thread.start()

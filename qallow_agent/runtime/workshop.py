@@ -39,13 +39,13 @@ class Workshop:
 
     Args:
         catalog: The kernels of this runner.
-        device: Its device, e.g. ``cpu0``: the name's letters say which backend is wanted.
+        kind: The kind of its device (``cpu``, ``cuda``, ...): says which backend is wanted.
         allowance_bytes: What the runner may take, for the explanation of a MemoryError.
     """
 
-    def __init__(self, catalog: Catalog, device: str, allowance_bytes: int) -> None:
+    def __init__(self, catalog: Catalog, kind: str, allowance_bytes: int) -> None:
         self._catalog = catalog
-        self._kind = device.rstrip("0123456789")
+        self._kind = kind
         self._allowance_bytes = allowance_bytes
         self._chosen: dict[str, tuple[Kernel, str]] = {}
         self._last_ops: tuple[str, dict[str, Any], float] = ("", {}, 0.0)

@@ -74,13 +74,13 @@ class RunnerYard:
         self._news: list[tuple[Sender, Message]] = []
         self._next_busy_s = 0.0
 
-    def start(self, runner: RunnerId, device: str) -> None:
+    def start(self, runner: RunnerId, device: str, kind: str) -> None:
         """Fork a runner for one slot of a device; RunnerReady or RunnerExited will follow."""
         if runner in self._berths:
             return
         try:
             nursery = self._nursery or self._open_nursery()
-            berth = Berth(runner, device, self._codec, self._settings.output_lines)
+            berth = Berth(runner, device, kind, self._codec, self._settings.output_lines)
         except (OSError, DeviceLost) as error:
             end = f"no process could be made for it: {error}"
             self._news.append((sender_of(runner), RunnerExited(end)))
@@ -247,7 +247,7 @@ class RunnerYard:
         self._say(Notice("nursery.lost", "the runners' nursery ended", "error", facts))
 
     def _fork(self, nursery: NurseryLink, berth: Berth) -> None:
-        order = Fork(berth.runner, berth.device, self._hosts, self._settings)
+        order = Fork(berth.runner, berth.device, berth.kind, self._hosts, self._settings)
         taken = nursery.fork(order, berth.luggage())
         berth.drop_luggage()
         if not taken:

@@ -209,7 +209,7 @@ class Shell:
                 transport.admit(member, curve_key, contact)
             case Expel(member, ban):
                 transport.expel(member, ban=ban)
-            case Start(runner_id, device):
+            case Start(runner_id, device, _):
                 self._yard.start(runner_id, device)
             case Stop(runner_id, kill):
                 self._yard.stop(runner_id, kill=kill)

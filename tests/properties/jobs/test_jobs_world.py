@@ -219,7 +219,7 @@ class World:
                     self.later(0.001, lambda message=message: self.to_client(message))
                 case Reply(to, message) if to.startswith("@runner/"):
                     self.runners[to.removeprefix("@runner/")].tell(message)
-                case Start(name, _):
+                case Start(name, _, _):
                     runner = self.runners[name] = Runner(self, node, name)
                     self.later(self.rng.random(), runner.ready)
                 case Stop(name, _):

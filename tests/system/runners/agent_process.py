@@ -22,7 +22,7 @@ def main() -> None:
         say=lambda notice: sys.stderr.write(f"{notice}\n"),
     )
     for number in range(2):
-        yard.start(RunnerId(f"runner-{number}"), "cpu0")
+        yard.start(RunnerId(f"runner-{number}"), "cpu0", "cpu")
     sys.stdout.write(f"{' '.join(map(str, yard.family()))}\n")
     sys.stdout.flush()
     ready = 0

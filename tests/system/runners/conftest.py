@@ -82,7 +82,7 @@ class World:
     def start(self) -> tuple[RunnerId, RunnerReady]:
         self._count += 1
         runner = RunnerId(f"runner-{self._count}")
-        self.yard.start(runner, "cpu0")
+        self.yard.start(runner, "cpu0", "cpu")
         return runner, self.await_news(RunnerReady, runner)
 
     def submitter(self, kernel: str, **terms: Any) -> "Submitter":

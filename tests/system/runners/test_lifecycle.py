@@ -106,7 +106,7 @@ def test_others_may_not_write_the_cache_of_compiled_kernels(
 ) -> None:
     tmp_path.chmod(0o777)
     world = make_world(cache_dir=str(tmp_path))
-    world.yard.start(RunnerId("a"), "cpu0")
+    world.yard.start(RunnerId("a"), "cpu0", "cpu")
     assert "others may write" in world.await_exit(RunnerId("a")).reason
 
 
@@ -140,7 +140,7 @@ def test_an_idle_nursery_is_retired_and_comes_back(make_world: Any) -> None:
 
 def test_a_runner_stopped_before_it_is_forked_exits_in_order(make_world: Any) -> None:
     world = make_world()
-    world.yard.start(RunnerId("early"), "cpu0")
+    world.yard.start(RunnerId("early"), "cpu0", "cpu")
     world.yard.stop(RunnerId("early"))
     assert world.await_exit(RunnerId("early")) == RunnerExited("stopped")
     world.start()
@@ -150,7 +150,7 @@ def test_a_runner_stopped_before_it_is_forked_exits_in_order(make_world: Any) ->
 def test_starting_twice_starts_once(make_world: Any) -> None:
     world = make_world()
     runner, _ = world.start()
-    world.yard.start(runner, "cpu0")
+    world.yard.start(runner, "cpu0", "cpu")
     world.start()
     assert len(world.heard(RunnerReady, runner)) == 1
 
@@ -187,16 +187,16 @@ def test_a_plug_in_that_crashes_at_import_is_explained_and_not_tried_in_a_storm(
     make_world: Any,
 ) -> None:
     world = make_world(modules=("crashes_at_import:KERNEL",))
-    world.yard.start(RunnerId("a"), "cpu0")
+    world.yard.start(RunnerId("a"), "cpu0", "cpu")
     assert world.await_exit(RunnerId("a")).reason == "the nursery ended (killed by SIGSEGV)"
-    world.yard.start(RunnerId("b"), "cpu0")
+    world.yard.start(RunnerId("b"), "cpu0", "cpu")
     assert "next try in" in world.await_exit(RunnerId("b")).reason
     assert world.notices[0].event == "nursery.lost"
 
 
 def test_a_plug_in_that_hangs_at_import_is_killed(make_world: Any) -> None:
     world = make_world(modules=("hangs_at_import:KERNEL",), nursery_start_s=1.0)
-    world.yard.start(RunnerId("a"), "cpu0")
+    world.yard.start(RunnerId("a"), "cpu0", "cpu")
     assert world.await_exit(RunnerId("a")).reason == "the nursery was not ready within 1 s"
     assert world.yard.family() == ()
 
@@ -206,7 +206,7 @@ def test_a_runner_without_a_free_port_says_so(make_world: Any) -> None:
     holder = context.socket(zmq.ROUTER)
     port = holder.bind_to_random_port("tcp://127.0.0.1")
     world = make_world(port_first=port, port_last=port)
-    world.yard.start(RunnerId("a"), "cpu0")
+    world.yard.start(RunnerId("a"), "cpu0", "cpu")
     assert world.await_exit(RunnerId("a")).reason == "exited with status 70"
     holder.close()
     context.term()

@@ -56,7 +56,7 @@ class Floor:
         self._router, key = open_router(self.context, 1 << 30)
         self._slate = Slate(make_slate())
         port = bind(self._router, ("127.0.0.1",), RunnerSettings())
-        workshop = Workshop(load_catalog(modules), "cpu0", 1 << 30)
+        workshop = Workshop(load_catalog(modules), "cpu", 1 << 30)
         self._gate = gate
         self._server = Server(self._router, gate, workshop, self._slate)
         self._threads = [threading.Thread(target=gate.run), threading.Thread(target=self._run)]

@@ -14,7 +14,7 @@ CODEC = runner_codec()
 
 @pytest.fixture
 def berth() -> Iterator[Berth]:
-    made = Berth(RunnerId("runner-1"), "cpu0", CODEC, 10)
+    made = Berth(RunnerId("runner-1"), "cpu0", "cpu", CODEC, 10)
     yield made
     made.close()
 
