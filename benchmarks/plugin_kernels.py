@@ -1,6 +1,9 @@
-"""Two kernels that compute nothing, so that only the way there and back is measured."""
+"""Kernels that compute nothing, so that only what lies around them is measured."""
 
+import time
 from typing import Any
+
+import numpy as np
 
 from qallow_agent.kernels.spec import Canary, Cost, Kernel, KernelSpec, Output, Parameter, Values
 
@@ -17,9 +20,20 @@ def echo(points: int, data: Any) -> dict[str, Any]:
     return {"data": data[None]}
 
 
+def wait(points: int, seconds: Any) -> dict[str, Any]:
+    """Wait at every point, as a task does that asks a sensor, and return how long."""
+    for point in range(points):
+        time.sleep(float(seconds[point]))
+    return {"seconds": seconds}
+
+
 def _cost(values: Values) -> Cost:
     del values
     return Cost(ops=1.0)
+
+
+def _cost_of_waiting(values: Values) -> Cost:
+    return Cost(ops=1e9 * float(values["seconds"]))
 
 
 NOOP = Kernel(
@@ -48,6 +62,25 @@ ECHO = Kernel(
     backends={"reference": f"{__name__}:echo"},
     canary=Canary(
         scalars={}, columns={}, answers={"data": (1.0, 2.0)}, arrays={"data": (1.0, 2.0)}
+    ),
+    module=__name__,
+)
+
+WAIT = Kernel(
+    spec=KernelSpec(
+        name="bench-wait",
+        version=1,
+        doc="Waits.",
+        parameters=(Parameter("seconds", "f4", 0.02, ge=0, le=60, unit="s", doc="How long."),),
+        outputs=(Output("seconds", "f4", unit="s", doc="The same."),),
+        cost=_cost_of_waiting,
+        op="nanosecond",
+    ),
+    backends={"reference": f"{__name__}:wait"},
+    canary=Canary(
+        scalars={},
+        columns={"seconds": (0.0, 1e-3)},
+        answers={"seconds": (0.0, float(np.float32(1e-3)))},
     ),
     module=__name__,
 )

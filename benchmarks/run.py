@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from machine import describe
+from nextdoor import NextDoor, why_not
 from peerlink import PeerFailed, PeerLink
 from table import OURS, render
 
@@ -44,6 +45,7 @@ CONTENDERS = {
     "curve": Contender("pyzmq+CURVE", "raw_zmq", ("curve",)),
     "ray": Contender("Ray", "ray_peer"),
     "dask": Contender("Dask", "dask_peer"),
+    "futures": Contender("concurrent.futures", "futures_peer"),
 }
 
 
@@ -53,17 +55,36 @@ class Plan:
 
     rounds: int
     steps: Mapping[str, float]
+    once: Mapping[str, float]
     idle_s: float
 
 
 FULL = Plan(
     rounds=3,
-    steps={"trips": 2, "submit": 2, "map": 2, "batch": 1, "array": 2, "kernels": 4},
+    steps={
+        "trips": 2,
+        "submit": 2,
+        "map": 2,
+        "batch": 1,
+        "array": 2,
+        "across": 2,
+        "kernels": 4,
+    },
+    once={"scaling": 16},
     idle_s=20,
 )
 QUICK = Plan(
     rounds=2,
-    steps={"trips": 0.6, "submit": 0.8, "map": 0.8, "batch": 0.5, "array": 0.5, "kernels": 1},
+    steps={
+        "trips": 0.6,
+        "submit": 0.8,
+        "map": 0.8,
+        "batch": 0.5,
+        "array": 0.5,
+        "across": 0.5,
+        "kernels": 1,
+    },
+    once={"scaling": 8},
     idle_s=5,
 )
 
@@ -92,12 +113,17 @@ class Session:
             if link is None:
                 continue
             try:
-                for step, seconds in self._plan.steps.items():
+                for step, seconds in self._steps(number).items():
                     self._keep(peer, link.ask(step, seconds, 30 + 10 * seconds))
             except PeerFailed as error:
                 self._fail(peer, error)
             finally:
                 link.close()
+
+    def _steps(self, number: int) -> Mapping[str, float]:
+        """Return what a round measures: the last one what is measured only once as well."""
+        plan = self._plan
+        return {**plan.steps, **plan.once} if number == plan.rounds - 1 else plan.steps
 
     def idle(self) -> None:
         """Look at all peers at rest, side by side."""
@@ -155,7 +181,9 @@ def main() -> int:
     peers = tuple(asked.only.split(",")) if asked.only else tuple(CONTENDERS)
     machine = describe()
     began_s = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="bench-logs-") as folder:
+    if why_not():
+        _say(f"nothing is measured across machines: {why_not()}")
+    with tempfile.TemporaryDirectory(prefix="bench-logs-") as folder, NextDoor():
         session = Session(peers, plan, Path(folder))
         for number in range(plan.rounds):
             _say(f"round {number + 1} of {plan.rounds}")

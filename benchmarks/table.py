@@ -1,8 +1,11 @@
 """From figures to tables: medians with their spread, ratios to the peers, targets."""
 
+import os
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+
+from peers.scaling import COUNTS
 
 Figures = Mapping[str, Mapping[str, Sequence[float]]]
 """Measurement -> peer -> one value a round."""
@@ -39,6 +42,8 @@ ROWS = (
     Row("batch", "empty tasks/s, 1,000 a message by hand", ours="map"),
     Row("array", "64 MiB array there and back, ms"),
     Row("array_chunks", "the same in 1 MiB messages by hand, ms", ours="array"),
+    Row("across", "64 MiB array to the box next door and back, ms"),
+    Row("across_chunks", "the same in 1 MiB messages by hand, ms", ours="across"),
     Row("ready", "start until ready, s"),
     Row("ready_cpu", "CPU seconds of that"),
     Row("first", "start until the first result, s"),
@@ -62,6 +67,7 @@ class Target:
         least: Lower bound.
         peer: The peer it is compared with; empty for an absolute bound.
         theirs: The measurement of that peer.
+        inverse: The ratio is theirs to ours: how many times faster ours is.
     """
 
     label: str
@@ -70,6 +76,7 @@ class Target:
     least: float | None = None
     peer: str = ""
     theirs: str = ""
+    inverse: bool = False
 
     @property
     def bound(self) -> str:
@@ -91,6 +98,14 @@ TARGETS = (
     Target("map / Ray's tasks one by one", "map", least=50, peer="ray", theirs="submit"),
     Target("map / Dask's tasks one by one", "map", least=300, peer="dask", theirs="submit"),
     Target("64 MiB array, time / Ray", "array", most=1, peer="ray", theirs="array"),
+    Target(
+        "64 MiB next door, pyzmq+CURVE / ours",
+        "across",
+        least=3,
+        peer="curve",
+        theirs="across",
+        inverse=True,
+    ),
     Target("start to ready, s", "ready", most=1),
     Target("start to ready, CPU s", "ready_cpu", most=0.5),
     Target("start of a box to mutual sight, s", "join", most=1),
@@ -99,6 +114,13 @@ TARGETS = (
     Target("idle agent wake-ups/s (50 for pulses + 15)", "idle_wakeups", most=65),
     Target("elasticity: 2 runners, of what 2 threads gain", "elasticity_scaling", least=0.9),
     Target("harmonic: 2 runners, of what 2 threads gain", "harmonic_scaling", least=0.9),
+    Target("work that waits, 8 runners, of 8 times one", "waits_efficiency", least=0.95),
+)
+
+
+_WORK = (
+    "Work on 1, 2, 4 and 8 runners (waits: 20 ms a task without a core, tasks/s; computes: "
+    "harmonic, ticks/s), and its share of what so many runners, or the cores, could do at best:"
 )
 
 
@@ -121,6 +143,8 @@ def render(figures: Figures, peers: Mapping[str, str], failures: Mapping[str, st
         ),
         "Kernels in batches, ticks/s (harmonic: of 32 pockets), called directly and by the mesh:",
         _table(["kernel", "called directly", "by the mesh", "share"], _kernels(figures)),
+        _WORK,
+        _table(["work", *(f"{count} runners" for count in COUNTS)], _spread(figures, peers)),
         "Targets:",
         _table(["target", "wanted", "measured", ""], _verdicts(figures)),
     ]
@@ -183,6 +207,27 @@ def _kernels(figures: Figures) -> list[list[str]]:
     return lines
 
 
+def _spread(figures: Figures, peers: Mapping[str, str]) -> list[list[str]]:
+    lines: list[list[str]] = []
+    for what in ("waits", "computes"):
+        for peer, name in peers.items():
+            rates = [median(figures, f"scaling_{what}_{count}", peer) for count in COUNTS]
+            if rates[0] is None or None in rates:
+                continue
+            cells = [
+                f"{_short(rate)} ({rate / (rates[0] * _most(what, count)):.2f})"
+                for count, rate in zip(COUNTS, rates, strict=True)
+                if rate is not None
+            ]
+            lines.append([f"{what}, {name}", *cells])
+    return lines
+
+
+def _most(what: str, runners: int) -> int:
+    """Return how many times one runner's work so many can do at best."""
+    return runners if what == "waits" else min(runners, len(os.sched_getaffinity(0)))
+
+
 def _scaling(figures: Figures, kernel: str) -> float | None:
     """Return the gain by a second runner over the gain by a second thread, called directly."""
     ways = ("mesh2", "mesh1", "direct2", "direct1")
@@ -195,11 +240,16 @@ def _scaling(figures: Figures, kernel: str) -> float | None:
 def _measured(target: Target, figures: Figures) -> float | None:
     if target.ours.endswith("_scaling"):
         return _scaling(figures, target.ours.removesuffix("_scaling"))
+    if target.ours == "waits_efficiency":
+        one, eight = (median(figures, f"scaling_waits_{count}") for count in (1, 8))
+        return eight / (8 * one) if one and eight else None
     ours = median(figures, target.ours)
     if ours is None or not target.peer:
         return ours
     theirs = median(figures, target.theirs, target.peer)
-    return ours / theirs if theirs else None
+    if not theirs:
+        return None
+    return theirs / ours if target.inverse else ours / theirs
 
 
 def _verdicts(figures: Figures) -> list[list[str]]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from nextdoor import HERE, THERE, prefix
 
 from peers.protocol import Values, idle, middle_s, rate, round_trips, serve
 
@@ -100,14 +101,23 @@ class DaskPeer:
 
     def array(self, seconds: float) -> Values:
         """Measure a large array there and back; scattered, as Dask advises."""
-        array = np.arange(ARRAY_ITEMS, dtype="f4")
+        return {"array": _array_s(self._client, seconds) * 1e3}
 
-        def one() -> None:
-            sent = self._client.scatter(array, hash=False)
-            back = self._client.submit(noop, sent, pure=False).result(ANSWER_S)
-            assert back.shape == array.shape
-
-        return {"array": middle_s(one, seconds) * 1e3}
+    def across(self, seconds: float) -> Values:
+        """Measure the same with a worker on a box next door (not encrypted)."""
+        if not prefix():
+            return {}
+        contact = Path(self._folder.name) / "across.json"
+        common = ["--scheduler-file", str(contact), "--no-dashboard"]
+        self._run("dask_scheduler", "--host", HERE, "--port", "0", *common)
+        self._run(
+            "dask_worker", "--no-nanny", "--nthreads", "1", "--host", THERE, *common,
+            before=prefix(),
+        )  # fmt: skip
+        client = importlib.import_module("distributed").Client
+        with client(address=self._address(contact), set_as_default=False) as other:
+            other.wait_for_workers(1, timeout=ANSWER_S)
+            return {"across": _array_s(other, seconds) * 1e3}
 
     def idle(self, seconds: float) -> Values:
         """Measure scheduler and workers at rest."""
@@ -119,8 +129,8 @@ class DaskPeer:
     def _gather(self, futures: list[Any]) -> int:
         return len(self._client.gather(futures))
 
-    def _run(self, module: str, *words: str) -> None:
-        command = [sys.executable, "-m", f"distributed.cli.{module}", *words]
+    def _run(self, module: str, *words: str, before: tuple[str, ...] = ()) -> None:
+        command = [*before, sys.executable, "-m", f"distributed.cli.{module}", *words]
         environment = os.environ | {"PYTHONWARNINGS": "ignore"}
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, env=environment)
         self._processes.append(process)
@@ -136,6 +146,18 @@ class DaskPeer:
         raise RuntimeError("the scheduler did not start")
 
 
+def _array_s(client: Any, seconds: float) -> float:
+    """Return the seconds of a large array there and back."""
+    array = np.arange(ARRAY_ITEMS, dtype="f4")
+
+    def one() -> None:
+        sent = client.scatter(array, hash=False)
+        back = client.submit(noop, sent, pure=False).result(ANSWER_S)
+        assert back.shape == array.shape
+
+    return middle_s(one, seconds)
+
+
 def main() -> None:
     """Drive the peer."""
     peer = DaskPeer()
@@ -146,6 +168,7 @@ def main() -> None:
         "map": peer.map,
         "batch": peer.batch,
         "array": peer.array,
+        "across": peer.across,
         "idle": peer.idle,
     }
     serve(measures, peer.stop)

@@ -8,15 +8,19 @@ kernels that compute nothing are added.
 import os
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import psutil
+from nextdoor import HERE as NEAR
+from nextdoor import THERE, prefix
 
 from peers.kernels import CASES, Case, direct_rate
 from peers.protocol import Values, idle, middle_s, rate, round_trips, serve
+from peers.scaling import TASKS_A_RUNNER, WAIT_S, scaling_rates
 from qallow_agent.base.message import Report
 from qallow_agent.client.control import ControlLink
 from qallow_agent.client.session import Mesh, connect
@@ -25,8 +29,7 @@ from qallow_agent.testing.agents import AgentProcess
 
 HERE = Path(__file__).resolve().parents[1]
 SETTINGS = (
-    "devices.cpu_slots=1",
-    "kernels.modules=plugin_kernels:NOOP,plugin_kernels:ECHO",
+    "kernels.modules=plugin_kernels:NOOP,plugin_kernels:ECHO,plugin_kernels:WAIT",
     f"runners.import_paths={HERE}",
 )
 RUNNERS = (2, 1, 1)
@@ -44,6 +47,7 @@ class QallowPeer:
     def __init__(self) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="bench-qallow-")
         self._agents: list[AgentProcess] = []
+        self._number = -1
         self._mesh: Mesh | None = None
 
     def start(self, seconds: float) -> Values:
@@ -104,15 +108,17 @@ class QallowPeer:
 
     def array(self, seconds: float) -> Values:
         """Measure a large array there and back through a runner."""
-        mesh = self._client()
-        array = np.arange(ARRAY_ITEMS, dtype="f4")
+        return {"array": _array_s(self._client(), seconds) * 1e3}
 
-        def one() -> None:
-            back = mesh.submit("bench-echo", data=array).result(ANSWER_S).values["data"]
-            assert back.shape == array.shape
-            assert back[-1] == array[-1]
-
-        return {"array": middle_s(one, seconds) * 1e3}
+    def across(self, seconds: float) -> Values:
+        """Measure a large array there and back to an agent on a box next door, encrypted."""
+        if not prefix():
+            return {}
+        near = self._launch("", at=NEAR)
+        far = self._launch(near.invite(), at=THERE, before=prefix())
+        with connect(near.socket) as mesh:
+            there = f"{far.name}/cpu0"
+            return {"across": _array_s(mesh, seconds, device=there) * 1e3}
 
     def kernels(self, seconds: float) -> Values:
         """Measure each built-in kernel in batches: called directly, and through the mesh."""
@@ -125,6 +131,27 @@ class QallowPeer:
                     values[f"{case.name}_direct{count}"] = direct_rate(case, count, share)
         return values
 
+    def scaling(self, seconds: float) -> Values:
+        """Measure work that waits and work that computes on 1, 2, 4 and 8 runners of one agent."""
+
+        def waits(mesh: Mesh, runners: int, share_s: float) -> float:
+            column = np.full(TASKS_A_RUNNER * runners, WAIT_S, dtype="f4")
+            return rate(lambda: _count(mesh, "bench-wait", {"seconds": column}), share_s)
+
+        def computes(mesh: Mesh, runners: int, share_s: float) -> float:
+            del runners
+            return _mesh_rate(mesh, CASES[1], share_s)
+
+        values: Values = {}
+        for what, measure in (("waits", waits), ("computes", computes)):
+
+            def alone(runners: int, share_s: float, measure: Any = measure) -> float:
+                with self._lone(runners) as mesh:
+                    return float(measure(mesh, runners, share_s))
+
+            values |= scaling_rates(what, alone, seconds / 2)
+        return values
+
     def idle(self, seconds: float) -> Values:
         """Measure the agents at rest, alone and with nursery and runners."""
         self._client().close()
@@ -135,14 +162,24 @@ class QallowPeer:
         assert self._mesh is not None
         return self._mesh
 
-    def _launch(self, token: str) -> AgentProcess:
-        number = len(self._agents)
+    def _launch(
+        self, token: str, *, runners: int = 0, at: str = "127.0.0.1", before: tuple[str, ...] = ()
+    ) -> AgentProcess:
+        self._number += 1
+        number = self._number
+        most = runners or (RUNNERS[number] if number < len(RUNNERS) else 1)
         python_path = os.pathsep.join(filter(None, [str(HERE), os.environ.get("PYTHONPATH")]))
         agent = AgentProcess(
             f"box{number}",
             Path(self._folder.name) / f"box{number}",
-            (*SETTINGS, f"jobs.max_slots={RUNNERS[number]}"),
+            (
+                *SETTINGS,
+                f"devices.cpu_slots={runners or 1}",
+                f"jobs.max_slots={most}",
+                f"mesh.transport.bind={at}",
+            ),
             os.environ | {"PYTHONPATH": python_path},
+            before,
         )
         self._agents.append(agent)
         agent.start(token)
@@ -150,6 +187,17 @@ class QallowPeer:
         _await(lambda: said.stat().st_size > 0 or agent.process is None, f"box{number} ready")
         agent.wait_ready(READY_S)
         return agent
+
+    @contextmanager
+    def _lone(self, runners: int) -> Iterator[Mesh]:
+        """Let an agent of so many runners, with no peers, serve for a while."""
+        agent = self._launch("", runners=runners)
+        try:
+            with connect(agent.socket) as mesh:
+                yield mesh
+        finally:
+            agent.kill()
+            self._agents.remove(agent)
 
     def _join(self) -> float:
         """Return seconds from the start of another agent until it and the first see each other."""
@@ -190,6 +238,19 @@ def _count(mesh: Mesh, kernel: str, grid: Mapping[str, Any], **fixed: int) -> in
     return len([None for _ in mesh.map(kernel, grid, ordered=False, **options)])
 
 
+def _array_s(mesh: Mesh, seconds: float, **wishes: str) -> float:
+    """Return the seconds of a large array there and back through a runner."""
+    array = np.arange(ARRAY_ITEMS, dtype="f4")
+
+    def one() -> None:
+        given: dict[str, Any] = {"data": array, **wishes}
+        back = mesh.submit("bench-echo", **given).result(ANSWER_S).values["data"]
+        assert back.shape == array.shape
+        assert back[-1] == array[-1]
+
+    return middle_s(one, seconds)
+
+
 def _mesh_rate(mesh: Mesh, case: Case, seconds: float) -> float:
     grid = {case.swept: case.column(seconds)}
     points = rate(lambda: _count(mesh, case.name, grid, **case.fixed), seconds)
@@ -205,7 +266,9 @@ def main() -> None:
         "submit": peer.submit,
         "map": peer.map,
         "array": peer.array,
+        "across": peer.across,
         "kernels": peer.kernels,
+        "scaling": peer.scaling,
         "idle": peer.idle,
     }
     serve(measures, peer.stop)

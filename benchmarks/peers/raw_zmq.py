@@ -13,6 +13,7 @@ from contextlib import closing, contextmanager
 
 import numpy as np
 import zmq
+from nextdoor import THERE, prefix
 
 from peers.protocol import Values, idle, middle_s, rate, round_trips, serve
 
@@ -41,7 +42,7 @@ class RawZmq:
         self._workers: list[subprocess.Popen[str]] = []
         self._addresses: list[str] = []
         self._context: zmq.Context[Socket] = zmq.Context()
-        self._server_key = b""
+        self._server_key = self._server_secret = b""
         self._keys = (b"", b"")
 
     def start(self, seconds: float) -> Values:
@@ -53,20 +54,9 @@ class RawZmq:
             self._server_key, server_secret = zmq.curve_keypair()
         else:
             server_secret = b""
-        self._workers = [
-            subprocess.Popen(
-                [sys.executable, "-m", "peers.raw_zmq", "echo", server_secret.decode()],
-                stdout=subprocess.PIPE,
-                text=True,
-            )
-            for _ in range(WORKERS)
-        ]
-        self._addresses = [
-            f"tcp://127.0.0.1:{worker.stdout.readline().strip()}"
-            for worker in self._workers
-            if worker.stdout is not None
-        ]
-        with self._socket(zmq.REQ, 1) as socket:
+        self._server_secret = server_secret
+        self._addresses = [self._launch("127.0.0.1") for _ in range(WORKERS)]
+        with self._socket(zmq.REQ, self._addresses[:1]) as socket:
             socket.send(TASK)
             socket.recv()
         ready_s = time.perf_counter() - began_s
@@ -80,7 +70,7 @@ class RawZmq:
 
     def trips(self, seconds: float) -> Values:
         """Measure one message at a time."""
-        with self._socket(zmq.REQ, 1) as socket:
+        with self._socket(zmq.REQ, self._addresses[:1]) as socket:
 
             def one() -> None:
                 socket.send(TASK)
@@ -90,33 +80,57 @@ class RawZmq:
 
     def submit(self, seconds: float) -> Values:
         """Measure a message a task."""
-        with self._socket(zmq.DEALER, WORKERS) as socket:
+        with self._socket(zmq.DEALER, self._addresses) as socket:
             return {"submit": rate(lambda: _flood(socket, TASK, 20_000, WINDOW), seconds)}
 
     def batch(self, seconds: float) -> Values:
         """Measure a thousand tasks a message."""
         frame = b"\x00" * (BATCH * POINT_BYTES)
-        with self._socket(zmq.DEALER, WORKERS) as socket:
+        with self._socket(zmq.DEALER, self._addresses) as socket:
             batches = rate(lambda: _flood(socket, frame, 1_000, 100), seconds)
         return {"batch": batches * BATCH}
 
     def array(self, seconds: float) -> Values:
         """Measure a large array, in one frame and in chunks."""
-        array = np.arange(ARRAY_BYTES // 4, dtype="f4")
-        data = array.data.cast("B")
-        chunks = [data[at : at + CHUNK_BYTES] for at in range(0, len(data), CHUNK_BYTES)]
-        with self._socket(zmq.DEALER, 1) as socket:
-            whole_s = middle_s(lambda: _exchange(socket, [data]), seconds / 2)
-            chunked_s = middle_s(lambda: _exchange(socket, chunks), seconds / 2)
+        whole_s, chunked_s = self._arrays(self._addresses[:1], seconds)
         return {"array": whole_s * 1e3, "array_chunks": chunked_s * 1e3}
+
+    def across(self, seconds: float) -> Values:
+        """Measure the same to a box next door."""
+        if not prefix():
+            return {}
+        whole_s, chunked_s = self._arrays([self._launch(THERE, prefix())], seconds)
+        return {"across": whole_s * 1e3, "across_chunks": chunked_s * 1e3}
 
     def idle(self, seconds: float) -> Values:
         """Measure the echoing processes at rest."""
         pids = [worker.pid for worker in self._workers]
         return idle(seconds, pids, [pids])
 
+    def _launch(self, host: str, before: tuple[str, ...] = ()) -> str:
+        """Start a worker and return its address."""
+        worker = subprocess.Popen(
+            [*before, sys.executable, "-m", "peers.raw_zmq", "echo", host,
+             self._server_secret.decode()],
+            stdout=subprocess.PIPE,
+            text=True,
+        )  # fmt: skip
+        self._workers.append(worker)
+        assert worker.stdout is not None
+        return f"tcp://{host}:{worker.stdout.readline().strip()}"
+
+    def _arrays(self, addresses: list[str], seconds: float) -> tuple[float, float]:
+        """Return the seconds of a large array there and back, in one frame and in chunks."""
+        array = np.arange(ARRAY_BYTES // 4, dtype="f4")
+        data = array.data.cast("B")
+        chunks = [data[at : at + CHUNK_BYTES] for at in range(0, len(data), CHUNK_BYTES)]
+        with self._socket(zmq.DEALER, addresses) as socket:
+            whole_s = middle_s(lambda: _exchange(socket, [data]), seconds / 2)
+            chunked_s = middle_s(lambda: _exchange(socket, chunks), seconds / 2)
+        return whole_s, chunked_s
+
     @contextmanager
-    def _socket(self, kind: int, workers: int) -> Iterator[Socket]:
+    def _socket(self, kind: int, addresses: list[str]) -> Iterator[Socket]:
         socket = self._context.socket(kind)
         with closing(socket):
             socket.linger = 0
@@ -125,7 +139,7 @@ class RawZmq:
             if self._curve:
                 socket.curve_serverkey = self._server_key
                 socket.curve_publickey, socket.curve_secretkey = self._keys
-            for address in self._addresses[:workers]:
+            for address in addresses:
                 socket.connect(address)
             yield socket
 
@@ -149,7 +163,7 @@ def _exchange(socket: Socket, messages: list[memoryview]) -> None:
     assert size == ARRAY_BYTES
 
 
-def echo(server_secret: str) -> None:
+def echo(host: str, server_secret: str) -> None:
     """Be a worker: send everything back, and share memory with ZeroMQ as soon as it pays."""
     context: zmq.Context[Socket] = zmq.Context()
     router = context.socket(zmq.ROUTER)
@@ -157,7 +171,7 @@ def echo(server_secret: str) -> None:
     if server_secret:
         router.curve_server = True
         router.curve_secretkey = server_secret.encode()
-    port = router.bind_to_random_port("tcp://127.0.0.1")
+    port = router.bind_to_random_port(f"tcp://{host}")
     sys.stdout.write(f"{port}\n")
     sys.stdout.flush()
     copy = True
@@ -170,7 +184,7 @@ def echo(server_secret: str) -> None:
 def main() -> None:
     """Drive the peer, or be a worker."""
     if sys.argv[1:2] == ["echo"]:
-        echo(sys.argv[2])
+        echo(*sys.argv[2:4])
         return
     raw = RawZmq(curve="curve" in sys.argv[1:])
     measures: dict[str, Callable[[float], Values]] = {
@@ -179,6 +193,7 @@ def main() -> None:
         "submit": raw.submit,
         "batch": raw.batch,
         "array": raw.array,
+        "across": raw.across,
         "idle": raw.idle,
     }
     serve(measures, functools.partial(raw.stop))

@@ -38,6 +38,7 @@ class AgentProcess:
         directory: Its keys, state, socket and output go there; made when it starts.
         settings: ``key=value``, after those of :data:`LOOPBACK`.
         environment: Variables of the agent and of the commands that ask it; default ours.
+        before: Words before its command, e.g. those that run it in a network namespace.
     """
 
     def __init__(
@@ -46,12 +47,14 @@ class AgentProcess:
         directory: Path,
         settings: Sequence[str] = (),
         environment: Mapping[str, str] | None = None,
+        before: Sequence[str] = (),
     ) -> None:
         self.name = name
         self.directory = directory
         self.settings = (*LOOPBACK, *settings)
         self.environment = dict(os.environ if environment is None else environment)
         self.process: subprocess.Popen[bytes] | None = None
+        self._before = tuple(before)
         self._commands: list[subprocess.Popen[str]] = []
 
     @property
@@ -90,7 +93,7 @@ class AgentProcess:
             (self.directory / "stderr.txt").open("ab") as err,
         ):
             self.process = subprocess.Popen(  # noqa: S603 - our own program
-                [*_COMMAND, "start", "--json", "--name", self.name,
+                [*self._before, *_COMMAND, "start", "--json", "--name", self.name,
                  "--state-dir", self.state_dir, "--socket", self.socket, *assignments],
                 env=self.environment | ({"QALLOW_JOIN": join} if join else {}),
                 stdin=subprocess.DEVNULL, stdout=out, stderr=err,
