@@ -21,6 +21,7 @@ from qallow_agent.jobs.local import (
     RunnerBusy,
     RunnerExited,
     RunnerReady,
+    RunnerRests,
     RunnerTally,
 )
 from qallow_agent.jobs.messages import LeaseRelease, LeaseRenew, LeaseRequest
@@ -80,6 +81,7 @@ class Bench:
         self._from_runner: Mapping[type[Message], _FromRunner] = {
             RunnerReady: self._crew.ready,
             RunnerBusy: self._crew.busy,
+            RunnerRests: self._crew.rests,
             RunnerExited: self._crew.exited,
             CanaryDone: self._crew.canary_done,
             RunnerTally: self._tally,

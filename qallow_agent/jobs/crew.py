@@ -17,6 +17,7 @@ from qallow_agent.jobs.local import (
     RunnerBusy,
     RunnerExited,
     RunnerReady,
+    RunnerRests,
 )
 from qallow_agent.jobs.model import DeviceHealth, KernelOffer, LeaseEnd
 from qallow_agent.jobs.settings import JobSettings
@@ -125,6 +126,13 @@ class Crew:
             station, LeaseEnd.OVERRAN, reason, message.task, message.attempt
         )
         return [*revoked, *self.stop(station, now, kill=True)]
+
+    def rests(self, station: Station, _: RunnerRests, now: Instant) -> list[Effect]:
+        """Let a runner serve again that has settled sooner than its grace."""
+        station.busy = None
+        if station.phase is Phase.SETTLING:
+            self._rest(station, now)
+        return []
 
     def exited(self, station: Station, message: RunnerExited, now: Instant) -> list[Effect]:
         """Draw the conclusions of a runner's end: who is to blame, what is lost."""

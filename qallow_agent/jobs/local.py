@@ -25,6 +25,10 @@ class RunnerBusy(Message, tag="runner.busy"):
     elapsed_s: float
 
 
+class RunnerRests(Message, tag="runner.rests"):
+    """A runner whose lease has ended was looked at, and is at no task any more."""
+
+
 class RunnerExited(Message, tag="runner.exited"):
     """A runner process ended; what it was running then, if anything."""
 

@@ -44,6 +44,8 @@ class Berth:
         self.overdue = ""
         self.killed = ""
         self.leaving = False
+        self.settling = False
+        """Its lease has ended: it is looked at until it rests."""
         self.open = True
         self._codec = codec
         self._unsent: deque[bytes] = deque()

@@ -15,7 +15,7 @@ from qallow_agent.base.ids import runner as sender_of
 from qallow_agent.base.machine import soonest
 from qallow_agent.base.message import Message
 from qallow_agent.base.notice import Notice
-from qallow_agent.jobs.local import RunnerExited
+from qallow_agent.jobs.local import Forbid, RunnerExited, RunnerRests
 from qallow_agent.kernels.settings import KernelSettings
 from qallow_agent.runtime.berth import Berth, tell_end
 from qallow_agent.runtime.ears import Ears
@@ -25,6 +25,10 @@ from qallow_agent.runtime.settings import RunnerSettings
 
 _RETRY_S: Final = 0.02
 """How soon to try again when a pipe is full; it empties in microseconds or its reader is stuck."""
+
+_SETTLE_S: Final = 0.005
+"""How soon, and then how often, to look whether a runner is done with the task of an ended lease:
+until it is seen at rest nobody else gets it."""
 
 _LONGEST_PAUSE_S: Final = 60.0
 """A nursery that dies while importing (a plug-in that crashes) is tried again at most so often."""
@@ -108,7 +112,12 @@ class RunnerYard:
     def tell(self, to: Sender, message: Message) -> None:
         """Send a message to a runner, named as in ``drain``; dropped when it is gone."""
         berth = self._berths.get(RunnerId(to.removeprefix(_PREFIX)))
-        if berth is not None and not berth.tell(message):
+        if berth is None:
+            return
+        if isinstance(message, Forbid):
+            berth.settling = True
+            self._next_busy_s = min(self._next_busy_s, self._clock_s() + _SETTLE_S)
+        if not berth.tell(message):
             self._kill(berth, "it reads no messages")
 
     def pollables(self) -> tuple[int, ...]:
@@ -151,7 +160,10 @@ class RunnerYard:
         return news
 
     def busy(self) -> list[tuple[Sender, Message]]:
-        """Return what each runner is running, at most every ``busy_s``; else nothing."""
+        """Return what each runner is running, at most every ``busy_s``; else nothing.
+
+        While leases have just ended it looks more often, and says which runners rest by then.
+        """
         now_s = self._clock_s()
         if now_s < self._next_busy_s or not self._berths:
             return []
@@ -163,6 +175,11 @@ class RunnerYard:
             busy = berth.busy(now_s)
             if busy is not None:
                 found.append((sender_of(berth.runner), busy))
+            elif berth.settling:
+                berth.settling = False
+                found.append((sender_of(berth.runner), RunnerRests()))
+        if any(berth.settling for berth in self._berths.values()):
+            self._next_busy_s = now_s + _SETTLE_S
         return found
 
     def family(self) -> tuple[int, ...]:

@@ -11,13 +11,21 @@ from qallow_agent.base.ids import runner as sender_of
 from qallow_agent.base.keys import CurveKey
 from qallow_agent.base.message import Message, kinds
 from qallow_agent.base.units import Seconds
-from qallow_agent.jobs.local import RUNNER_KINDS, RunnerExited, RunnerReady
+from qallow_agent.jobs.local import (
+    RUNNER_KINDS,
+    Forbid,
+    RunnerExited,
+    RunnerReady,
+    RunnerRests,
+)
 from qallow_agent.testing.network import Network
 from qallow_agent.testing.runners import Craft, VirtualRunner
 from qallow_agent.testing.timeline import Process
 
 BUSY_S: Seconds = 0.25
 """How often the agent looks at what each runner is at."""
+SETTLE_S: Seconds = 0.005
+"""How often it looks at one whose lease has ended, until that rests."""
 STOP_S: Seconds = 5.0
 """How long a runner may take to finish its task when asked to stop; then it is killed."""
 _FIRST_PORT = 20_000
@@ -106,6 +114,8 @@ class VirtualYard:
         if runner is not None:
             heard = _CODEC.decode(_CODEC.encode(message))
             runner.process.run(partial(runner.obey, heard))
+            if isinstance(heard, Forbid):
+                self._agent.after(SETTLE_S, partial(self._settle, runner))
 
     def crash(self, runner_id: RunnerId) -> None:
         """Kill a runner as the kernel's out-of-memory killer does."""
@@ -120,6 +130,13 @@ class VirtualYard:
         self._looking = bool(self._runners)
         if self._looking:
             self._agent.after(BUSY_S, self._look)
+
+    def _settle(self, runner: VirtualRunner) -> None:
+        """Say when a runner is done with the task of an ended lease."""
+        if runner.process.alive and runner.busy() is not None:
+            self._agent.after(SETTLE_S, partial(self._settle, runner))
+        elif runner.process.alive:
+            self._deliver(sender_of(runner.id), RunnerRests())
 
     def _end(self, runner: VirtualRunner, how: str) -> None:
         if runner.process.alive:

@@ -9,7 +9,7 @@ import pytest
 import zmq
 from zmq.utils import z85
 
-from qallow_agent.jobs.local import Forbid, RunnerExited
+from qallow_agent.jobs.local import Forbid, RunnerExited, RunnerRests
 from qallow_agent.jobs.parcels import (
     ArrayHead,
     LeaseUnknown,
@@ -115,6 +115,17 @@ def test_a_forbidden_lease_drops_its_queued_tasks(dial: Any, world: Any) -> None
     assert isinstance(parcel, ResultParcel)
     assert [result.number for result in parcel.results] == [1]
     assert submitter.hear() == LeaseUnknown(submitter.lease)
+
+
+def test_a_runner_is_seen_at_rest_once_the_task_of_its_ended_lease_is_over(
+    dial: Any, world: Any
+) -> None:
+    submitter = dial("sleeps")
+    submitter.post(1, seconds=0.5)
+    world.await_busy(submitter.runner, 1)
+    world.yard.tell(f"@runner/{submitter.runner}", Forbid(submitter.lease))
+    world.await_news(RunnerRests, submitter.runner, within_s=10.0)
+    assert [result.number for result in submitter.hear().results] == [1]
 
 
 def test_more_tasks_than_credits_are_dropped(dial: Any) -> None:

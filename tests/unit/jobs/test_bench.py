@@ -18,6 +18,7 @@ from qallow_agent.jobs.local import (
     RunnerBusy,
     RunnerExited,
     RunnerReady,
+    RunnerRests,
     RunnerTally,
 )
 from qallow_agent.jobs.messages import (
@@ -332,6 +333,15 @@ def test_a_task_that_ends_soon_after_its_lease_spares_its_runner(stage: Stage) -
     stage.say("desk", LeaseRelease((lease.id,)))
     assert not of(stage.tick(3.0), Stop)
     assert stage.lease(job="job-2").runner == lease.runner
+
+
+def test_a_runner_seen_at_rest_after_its_lease_serves_the_next_at_once(stage: Stage) -> None:
+    lease = stage.lease()
+    stage.runner(0, RunnerBusy(lease.id, 3, 1, 1.0))
+    stage.say("desk", LeaseRelease((lease.id,)))
+    assert not sent(stage.ask(job="job-2"), LeaseGrant)
+    (grant,) = sent(stage.runner(0, RunnerRests()), LeaseGrant)
+    assert grant.lease.runner == lease.runner
 
 
 def test_a_runner_stuck_in_an_old_task_is_killed_without_blame(stage: Stage) -> None:
