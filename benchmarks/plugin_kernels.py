@@ -3,8 +3,6 @@
 import time
 from typing import Any
 
-import numpy as np
-
 from qallow_agent.kernels.spec import Canary, Cost, Kernel, KernelSpec, Output, Parameter, Values
 
 
@@ -78,9 +76,7 @@ WAIT = Kernel(
     ),
     backends={"reference": f"{__name__}:wait"},
     canary=Canary(
-        scalars={},
-        columns={"seconds": (0.0, 1e-3)},
-        answers={"seconds": (0.0, float(np.float32(1e-3)))},
+        scalars={}, columns={"seconds": (0.0, 2**-10)}, answers={"seconds": (0.0, 2**-10)}
     ),
     module=__name__,
 )
