@@ -56,7 +56,7 @@ class Crew:
         self._limits = {
             Phase.STARTING: self._never_ready,
             Phase.CANARY: self._canary_stuck,
-            Phase.IDLE: self._retired,
+            Phase.IDLE: lambda station, now: self.stop(station, now, kill=False),
             Phase.LEASED: self._expired,
             Phase.SETTLING: self._unsettled,
             Phase.STOPPING: self._unstoppable,
@@ -231,9 +231,6 @@ class Crew:
         place = self.places[station.id]
         limit = show_seconds(self._settings.canary_limit_s)
         return self.lose(place, f"the canary of {place.todo[0]} took more than {limit}", now)
-
-    def _retired(self, station: Station, now: Instant) -> list[Effect]:
-        return self.stop(station, now, kill=False)
 
     def _expired(self, station: Station, now: Instant) -> list[Effect]:
         tenancy = station.tenancy
