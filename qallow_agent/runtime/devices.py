@@ -10,11 +10,13 @@ import psutil
 from msgspec import structs
 
 from qallow_agent.base.errors import DeviceLost
+from qallow_agent.base.reading import unknown
 from qallow_agent.base.units import Seconds
 from qallow_agent.mesh.wire.kinds import DeviceAdvert, DeviceState
 from qallow_agent.runtime.cgroup import Limits, read_limits
 from qallow_agent.runtime.device_settings import DeviceSettings
-from qallow_agent.runtime.nvml import Nvml, open_nvml
+from qallow_agent.runtime.nvml import SOURCE, Nvml, open_nvml
+from qallow_agent.runtime.sensing.energy import BoardEnergy
 
 NO_CUDA_KERNELS = "no CUDA kernels in this build"
 HUNG_PERIODS = 5
@@ -43,6 +45,8 @@ class GpuProbe:
         self._clock = clock
         self._nvml: Nvml | None = None
         self._open_due_s: Seconds | None = None
+        self._energy: dict[str, BoardEnergy] = {}
+        """By board: outlives the library, so that a board's joules never fall."""
 
     def read(self) -> tuple[DeviceAdvert, ...]:
         """Return every GPU as it is now; ``why`` says why there is none, or is empty."""
@@ -62,7 +66,17 @@ class GpuProbe:
             # A board that fell off the bus returns only to a library opened anew.
             self.close()
             self._open_due_s = None
-        return boards
+        return tuple(self._settle(board) for board in boards)
+
+    def _settle(self, board: DeviceAdvert) -> DeviceAdvert:
+        """Return a board with the joules since we began to look in place of its own count."""
+        counter = board.readings.get("energy")
+        if counter is None:
+            return board
+        power = board.readings.get("power", unknown("watts", SOURCE, "it tells no power"))
+        meter = self._energy.setdefault(board.name, BoardEnergy(board.name))
+        energy = meter.read(counter, power, self._clock())
+        return structs.replace(board, readings=board.readings | {"energy": energy})
 
     def close(self) -> None:
         """Let go of the library."""

@@ -2,8 +2,10 @@
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import psutil
+from msgspec import structs
 
 from qallow_agent.base.machine import Instant
 from qallow_agent.base.message import Message
@@ -15,6 +17,11 @@ from qallow_agent.mesh.wire.kinds import DeviceAdvert
 from qallow_agent.runtime.cgroup import Limits, read_limits
 from qallow_agent.runtime.device_settings import DeviceSettings
 from qallow_agent.runtime.devices import GpuWatch, probe_cpu
+from qallow_agent.runtime.sensing.battery import Battery
+from qallow_agent.runtime.sensing.energy import EnergyMeter, FirstMeter, Paced
+from qallow_agent.runtime.sensing.files import ROOT
+from qallow_agent.runtime.sensing.rails import RailMeter, Rails
+from qallow_agent.runtime.sensing.rapl import Rapl
 
 SLOW_PERIOD_S = 10.0
 """Temperatures, battery and cgroup limits take many small files and change slowly."""
@@ -154,6 +161,7 @@ class SensorSource:
         self._settings = settings
         self._host = host or HostSensors()
         self._cpu: DeviceAdvert | None = None
+        self._energy = cpu_meter()
         self._gpus = GpuWatch(settings, tuple(dict.fromkeys(offered)))
         self._due_s: Seconds | None = None
 
@@ -164,7 +172,8 @@ class SensorSource:
         self._due_s = now.mono_s + self._settings.sample_s
         if self._cpu is None:
             self._cpu = probe_cpu(self._settings)
-        return [Sensed(readings=self._host.read(), devices=(self._cpu, *self._gpus.latest()))]
+        cpu = structs.replace(self._cpu, readings={"energy": self._energy.read(now.mono_s)})
+        return [Sensed(readings=self._host.read(), devices=(cpu, *self._gpus.latest()))]
 
     def next_deadline(self) -> Seconds | None:
         """Return when the next reading is due."""
@@ -173,6 +182,12 @@ class SensorSource:
     def close(self) -> None:
         """Stop watching the GPUs."""
         self._gpus.close()
+
+
+def cpu_meter(root: Path = ROOT) -> EnergyMeter:
+    """Return what counts the CPU's joules: RAPL, else the board's rail, else the battery."""
+    rail = RailMeter(Rails(root), ("CPU", "_IN"))
+    return FirstMeter((Rapl(root), rail, Paced(Battery(root))))
 
 
 def read_host() -> dict[str, Reading]:

@@ -108,9 +108,37 @@ def test_a_gpu_is_read_field_by_field_and_shown_as_not_usable_yet(
         "temperature": (45.0, "celsius"),
         "power": (20.0, "watts"),
         "power_limit": (60.0, "watts"),
-        "energy": (123.456, "joules"),
+        "energy": (0.0, "joules"),
         "clock": (1.5e9, "hertz"),
     }
+
+
+@needs_compiler
+def test_the_joules_of_a_gpu_count_from_the_first_look_and_never_fall(
+    library: Path, tmp_path: Path
+) -> None:
+    result = read(
+        library,
+        tmp_path,
+        {"file": "energy 5000\n"},
+        {"file": "energy 7500\n", "later_s": 1.0},
+        {"file": "error 15\n", "later_s": 1.0},
+        {"file": "energy 1000\n", "later_s": 40.0},
+        {"later_s": 1.0},
+    )
+    found = [step["boards"][0].get("readings", {}).get("energy") for step in result["rounds"]]
+    values = [None if reading is None else reading["value"] for reading in found]
+    assert values == [0.0, 2.5, None, 3.5, 3.5]
+
+
+@needs_compiler
+def test_a_gpu_that_counts_no_joules_has_its_power_added_up(library: Path, tmp_path: Path) -> None:
+    lines = "error_TotalEnergyConsumption 3\npower 20000\n"
+    steps = [{"file": lines}, *({"later_s": 1.0} for _ in range(3))]
+    result = read(library, tmp_path, *steps)
+    energy = result["rounds"][-1]["boards"][0]["readings"]["energy"]
+    assert (energy["value"], energy["provenance"]) == (60.0, "estimated")
+    assert "power of gpu0" in energy["why"]
 
 
 @needs_compiler
