@@ -28,9 +28,7 @@ def metered(tools: SimpleNamespace, names: str, *, without: str = "", seed: int 
 
 
 def order(points: int, device: str = "any", **options: Any) -> Order:
-    return Order(
-        points=points, slots=6, options=JobOptions(device=device, start_s=60.0, **options)
-    )
+    return Order(points=points, slots=6, options=JobOptions(device=device, start_s=60.0, **options))
 
 
 def row(simulation: Simulation, client: VirtualClient) -> dict[str, Any]:

@@ -16,7 +16,7 @@ def test_a_lone_job_gets_what_is_drawn_beyond_idling_and_its_slot_of_that() -> N
     assert (share.provenance, share.why) == ("measured", "")
 
 
-def test_jobs_share_by_busy_seconds_and_the_bounds_say_that_a_meter_cannot_tell_them_apart() -> None:
+def test_jobs_share_by_busy_seconds_within_the_bounds_of_what_a_meter_can_tell() -> None:
     parts = split(50.0, 1.0, {"a": 0.9, "b": 0.3}, slots=2, baseline=IDLE)
     a, b = parts.shares["a"], parts.shares["b"]
     assert (a.net_j, b.net_j) == pytest.approx((30.0, 10.0))
