@@ -73,6 +73,7 @@ def _check_counts(advert: Advert) -> None:
     for device in advert.devices:
         tables.append(("device readings", device.readings, MAX_READINGS))
         tables.append(("rates", device.rates, MAX_RATES))
+        tables.append(("joules per op", device.joules, MAX_RATES))
     for what, table, cap in tables:
         if len(table) > cap:
             raise TooLarge(f"an advert lists {len(table)} {what}, the cap is {cap}")
@@ -89,8 +90,9 @@ def _check_numbers(advert: Advert) -> None:
     for device in advert.devices:
         _check_whole((device.slots, device.busy, device.memory_bytes))
         _check_readings(device.readings.values())
-        if any(not (math.isfinite(rate) and rate >= 0) for rate in device.rates.values()):
-            raise Malformed("an advert's rate is not a finite, non-negative number")
+        for rate in (*device.rates.values(), *device.joules.values()):
+            if not (math.isfinite(rate) and rate >= 0):
+                raise Malformed("an advert's rate is not a finite, non-negative number")
 
 
 def _check_whole(numbers: Iterable[int]) -> None:

@@ -34,11 +34,13 @@ def _device_changed(old: DeviceAdvert, new: DeviceAdvert, settings: AdvertSettin
             return name
     if old.why != new.why:
         return "why"
-    if old.rates.keys() != new.rates.keys() or any(
-        _relative(old.rates[kernel], rate) > settings.relative_step
-        for kernel, rate in new.rates.items()
-    ):
-        return "rates"
+    for name in ("rates", "joules"):
+        before, after = getattr(old, name), getattr(new, name)
+        if before.keys() != after.keys() or any(
+            _relative(before[kernel], rate) > settings.relative_step
+            for kernel, rate in after.items()
+        ):
+            return name
     return _readings_changed(old.readings, new.readings, settings)
 
 

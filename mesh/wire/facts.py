@@ -1,5 +1,7 @@
 """Facts that mesh rooms and their edge tell their own node; none of them ever crosses a wire."""
 
+import msgspec
+
 from qallow_agent.base.contact import Contact
 from qallow_agent.base.ids import NodeId
 from qallow_agent.base.message import Message
@@ -55,10 +57,14 @@ class LinkRefused(Message, tag="fact.link-refused"):
 
 
 class Sensed(Message, tag="fact.sensed"):
-    """The shell's sensors: host readings by name and devices as probed."""
+    """The shell's sensors: host readings by name and devices as probed.
+
+    ``read_s`` says when (monotonic) a device was read that was not read just now.
+    """
 
     readings: dict[str, Reading]
     devices: tuple[DeviceAdvert, ...]
+    read_s: dict[str, float] = msgspec.field(default_factory=dict)
 
 
 class NtpAnswer(Message, tag="fact.ntp"):

@@ -252,7 +252,8 @@ class DeviceState(StrEnum):
 class DeviceAdvert(msgspec.Struct, frozen=True, omit_defaults=True):
     """One device: what it is, how it is, how much of it is free.
 
-    ``rates`` maps a kernel to its measured ops per second on one slot of this device.
+    ``rates`` maps a kernel to its measured ops per second on one slot of this device, ``joules`` to
+    the joules that one op takes, gross, where a meter counts them.
     """
 
     name: str
@@ -266,6 +267,7 @@ class DeviceAdvert(msgspec.Struct, frozen=True, omit_defaults=True):
     readings: dict[str, Reading] = msgspec.field(default_factory=dict)
     rates: dict[str, float] = msgspec.field(default_factory=dict)
     simulated: bool = False
+    joules: dict[str, float] = msgspec.field(default_factory=dict)
 
 
 class KernelAdvert(msgspec.Struct, frozen=True):

@@ -124,6 +124,12 @@ class DeadlineExceeded(JobFailed):
     usually_retryable = True
 
 
+class BudgetExceeded(JobFailed):
+    """A job used more energy than it was allowed; the submitter's fault; its rest was cancelled."""
+
+    code = "budget"
+
+
 class PeerError(QallowError):
     """A peer misbehaved or vanished; the peer's fault; our state is unchanged."""
 
@@ -265,6 +271,7 @@ BLAME: dict[type[QallowError], tuple[int, int]] = {
     JobFailed: (EXIT_FAILED, logging.WARNING),
     JobCancelled: (EXIT_FAILED, logging.INFO),
     DeadlineExceeded: (EXIT_TRY_LATER, logging.WARNING),
+    BudgetExceeded: (EXIT_FAILED, logging.WARNING),
     PeerError: (EXIT_FAILED, logging.WARNING),
     WireError: (EXIT_FAILED, logging.WARNING),
     Malformed: (EXIT_FAILED, logging.WARNING),

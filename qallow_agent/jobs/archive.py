@@ -88,6 +88,11 @@ class Archive:
         saved: list[Effect] = [] if record == known else [save(record)]
         return [*saved, *self.trim(now)]
 
+    def amend(self, record: JobRecord, *, durable: bool) -> list[Effect]:
+        """Replace the record of a job that is over by one that knows more."""
+        self._records[record.id] = record
+        return [save(record)] if durable else []
+
     def get(self, job: JobId) -> JobRecord | None:
         """Return the record of a finished job."""
         return self._records.get(job)

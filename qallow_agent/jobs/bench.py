@@ -18,6 +18,7 @@ from qallow_agent.jobs.crew import Crew
 from qallow_agent.jobs.local import (
     BenchChanged,
     CanaryDone,
+    LeaseOver,
     RunnerBusy,
     RunnerExited,
     RunnerReady,
@@ -225,6 +226,7 @@ class Bench:
             tenancy = self._tenancies.end(station)
             if tenancy is not None:
                 effects += self._crew.free(station, tenancy.lease.id, now)
+                effects.append(Announce(LeaseOver(tenancy.lease.id)))
                 places[station.device] = self._crew.places[station.id]
         return self._close(effects, list(places.values()), now)
 

@@ -9,6 +9,7 @@ from qallow_agent.jobs.live import LiveJob
 from qallow_agent.jobs.messages import Deposit, Fetch, ListJobs
 from qallow_agent.jobs.model import JobRecord
 from qallow_agent.jobs.roster import Roster, connection_of, same_client
+from qallow_agent.jobs.tabs import used
 
 _MOST_DEPOSITORS = 1_024
 
@@ -103,6 +104,7 @@ def unknown_job(sender: Sender, job: JobId) -> list[Effect]:
 
 def _row(record: JobRecord, live: LiveJob | None) -> dict[str, Any]:
     leases = [] if live is None else list(live.held.values())
+    energy = used(record, over=live is None)
     return {
         "job": record.id,
         "kernel": record.kernel,
@@ -121,6 +123,8 @@ def _row(record: JobRecord, live: LiveJob | None) -> dict[str, Any]:
         "code": record.code,
         "error": record.error,
         "hint": record.hint,
+        "energy": None if energy is None else energy.document(),
+        "energy_settled": all(tab.settled for tab in record.energy),
         "result_bytes": record.result_bytes,
         "retained": record.complete,
     }

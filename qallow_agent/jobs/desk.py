@@ -13,6 +13,7 @@ from qallow_agent.base.ids import Entropy, JobId, NodeId, Sender, is_local
 from qallow_agent.base.machine import Effect, Instant, Send
 from qallow_agent.base.message import Message
 from qallow_agent.base.units import Seconds, show_seconds
+from qallow_agent.jobs.cashier import Cashier
 from qallow_agent.jobs.counter import Counter
 from qallow_agent.jobs.leasing import Leasing
 from qallow_agent.jobs.live import LiveJob
@@ -22,6 +23,7 @@ from qallow_agent.jobs.messages import (
     Fetch,
     JobCancel,
     JobEnded,
+    JobEnergy,
     JobProgress,
     LeaseBroken,
     LeaseGrant,
@@ -62,6 +64,7 @@ class Desk:
         self._roster = Roster(settings, kept)
         self._leasing = Leasing(settings)
         self._counter = Counter(self._roster)
+        self._cashier = Cashier(self._roster)
         self._reception = Reception(self._roster, self._leasing, self._counter, settings, rng)
         self._routes = self._wire()
 
@@ -146,6 +149,7 @@ class Desk:
             LeaseGrant: self._granted,
             LeaseRefusal: self._refused,
             LeaseRevoked: self._revoked,
+            JobEnergy: self._cashier.charge,
         }
 
     def _placed(self, sender: Sender, made: PlacementMade, now: Instant) -> list[Effect]:

@@ -12,6 +12,7 @@ from qallow_agent.jobs.local import Choice
 from qallow_agent.jobs.messages import Lease, LeaseRelease, LeaseRenew, LeaseRequest, SubmitJob
 from qallow_agent.jobs.model import JobEvent, JobRecord, Terms, advance
 from qallow_agent.jobs.settings import JobSettings
+from qallow_agent.jobs.tabs import expect
 
 _MOST_GONE = 256
 """Ended leases remembered per job, so that a duplicated grant does not revive one."""
@@ -162,6 +163,9 @@ class LiveJob:
             if asked.slots < 1:
                 del self.asked[place]
         self.held[lease.id] = lease
+        tabs = expect(self.record.energy, lease)
+        if tabs is not self.record.energy:
+            self.record = msgspec.structs.replace(self.record, energy=tabs)
         renew_s = now + lease.ttl_s / 3
         self.renew_s = renew_s if self.renew_s is None else min(self.renew_s, renew_s)
         self.pause_s = 0.0

@@ -3,6 +3,7 @@
 import msgspec
 
 from qallow_agent.base.ids import JobId, LeaseId, NodeId
+from qallow_agent.base.joules import Joules
 from qallow_agent.base.message import Message
 
 # --- bench <-> runner (local) ---------------------------------------------------------------------
@@ -39,13 +40,19 @@ class RunnerExited(Message, tag="runner.exited"):
 
 
 class RunnerTally(Message, tag="runner.tally"):
-    """What a runner did since its last tally: tasks, points, ops, busy seconds, by kernel."""
+    """What a runner did under a lease since its last tally: tasks, points, ops, busy seconds.
+
+    The first of these tasks began ``began_s`` ago, the last ended ``ended_s`` ago.
+    """
 
     kernel: str
     tasks: int
     points: int
     ops: float
     busy_s: float
+    lease: LeaseId = LeaseId("")
+    began_s: float = 0.0
+    ended_s: float = 0.0
 
 
 class Allow(Message, tag="runner.allow"):
@@ -113,6 +120,32 @@ class PlacementMade(Message, tag="fact.placement-made"):
     reason: str = ""
     hint: str = ""
     never: bool = False
+
+
+class LeaseBegun(Message, tag="fact.lease-begun"):
+    """The bench has granted a lease: whoever works under it works for this job."""
+
+    lease: LeaseId
+    job: JobId
+    desk: NodeId
+    device: str
+    kernel: str
+
+
+class LeaseOver(Message, tag="fact.lease-over"):
+    """A lease has ended; its runner may still tell what it did last."""
+
+    lease: LeaseId
+
+
+class EnergyCharged(Message, tag="fact.energy-charged"):
+    """A job of this node was charged what it used on a device since the last charge."""
+
+    kernel: str
+    place: str
+    joules: Joules
+    ops: float
+    busy_s: float
 
 
 class BenchChanged(Message, tag="fact.bench-changed"):

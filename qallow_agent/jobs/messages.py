@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from qallow_agent.base.ids import JobId, LeaseId, NodeId, RunnerId
+from qallow_agent.base.joules import Joules
 from qallow_agent.base.message import Message
 
 
@@ -38,6 +39,7 @@ class JobOptions(msgspec.Struct, frozen=True, omit_defaults=True):
         priority: Higher first; 0 is normal.
         idempotency_key: Submitting again under the same key returns the same job.
         retain: Keep results at the desk for later retrieval.
+        max_joules: Gross joules the whole job may use; 0 for any number.
     """
 
     deadline_s: float = 0.0
@@ -49,6 +51,7 @@ class JobOptions(msgspec.Struct, frozen=True, omit_defaults=True):
     priority: int = 0
     idempotency_key: str = ""
     retain: bool = False
+    max_joules: float = 0.0
 
 
 class Demand(msgspec.Struct, frozen=True):
@@ -272,8 +275,24 @@ class LeaseLost(Message, tag="lease.lost"):
     attempt: int | None = None
 
 
+class JobEnergy(Message, tag="job.energy"):
+    """A bench tells a desk what a job has used on one of its devices, all in all.
+
+    ``account`` names what it was added up in: a later message about the same one replaces it, and
+    once ``settled`` it grows no more. ``ops`` and ``busy_s`` are of the work it was used for.
+    """
+
+    job: JobId
+    device: str
+    account: str
+    joules: Joules
+    ops: float
+    busy_s: float
+    settled: bool
+
+
 JOB_KINDS: tuple[type[Message], ...] = (
-    LeaseRequest, LeaseGrant, LeaseRefusal, LeaseRenew, LeaseRelease, LeaseRevoked,
+    LeaseRequest, LeaseGrant, LeaseRefusal, LeaseRenew, LeaseRelease, LeaseRevoked, JobEnergy,
 )  # fmt: skip
 """Kinds that members may send each other about jobs."""
 

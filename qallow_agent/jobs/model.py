@@ -7,7 +7,8 @@ import msgspec
 
 from qallow_agent.base.canonical import digest
 from qallow_agent.base.errors import InvariantBroken
-from qallow_agent.base.ids import JobId
+from qallow_agent.base.ids import JobId, NodeId
+from qallow_agent.base.joules import Joules
 from qallow_agent.jobs.messages import Demand, JobOptions, JobState, SubmitJob
 
 
@@ -177,12 +178,32 @@ class DeviceStatus:
     canary: str = ""
 
 
+class EnergyTab(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a job used on one device, as its bench told last.
+
+    Args:
+        place: ``node-name/device``.
+        account: The bench's name for it; empty as long as it has said nothing.
+        settled: It grows no more.
+    """
+
+    node: NodeId
+    device: str
+    place: str
+    account: str = ""
+    joules: Joules = Joules()
+    ops: float = 0.0
+    busy_s: float = 0.0
+    settled: bool = False
+
+
 class JobRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     """What is remembered and persisted of a job.
 
     Args:
         fingerprint: Digest of what was asked; tells whether a resubmission asks the same.
         parts: Parts of the retained result so far; ``complete`` when the last has come.
+        energy: One tab for each device, and more for one whose agent restarted.
     """
 
     id: JobId
@@ -204,6 +225,7 @@ class JobRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     parts: int = 0
     result_bytes: int = 0
     complete: bool = False
+    energy: tuple[EnergyTab, ...] = ()
 
 
 def fingerprint(order: SubmitJob, kernel_hash: str) -> str:

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 
 from qallow_agent.base.ids import Entropy, LeaseId, NodeId, draw_id, runner
 from qallow_agent.base.keys import SigningKey
-from qallow_agent.base.machine import Effect, Instant, Reply, Send
+from qallow_agent.base.machine import Announce, Effect, Instant, Reply, Send
 from qallow_agent.jobs.leases import sign_lease
-from qallow_agent.jobs.local import Allow
+from qallow_agent.jobs.local import Allow, LeaseBegun, LeaseOver
 from qallow_agent.jobs.messages import Lease, LeaseGrant, LeaseRefusal, LeaseRequest, LeaseRevoked
 from qallow_agent.jobs.model import LeaseEnd
 from qallow_agent.jobs.settings import JobSettings
@@ -83,6 +83,7 @@ class Tenancies:
         return [
             self._allow(station, station.tenancy),
             Send(waiting.desk, LeaseGrant(station.tenancy.lease)),
+            Announce(LeaseBegun(lease.id, lease.job, waiting.desk, lease.device, lease.kernel)),
         ]
 
     def renew(self, desk: NodeId, leases: Sequence[LeaseId], now: Instant) -> list[Effect]:
@@ -118,7 +119,10 @@ class Tenancies:
         tenancy = self.end(station)
         if tenancy is None:
             return []
-        return [Send(tenancy.desk, LeaseRevoked(tenancy.lease.id, end, reason, task, attempt))]
+        return [
+            Send(tenancy.desk, LeaseRevoked(tenancy.lease.id, end, reason, task, attempt)),
+            Announce(LeaseOver(tenancy.lease.id)),
+        ]
 
     def of_desk(self, desk: NodeId) -> list[Station]:
         """Return the runners under leases of one desk."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from qallow_agent.base.contact import Contact
 from qallow_agent.base.ids import Entropy, NodeId
 from qallow_agent.base.keys import NodeKeys
+from qallow_agent.energy.meters import Meters
 from qallow_agent.jobs.bench import Bench
 from qallow_agent.jobs.desk import Desk
 from qallow_agent.jobs.model import KernelOffer
@@ -137,6 +138,7 @@ def _rooms(given: Ingredients, me: Self) -> Rooms:
             settings=settings.jobs,
             rng=rng,
         ),
+        meters=Meters(given.epoch, kept("energy")),
         catalog=given.catalog,
         placement=settings.placement,
     )

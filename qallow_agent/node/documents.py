@@ -158,6 +158,7 @@ def merge_devices(sensed: tuple[DeviceAdvert, ...], rooms: Rooms) -> tuple[Devic
                 why=known.why,
                 busy=known.busy,
                 rates=dict(known.rates),
+                joules=rooms.meters.rates(device.name),
             )
         )
     return tuple(merged)

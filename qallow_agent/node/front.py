@@ -152,7 +152,7 @@ class FrontDesk:
         return self._look_s
 
     def _goodbye(self, reason: str, now: Instant) -> list[Effect]:
-        ended = self._rooms.desk.drain(now)
+        ended = [*self._rooms.desk.drain(now), *self._rooms.meters.sums.save()]
         return [*ended, *self._rooms.membership.leave(now), Shutdown(reason)]
 
 

@@ -19,6 +19,7 @@ from qallow_agent.mesh.wire import facts
 from qallow_agent.mesh.wire import kinds as mesh
 from qallow_agent.node import commands, documents, permissions
 from qallow_agent.node.front import FrontDesk
+from qallow_agent.node.metering import Metering
 from qallow_agent.node.rooms import Rooms, Self
 from qallow_agent.node.submission import Submissions
 
@@ -42,6 +43,7 @@ class Node:
         self.rooms = rooms
         self._front = FrontDesk(me, rooms)
         self._submissions = Submissions(me, rooms, rng)
+        self._metering = Metering(rooms)
         self._machines: tuple[Machine, ...] = (
             rooms.doorkeeper,
             rooms.membership,
@@ -91,6 +93,7 @@ class Node:
         """Check every room's invariants."""
         for room in self._machines:
             room.check()
+        self.rooms.meters.check()
 
     # --- routing --------------------------------------------------------------------------------
 
@@ -99,7 +102,7 @@ class Node:
         door, swim = rooms.doorkeeper.receive, rooms.membership.receive
         book, pulse = rooms.adverts.receive, rooms.sync.receive
         desk, bench, found = rooms.desk.receive, rooms.bench.receive, rooms.discovery.receive
-        front, submissions = self._front, self._submissions
+        front, submissions, metering = self._front, self._submissions, self._metering
         to_rooms: dict[Route, tuple[type[Message], ...]] = {
             door: (mesh.JoinRequest, mesh.JoinWelcome, mesh.Hello, mesh.Renew, mesh.Renewed,
                    mesh.Revoked, Failure),
@@ -109,11 +112,11 @@ class Node:
             book: (mesh.Adverts, mesh.AdvertDigest),
             pulse: (mesh.Pulse, mesh.PulseEcho, facts.NtpAnswer),
             bench: (jobs.LeaseRequest, jobs.LeaseRenew, jobs.LeaseRelease, local.RunnerReady,
-                    local.RunnerBusy, local.RunnerRests, local.RunnerExited, local.RunnerTally,
-                    local.CanaryDone),
+                    local.RunnerRests, local.RunnerExited, local.CanaryDone),
             desk: (jobs.LeaseGrant, jobs.LeaseRefusal, jobs.LeaseRevoked, jobs.JobProgress,
                    jobs.JobEnded, jobs.JobCancel, jobs.MoreSlots, jobs.Deposit, jobs.Fetch,
-                   jobs.ListJobs, local.ClientGone, local.PlacementMade, jobs.LeaseBroken),
+                   jobs.ListJobs, local.ClientGone, local.PlacementMade, jobs.LeaseBroken,
+                   jobs.JobEnergy),
             submissions.submit: (jobs.SubmitJob,),
             submissions.place: (local.PlacementWanted,),
             front.answer: (commands.GetStatus, commands.GetPeers, commands.GetDevices,
@@ -124,13 +127,16 @@ class Node:
             front.stop: (commands.StopAgent,),
             front.leave: (commands.LeaveMesh,),
             front.note_store: (commands.StoreState,),
-            self._sense: (facts.Sensed,),
+            metering.work: (local.LeaseBegun, local.LeaseOver),
+            metering.charged: (local.EnergyCharged,),
             self._advertise: (local.BenchChanged,),
         }  # fmt: skip
         table: dict[type[Message], tuple[Route, ...]] = {
             kind: (route,) for route, kinds in to_rooms.items() for kind in kinds
         }
         note = front.note_member
+        table[facts.Sensed] = (metering.sense, self._sense)
+        table[local.RunnerBusy] = table[local.RunnerTally] = (bench, metering.work)
         table[facts.MemberHeardOf] = (door, found)
         table[facts.MemberMet] = (self._learn, found, swim)
         table[facts.MemberUp] = (note, found, pulse, book, door)

@@ -6,6 +6,7 @@ from qallow_agent.base.errors import NotAllowed
 from qallow_agent.base.ids import Sender
 from qallow_agent.base.message import Message, kind_of
 from qallow_agent.jobs.messages import (
+    JobEnergy,
     LeaseGrant,
     LeaseRefusal,
     LeaseRelease,
@@ -25,6 +26,7 @@ NEEDED: Mapping[type[Message], tuple[Role, ...]] = {
     LeaseGrant: (Role.WORKER,),
     LeaseRefusal: (Role.WORKER,),
     LeaseRevoked: (Role.WORKER,),
+    JobEnergy: (Role.WORKER,),
 }
 """Kind -> roles of which the sender needs one. What is not listed any member may say."""
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from qallow_agent.base.contact import Contact
 from qallow_agent.base.ids import MeshId, NodeId
+from qallow_agent.energy.meters import Meters
 from qallow_agent.jobs.bench import Bench
 from qallow_agent.jobs.desk import Desk
 from qallow_agent.kernels.registry import Catalog
@@ -26,6 +27,7 @@ class Rooms:
     sync: Sync
     desk: Desk
     bench: Bench
+    meters: Meters
     catalog: Catalog
     placement: PlacementSettings
 

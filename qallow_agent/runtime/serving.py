@@ -47,6 +47,9 @@ _STOP: Final = b"stop"
 
 @dataclass(slots=True)
 class _Tally:
+    kernel: str
+    began_s: float
+    ended_s: float = 0.0
     tasks: int = 0
     points: int = 0
     ops: float = 0.0
@@ -94,7 +97,7 @@ class Server:
         self._slate = slate
         self._noted: LeaseId | None = None
         self._backlog: deque[_Work] = deque()
-        self._tallies: dict[str, _Tally] = {}
+        self._tallies: dict[LeaseId, _Tally] = {}
         self._tally_due_s = 0.0
         self._drained_s = 0.0
         self.copied = False
@@ -181,8 +184,8 @@ class Server:
             for frame in frames:
                 batch.frames.append(frame)
                 batch.size_bytes += frame.nbytes if isinstance(frame, memoryview) else len(frame)
-            self._count(terms.kernel, task, result)
             now_s = time.monotonic()
+            self._count(terms, task, result, now_s)
             if now_s - flushed_s >= FLUSH_S or batch.full():
                 if not self._flush(work, batch):
                     break
@@ -241,12 +244,14 @@ class Server:
         if self._tallies and now_s >= self._tally_due_s:
             self._report_tallies(now_s)
 
-    def _count(self, kernel: str, task: TaskHead, result: ResultHead) -> None:
-        tally = self._tallies.get(kernel)
+    def _count(self, terms: Terms, task: TaskHead, result: ResultHead, now_s: float) -> None:
+        kernel = terms.kernel
+        tally = self._tallies.get(terms.lease)
         if tally is None:
-            tally = self._tallies[kernel] = _Tally()
-            self._tally_due_s = time.monotonic() + TALLY_S
+            tally = self._tallies[terms.lease] = _Tally(kernel, now_s - result.seconds)
+            self._tally_due_s = now_s + TALLY_S
             self._router.rcvtimeo = _TALLY_MS
+        tally.ended_s = now_s
         tally.tasks += 1
         tally.busy_s += result.seconds
         if result.fault is None:
@@ -255,10 +260,13 @@ class Server:
 
     def _report_tallies(self, now_s: float) -> None:
         self._tally_due_s = now_s + TALLY_S
-        for kernel, tally in list(self._tallies.items()):
-            done = RunnerTally(kernel, tally.tasks, tally.points, tally.ops, tally.busy_s)
+        for lease, tally in list(self._tallies.items()):
+            done = RunnerTally(
+                tally.kernel, tally.tasks, tally.points, tally.ops, tally.busy_s,
+                lease, now_s - tally.began_s, now_s - tally.ended_s,
+            )  # fmt: skip
             if self._gate.report(done):
-                del self._tallies[kernel]
+                del self._tallies[lease]
         if not self._tallies:
             self._router.rcvtimeo = -1  # idle: sleep until somebody speaks
 

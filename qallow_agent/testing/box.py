@@ -43,6 +43,8 @@ from qallow_agent.testing.yard import VirtualYard
 JOIN_DEADLINE_S: Seconds = 14.0
 SENSE_S: Seconds = 10.0
 """How often a virtual machine's sensors are read."""
+METER_S: Seconds = 1.0
+"""How often they are where there is a meter."""
 
 _JOINING: Sender = "@trust/joining"
 _STREAM, _DOOR, _DATAGRAM = 7946, 7947, 7946
@@ -290,8 +292,11 @@ class Box:
 
     def _sense(self, process: Process) -> None:
         """Read the machine's sensors, now and every so often."""
-        self.tell(SENSORS, Sensed(readings={"load": LOAD}, devices=(device_of(self.craft),)))
-        process.after(SENSE_S, partial(self._sense, process))
+        worked_s = self.running().yard.worked_s()
+        device = device_of(self.craft, self._network.timeline.now, worked_s)
+        self.tell(SENSORS, Sensed(readings={"load": LOAD}, devices=(device,)))
+        rest_s = METER_S if self.craft.idle_w else SENSE_S
+        process.after(rest_s, partial(self._sense, process))
 
     def _reply(self, to: Sender, message: Message) -> None:
         tell = self._clients.get(to.rpartition("/")[0])

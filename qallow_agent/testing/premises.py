@@ -7,6 +7,7 @@ from typing import Protocol
 from qallow_agent.base.ids import Sender
 from qallow_agent.base.notice import Notice
 from qallow_agent.base.reading import Reading
+from qallow_agent.base.units import Seconds
 from qallow_agent.jobs.settings import JobSettings
 from qallow_agent.kernels.registry import Catalog, load_catalog
 from qallow_agent.mesh.adverts.settings import AdvertSettings
@@ -70,10 +71,27 @@ class Onlooker(Protocol):
         ...
 
 
-def device_of(craft: Craft) -> DeviceAdvert:
-    """Return the one device of a virtual machine."""
+def device_of(craft: Craft, up_s: Seconds, worked_s: Seconds) -> DeviceAdvert:
+    """Return the one device of a virtual machine, with its meter if it has one.
+
+    Args:
+        craft: What the machine is good for.
+        up_s: For how long it has drawn power.
+        worked_s: For how long its runners have worked, together.
+    """
+    readings: dict[str, Reading] = {}
+    if craft.idle_w:
+        joules = craft.idle_w * up_s + craft.busy_w * worked_s
+        readings["energy"] = Reading(joules, "joules", "simulated")
     return DeviceAdvert(
-        "cpu0", "cpu", "virtual cpu", DeviceState.WARMING, craft.slots, 0, MEMORY_BYTES
+        name="cpu0",
+        kind="cpu",
+        model="virtual cpu",
+        state=DeviceState.WARMING,
+        slots=craft.slots,
+        busy=0,
+        memory_bytes=MEMORY_BYTES,
+        readings=readings,
     )
 
 

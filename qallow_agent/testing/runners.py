@@ -52,6 +52,8 @@ class Craft:
         start_s: Seconds until a runner listens.
         canary_s: Seconds of one canary.
         sick: Its canaries fail.
+        idle_w: What the device draws at rest, by its meter; 0 when it has none.
+        busy_w: What a runner draws on top of that while it works.
     """
 
     slots: int = 2
@@ -59,6 +61,8 @@ class Craft:
     start_s: Seconds = 0.3
     canary_s: Seconds = 0.05
     sick: bool = False
+    idle_w: float = 0.0
+    busy_w: float = 0.0
 
 
 @dataclass(slots=True)
@@ -111,8 +115,10 @@ class VirtualRunner:
         self._task: tuple[LeaseId, int, int, Seconds] | None = None
         self._working = False
         self._leaving: Callable[[], None] | None = None
-        self._tallies: dict[str, list[float]] = {}
+        self._tallies: dict[tuple[LeaseId, str], list[float]] = {}
         self._tallying = False
+        self._worked_s: Seconds = 0.0
+        self._since_s: Seconds | None = None
 
     # --- what its agent says ----------------------------------------------------------------------
 
@@ -149,6 +155,11 @@ class VirtualRunner:
             return RunnerExited(end)
         lease, number, attempt, _ = self._task
         return RunnerExited(f"{end} while running task {number}", lease, number, attempt)
+
+    def worked_s(self) -> Seconds:
+        """Return for how long it has worked in its life."""
+        at_it_s = 0.0 if self._since_s is None else self._timeline.now - self._since_s
+        return self._worked_s + at_it_s
 
     def served(self) -> int:
         """Return how many leases it serves now."""
@@ -222,7 +233,7 @@ class VirtualRunner:
         self._working = True
         results: list[ResultHead] = []
         passed_s = 0.0
-        since_s = self._timeline.now
+        since_s = self._since_s = self._timeline.now
         for task in work.parcel.tasks[work.done :]:
             seconds = self._craft.point_s * max(1, task.points) * (0.9 + 0.2 * self._rng.random())
             self._task = (work.parcel.lease, task.number, task.attempt, since_s + passed_s)
@@ -245,10 +256,13 @@ class VirtualRunner:
         self.process.after(passed_s, partial(self._finish, work, results, points, passed_s))
 
     def _finish(self, work: _Work, results: list[ResultHead], points: int, busy_s: Seconds) -> None:
+        self._worked_s, self._since_s = self.worked_s(), None
         work.done += len(results)
         work.terms.in_flight -= len(results)
         work.stream.send(1, (pack(ResultParcel(work.parcel.lease, tuple(results))),))
-        tally = self._tallies.setdefault(work.terms.kernel, [0, 0, 0.0])
+        lease, now_s = work.parcel.lease, self._timeline.now
+        tally = self._tallies.setdefault((lease, work.terms.kernel), [0, 0, 0.0, now_s - busy_s, 0])
+        tally[4] = now_s
         tally[0] += len(results)
         tally[1] += points
         tally[2] += busy_s
@@ -259,8 +273,14 @@ class VirtualRunner:
 
     def _report(self) -> None:
         self._tallying = False
-        for kernel, (tasks, points, busy_s) in self._tallies.items():
-            self._tell(RunnerTally(kernel, int(tasks), int(points), float(points), busy_s))
+        now_s = self._timeline.now
+        for (lease, kernel), (tasks, points, busy_s, began_s, ended_s) in self._tallies.items():
+            self._tell(
+                RunnerTally(
+                    kernel, int(tasks), int(points), float(points), busy_s,
+                    lease, now_s - began_s, now_s - ended_s,
+                )
+            )  # fmt: skip
         self._tallies.clear()
 
     def _segfault(self) -> None:

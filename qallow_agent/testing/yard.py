@@ -65,12 +65,17 @@ class VirtualYard:
         self._addresses: dict[RunnerId, Address] = {}
         self._looking = False
         self._ports = _FIRST_PORT
+        self._worked_s: Seconds = 0.0
         agent.at_death(self._bury_all)
 
     @property
     def runners(self) -> Mapping[RunnerId, VirtualRunner]:
         """The runners that live."""
         return self._runners
+
+    def worked_s(self) -> Seconds:
+        """Return for how long all runners that ever were have worked, together."""
+        return self._worked_s + sum(runner.worked_s() for runner in self._runners.values())
 
     def start(self, runner_id: RunnerId, _device: str) -> None:
         """Start a runner; RunnerReady follows."""
@@ -150,7 +155,8 @@ class VirtualYard:
         self._agent.after(0.0, partial(self._deliver, sender_of(runner_id), message))
 
     def _forget(self, runner_id: RunnerId) -> None:
-        self._runners.pop(runner_id, None)
+        runner = self._runners.pop(runner_id, None)
+        self._worked_s += 0.0 if runner is None else runner.worked_s()
         address = self._addresses.pop(runner_id, None)
         if address is not None:
             self._network.runners.pop(address, None)

@@ -218,13 +218,15 @@ def test_a_stop_hands_back_what_was_not_begun(make_floor: Any) -> None:
     assert floor.abandoned == []
 
 
-def test_what_was_done_is_tallied_by_kernel(make_floor: Any) -> None:
+def test_what_was_done_is_tallied_by_lease(make_floor: Any) -> None:
     floor = make_floor("echo")
     for number in range(3):
         floor.result(task(number))
     tally = floor.hear()
     assert isinstance(tally, RunnerTally)
     assert (tally.kernel, tally.tasks, tally.points, tally.ops) == ("echo", 3, 3, 6.0)
+    assert tally.lease == LEASE
+    assert tally.began_s >= tally.ended_s + tally.busy_s - 1e-6
 
 
 def test_failed_tasks_count_but_not_their_work(make_floor: Any) -> None:

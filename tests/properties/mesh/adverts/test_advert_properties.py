@@ -40,7 +40,7 @@ rates = st.dictionaries(names, st.floats(0, 1e300), max_size=3)
 devices = st.lists(
     st.builds(
         DeviceAdvert, names, names, names, st.sampled_from(DeviceState), counts, counts, counts,
-        names, readings, rates, st.booleans(),
+        names, readings, rates, st.booleans(), rates,
     ),
     max_size=3,
     unique_by=lambda device: device.name,
@@ -74,6 +74,7 @@ wild = st.builds(
             DeviceAdvert, names, names, names, st.sampled_from(DeviceState),
             st.integers(-5, 2**63), st.integers(-5, 5), st.integers(-5, 2**63),
             rates=st.dictionaries(names, st.floats(), max_size=2),
+            joules=st.dictionaries(names, st.floats(), max_size=2),
         ),
         max_size=3,
     ).map(tuple),

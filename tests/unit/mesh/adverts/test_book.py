@@ -149,6 +149,7 @@ def test_a_slow_creep_is_told_once_it_has_crept_a_full_step() -> None:
         {"slots": 4},
         {"why": "too hot"},
         {"rates": {"h": 1.0}},
+        {"joules": {"h": 1e-6}},
     ],
 )
 def test_what_placement_depends_on_is_told_at_once(change: dict[str, object]) -> None:

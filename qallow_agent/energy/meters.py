@@ -1,0 +1,127 @@
+"""The meters of a node: every device's, and the book of what was used.
+
+A fact comes in (a lease begins, a runner tells what it did, a counter was read); what is settled
+goes out as accounts to be told to their desks. Nothing here wakes the node: windows are settled
+when the sensors are read anyway.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from qallow_agent.base.ids import JobId, LeaseId, NodeId
+from qallow_agent.base.machine import Instant
+from qallow_agent.base.reading import Reading
+from qallow_agent.base.units import Seconds
+from qallow_agent.energy.meter import Account, Meter
+from qallow_agent.energy.sums import Sums
+from qallow_agent.energy.windows import Use
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """A device as just read.
+
+    Args:
+        slots: Runners it has room for.
+        energy: Its joule counter, which never falls; unknown when it has none.
+        read_s: When that was read.
+    """
+
+    slots: int
+    energy: Reading
+    read_s: Seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Lent:
+    """A lease as the meters need to know it."""
+
+    lease: LeaseId
+    job: JobId
+    desk: NodeId
+    device: str
+    kernel: str
+
+
+class Meters:
+    """Settles what devices drew onto the jobs that used them.
+
+    Args:
+        epoch: This boot's; account names are never used again.
+        kept: What was persisted under ``energy/``.
+
+    Raises:
+        StorageCorrupt: What was kept does not decode.
+    """
+
+    def __init__(self, epoch: int, kept: Mapping[str, bytes]) -> None:
+        self._epoch = epoch
+        self._opened = 0
+        self._meters: dict[str, Meter] = {}
+        self._places: dict[LeaseId, Meter] = {}
+        self.sums = Sums(kept)
+
+    def lend(self, lent: Lent) -> None:
+        """Begin a lease."""
+        meter = self._meters.get(lent.device)
+        if meter is None:
+            meter = self._meters[lent.device] = Meter(lent.device)
+        self._opened += 1
+        name = f"{self._epoch}.{self._opened}"
+        meter.open(Account(name, lent.device, lent.job, lent.desk, lent.kernel), lent.lease)
+        self._places[lent.lease] = meter
+
+    def end(self, lease: LeaseId, now: Seconds) -> None:
+        """Take in that a lease is over; its runner may have a last word to say."""
+        meter = self._places.get(lease)
+        if meter is not None:
+            meter.ended(lease, now)
+
+    def worked(self, lease: LeaseId, begin_s: Seconds, end_s: Seconds, use: Use) -> None:
+        """Take in what the runner of a lease did, from its first to its last finished task."""
+        meter = self._places.get(lease)
+        if meter is not None and use.busy_s > 0:
+            meter.worked(lease, begin_s, end_s, use)
+
+    def working(self, lease: LeaseId, since_s: Seconds, now: Seconds) -> None:
+        """Take in what the runner of a lease is at."""
+        meter = self._places.get(lease)
+        if meter is not None:
+            meter.working(lease, since_s, now)
+
+    def sense(self, samples: Mapping[str, Sample], now: Instant) -> list[Account]:
+        """Take in every device's counter and settle what can be; return the accounts with news."""
+        for name, sample in samples.items():
+            meter = self._meters.setdefault(name, Meter(name))
+            meter.slots = max(1, sample.slots)
+            meter.read(sample.energy, sample.read_s)
+        news: list[Account] = []
+        for name, meter in self._meters.items():
+            for parts in meter.settle(now.mono_s):
+                used_j = sum(share.gross_j for share in parts.shares.values())
+                self.sums.add_device(
+                    name, used_j + parts.idle_j, parts.idle_j, meter.reading.provenance, now
+                )
+            news += meter.statements(now.mono_s)
+        for account in news:
+            if account.settled:
+                self._places = {
+                    lease: meter for lease, meter in self._places.items() if lease in meter.accounts
+                }
+                break
+        return news
+
+    def rates(self, device: str) -> dict[str, float]:
+        """Return the joules per op (gross) that kernels were seen to take on a device."""
+        meter = self._meters.get(device)
+        return {} if meter is None else dict(sorted(meter.told_rates.items()))
+
+    def idle_w(self, device: str) -> float | None:
+        """Return what a device draws when idle; None when that is not known."""
+        meter = self._meters.get(device)
+        return None if meter is None or meter.baseline is None else meter.baseline.mean_w
+
+    def check(self) -> None:
+        """Raise InvariantBroken when some device's joules do not add up."""
+        for meter in self._meters.values():
+            meter.check()
