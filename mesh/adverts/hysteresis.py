@@ -34,9 +34,19 @@ def _device_changed(old: DeviceAdvert, new: DeviceAdvert, settings: AdvertSettin
             return name
     if old.why != new.why:
         return "why"
-    if old.rates.keys() != new.rates.keys() or any(
-        _relative(old.rates[kernel], rate) > settings.relative_step
-        for kernel, rate in new.rates.items()
+    # How many are warm or wait says little more than whether any are and do.
+    for name in ("warm", "waiting"):
+        if bool(getattr(old, name)) != bool(getattr(new, name)):
+            return name
+    if _relative(old.reserved_bytes, new.reserved_bytes) > settings.relative_step:
+        return "reserved_bytes"
+    if (
+        old.tried != new.tried
+        or old.rates.keys() != new.rates.keys()
+        or any(
+            _relative(old.rates[kernel], rate) > settings.relative_step
+            for kernel, rate in new.rates.items()
+        )
     ):
         return "rates"
     return _readings_changed(old.readings, new.readings, settings)

@@ -9,6 +9,8 @@ no lease, its submitter's silence while it has one, its deadline, its orphan's p
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import msgspec
+
 from qallow_agent.base.ids import Entropy, JobId, NodeId, Sender, is_local
 from qallow_agent.base.machine import Effect, Instant, Send
 from qallow_agent.base.message import Message
@@ -33,7 +35,7 @@ from qallow_agent.jobs.messages import (
     OpenSession,
     SubmitJob,
 )
-from qallow_agent.jobs.model import JobEvent, LeaseEnd, Needs, Terms
+from qallow_agent.jobs.model import JobEvent, JobRecord, LeaseEnd, Needs, Terms
 from qallow_agent.jobs.reception import Reception
 from qallow_agent.jobs.roster import Roster
 from qallow_agent.jobs.settings import JobSettings
@@ -78,6 +80,17 @@ class Desk:
         """Return what placement must know of a job; None once it is over."""
         live = self._roster.live.get(job)
         return None if live is None else Needs(live.order, live.terms)
+
+    def named(self, key: str) -> bool:
+        """Return whether an idempotency key names a job here."""
+        return bool(key) and self._roster.by_key(key) is not None
+
+    def account_of(self, job: JobId) -> JobRecord | None:
+        """Return the record of a job, live or over, with its story up to now."""
+        live = self._roster.live.get(job)
+        if live is None:
+            return self._roster.archive.get(job)
+        return msgspec.structs.replace(live.record, story=live.chronicle.story())
 
     def learn_key(self, node: NodeId, node_key: bytes) -> None:
         """Check this node's lease signatures from now on."""
@@ -167,7 +180,7 @@ class Desk:
             return [Send(NodeId(sender), LeaseRelease((lease.id,)))]
         before = job.record.state
         return self._roster.after(
-            job, before, self._leasing.granted(job, sender, lease, now.mono_s)
+            job, before, self._leasing.granted(job, sender, message, now.mono_s)
         )
 
     def _refused(self, sender: Sender, message: LeaseRefusal, now: Instant) -> list[Effect]:

@@ -9,6 +9,7 @@ from qallow_agent.base.canonical import digest
 from qallow_agent.base.errors import InvariantBroken
 from qallow_agent.base.ids import JobId
 from qallow_agent.jobs.messages import Demand, JobOptions, JobState, SubmitJob
+from qallow_agent.jobs.story import Story
 
 
 class JobEvent(StrEnum):
@@ -139,11 +140,16 @@ class BenchDevice:
 
 @dataclass(frozen=True, slots=True)
 class KernelOffer:
-    """A kernel this node can run, and the device kinds it has a backend for."""
+    """A kernel this node can run, and the device kinds it has a backend for.
+
+    Args:
+        lanes: Points it works on at a time.
+    """
 
     name: str
     hash: str
     kinds: tuple[str, ...]
+    lanes: int = 1
 
 
 class DeviceHealth(StrEnum):
@@ -162,7 +168,11 @@ class DeviceStatus:
     Args:
         state: A :class:`DeviceHealth`.
         busy: Slots under a lease.
+        warm: Runners that are up and free.
+        waiting: Slots that requests wait for.
+        reserved_bytes: Memory that leases were promised.
         rates: Kernel -> measured ops per second on one slot.
+        tried: Those of the rates that only a canary measured.
         canary: Why the last canary passed or failed, in one line.
     """
 
@@ -173,7 +183,10 @@ class DeviceStatus:
     busy: int
     runners: int
     waiting: int
+    warm: int = 0
+    reserved_bytes: int = 0
     rates: dict[str, float] = field(default_factory=dict)
+    tried: tuple[str, ...] = ()
     canary: str = ""
 
 
@@ -183,6 +196,7 @@ class JobRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     Args:
         fingerprint: Digest of what was asked; tells whether a resubmission asks the same.
         parts: Parts of the retained result so far; ``complete`` when the last has come.
+        story: Why it ran where it ran; of a job that is not over its chronicle knows more.
     """
 
     id: JobId
@@ -204,6 +218,7 @@ class JobRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     parts: int = 0
     result_bytes: int = 0
     complete: bool = False
+    story: Story = Story()
 
 
 def fingerprint(order: SubmitJob, kernel_hash: str) -> str:

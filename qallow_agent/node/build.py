@@ -131,7 +131,12 @@ def _rooms(given: Ingredients, me: Self) -> Rooms:
             identity=keys.identity,
             hosts=given.contact.hosts,
             kernels=tuple(
-                KernelOffer(offer.name, offer.hash, offer.backends)
+                KernelOffer(
+                    offer.name,
+                    offer.hash,
+                    offer.backends,
+                    lanes=given.catalog.entry(offer.name).kernel.spec.parallel_points,
+                )
                 for offer in given.catalog.adverts()
             ),
             settings=settings.jobs,

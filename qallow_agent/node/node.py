@@ -21,6 +21,7 @@ from qallow_agent.node import commands, documents, permissions
 from qallow_agent.node.front import FrontDesk
 from qallow_agent.node.rooms import Rooms, Self
 from qallow_agent.node.submission import Submissions
+from qallow_agent.node.survey import Survey
 
 Route = Callable[[Sender, Any, Instant], list[Effect]]
 
@@ -41,7 +42,8 @@ class Node:
         self.me = me
         self.rooms = rooms
         self._front = FrontDesk(me, rooms)
-        self._submissions = Submissions(me, rooms, rng)
+        self._survey = Survey(me, rooms)
+        self._submissions = Submissions(me, rooms, self._survey, rng)
         self._machines: tuple[Machine, ...] = (
             rooms.doorkeeper,
             rooms.membership,
@@ -115,6 +117,7 @@ class Node:
                    jobs.ListJobs, local.ClientGone, local.PlacementMade, jobs.LeaseBroken),
             submissions.submit: (jobs.SubmitJob,),
             submissions.place: (local.PlacementWanted,),
+            self._survey.learn: (local.LinkMeasured, local.StartMeasured),
             front.answer: (commands.GetStatus, commands.GetPeers, commands.GetDevices,
                            commands.GetDiagnosis),
             front.open_session: (jobs.OpenSession,),

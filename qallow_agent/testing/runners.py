@@ -89,6 +89,7 @@ class VirtualRunner:
         craft: How fast and how well it works.
         rng: How much its times vary.
         tell: Takes what it says to its agent.
+        point_ops: Operations of one point of a kernel.
     """
 
     def __init__(
@@ -99,6 +100,7 @@ class VirtualRunner:
         craft: Craft,
         rng: Random,
         tell: Callable[[Message], None],
+        point_ops: Callable[[str], float],
     ) -> None:
         self.id = id
         self.process = process
@@ -106,6 +108,7 @@ class VirtualRunner:
         self._craft = craft
         self._rng = rng
         self._tell = tell
+        self._point_ops = point_ops
         self._leases: dict[LeaseId, _Terms] = {}
         self._backlog: deque[_Work] = deque()
         self._task: tuple[LeaseId, int, int, Seconds] | None = None
@@ -195,7 +198,7 @@ class VirtualRunner:
         if self._craft.sick:
             self._tell(CanaryDone(kernel, passed=False, why="0.78 is not 0.79"))
         else:
-            rate = 1.0 / self._craft.point_s
+            rate = self._point_ops(kernel) / self._craft.point_s
             self._tell(CanaryDone(kernel, passed=True, seconds=self._craft.canary_s, rate=rate))
 
     def _next(self) -> None:
@@ -260,7 +263,8 @@ class VirtualRunner:
     def _report(self) -> None:
         self._tallying = False
         for kernel, (tasks, points, busy_s) in self._tallies.items():
-            self._tell(RunnerTally(kernel, int(tasks), int(points), float(points), busy_s))
+            ops = points * self._point_ops(kernel)
+            self._tell(RunnerTally(kernel, int(tasks), int(points), ops, busy_s))
         self._tallies.clear()
 
     def _segfault(self) -> None:
