@@ -1,7 +1,7 @@
 """One advert: signed by its node, and judged by anyone before it is believed."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable
 
 import msgspec
 
@@ -67,13 +67,14 @@ def _signed_bytes(advert: Advert) -> bytes:
 def _check_counts(advert: Advert) -> None:
     if len(advert.devices) > MAX_DEVICES or len(advert.kernels) > MAX_KERNELS:
         raise TooLarge("an advert lists too many devices or kernels")
-    tables: list[tuple[str, Mapping[str, object], int]] = [
+    tables: list[tuple[str, Collection[object], int]] = [
         ("readings", advert.readings, MAX_READINGS)
     ]
     for device in advert.devices:
         tables.append(("device readings", device.readings, MAX_READINGS))
         tables.append(("rates", device.rates, MAX_RATES))
         tables.append(("joules per op", device.joules, MAX_RATES))
+        tables.append(("tried kernels", device.tried, MAX_RATES))
     for what, table, cap in tables:
         if len(table) > cap:
             raise TooLarge(f"an advert lists {len(table)} {what}, the cap is {cap}")
@@ -88,7 +89,16 @@ def _check_numbers(advert: Advert) -> None:
     if len(dict.fromkeys(names)) != len(names):
         raise Malformed("an advert names two devices alike")
     for device in advert.devices:
-        _check_whole((device.slots, device.busy, device.memory_bytes))
+        _check_whole(
+            (
+                device.slots,
+                device.busy,
+                device.memory_bytes,
+                device.warm,
+                device.waiting,
+                device.reserved_bytes,
+            )
+        )
         _check_readings(device.readings.values())
         for rate in (*device.rates.values(), *device.joules.values()):
             if not (math.isfinite(rate) and rate >= 0):

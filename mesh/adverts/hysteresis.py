@@ -28,12 +28,21 @@ def what_changed(old: Advert, new: Advert, settings: AdvertSettings) -> str:
     return ""
 
 
+_EXACT = (
+    "name", "kind", "model", "state", "slots", "busy", "memory_bytes", "simulated", "why", "tried",
+)  # fmt: skip
+
+
 def _device_changed(old: DeviceAdvert, new: DeviceAdvert, settings: AdvertSettings) -> str:
-    for name in ("name", "kind", "model", "state", "slots", "busy", "memory_bytes", "simulated"):
+    for name in _EXACT:
         if getattr(old, name) != getattr(new, name):
             return name
-    if old.why != new.why:
-        return "why"
+    # How many are warm or wait says little more than whether any are and do.
+    for name in ("warm", "waiting"):
+        if bool(getattr(old, name)) != bool(getattr(new, name)):
+            return name
+    if _relative(old.reserved_bytes, new.reserved_bytes) > settings.relative_step:
+        return "reserved_bytes"
     for name in ("rates", "joules"):
         before, after = getattr(old, name), getattr(new, name)
         if before.keys() != after.keys() or any(

@@ -252,8 +252,10 @@ class DeviceState(StrEnum):
 class DeviceAdvert(msgspec.Struct, frozen=True, omit_defaults=True):
     """One device: what it is, how it is, how much of it is free.
 
-    ``rates`` maps a kernel to its measured ops per second on one slot of this device, ``joules`` to
-    the joules that one op takes, gross, where a meter counts them.
+    ``rates`` maps a kernel to its measured ops per second on one slot of this device; of those in
+    ``tried`` only a canary is known. ``joules`` maps one to the joules that one op takes, gross,
+    where a meter counts them. ``warm`` runners are up and free, ``waiting`` slots are asked
+    for and not granted yet, ``reserved_bytes`` of memory are promised to leases.
     """
 
     name: str
@@ -268,6 +270,10 @@ class DeviceAdvert(msgspec.Struct, frozen=True, omit_defaults=True):
     rates: dict[str, float] = msgspec.field(default_factory=dict)
     simulated: bool = False
     joules: dict[str, float] = msgspec.field(default_factory=dict)
+    warm: int = 0
+    waiting: int = 0
+    reserved_bytes: int = 0
+    tried: tuple[str, ...] = ()
 
 
 class KernelAdvert(msgspec.Struct, frozen=True):

@@ -232,8 +232,9 @@ class Bench:
 
     def _tally(self, station: Station, message: RunnerTally, now: Instant) -> list[Effect]:
         """Learn how fast a device runs a kernel, and that its lease is in use."""
-        if message.kernel in self._kernels:
-            self._crew.places[station.id].learn(message)
+        offer = self._kernels.get(message.kernel)
+        if offer is not None:
+            self._crew.places[station.id].learn(message, offer.lanes)
         if station.tenancy is not None and message.tasks > 0:
             station.tenancy.active_s = now.mono_s
         return []
@@ -259,7 +260,18 @@ class Bench:
             again_s = None if self._draining else self._pump.look_again(place, now)
             self._agenda.remind(_DEVICE + place.spec.name, again_s)
         news = [
-            (each.name, each.state, each.why, each.slots, each.busy, each.rates)
+            (
+                each.name,
+                each.state,
+                each.why,
+                each.slots,
+                each.busy,
+                each.warm,
+                each.waiting,
+                each.reserved_bytes,
+                each.rates,
+                each.tried,
+            )
             for each in self.device_states()
         ]
         if news != self._told:

@@ -9,6 +9,8 @@ no lease, its submitter's silence while it has one, its deadline, its orphan's p
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import msgspec
+
 from qallow_agent.base.ids import Entropy, JobId, NodeId, Sender, is_local
 from qallow_agent.base.machine import Effect, Instant, Send
 from qallow_agent.base.message import Message
@@ -35,7 +37,7 @@ from qallow_agent.jobs.messages import (
     OpenSession,
     SubmitJob,
 )
-from qallow_agent.jobs.model import JobEvent, LeaseEnd, Needs, Terms
+from qallow_agent.jobs.model import JobEvent, JobRecord, LeaseEnd, Needs, Terms
 from qallow_agent.jobs.reception import Reception
 from qallow_agent.jobs.roster import Roster
 from qallow_agent.jobs.settings import JobSettings
@@ -82,6 +84,17 @@ class Desk:
         live = self._roster.live.get(job)
         return None if live is None else Needs(live.order, live.terms)
 
+    def named(self, key: str) -> bool:
+        """Return whether an idempotency key names a job here."""
+        return bool(key) and self._roster.by_key(key) is not None
+
+    def account_of(self, job: JobId) -> JobRecord | None:
+        """Return the record of a job, live or over, with its story up to now."""
+        live = self._roster.live.get(job)
+        if live is None:
+            return self._roster.archive.get(job)
+        return msgspec.structs.replace(live.record, story=live.chronicle.story())
+
     def learn_key(self, node: NodeId, node_key: bytes) -> None:
         """Check this node's lease signatures from now on."""
         self._leasing.learn_key(node, node_key)
@@ -121,7 +134,9 @@ class Desk:
         """End what is overdue; renew, repeat and retry what is due."""
         jobs, effects = self._roster.due(now)
         for job in jobs:
-            effects += self._overdue(job, now) or self._leasing_step(job, now)
+            effects += _overdue(job, self._roster, self._settings, now) or self._leasing_step(
+                job, now
+            )
         return effects
 
     def next_deadline(self) -> Seconds | None:
@@ -171,7 +186,7 @@ class Desk:
             return [Send(NodeId(sender), LeaseRelease((lease.id,)))]
         before = job.record.state
         return self._roster.after(
-            job, before, self._leasing.granted(job, sender, lease, now.mono_s)
+            job, before, self._leasing.granted(job, sender, message, now.mono_s)
         )
 
     def _refused(self, sender: Sender, message: LeaseRefusal, now: Instant) -> list[Effect]:
@@ -191,29 +206,6 @@ class Desk:
                 return self._roster.after(job, before, lost)
         return []
 
-    def _overdue(self, job: LiveJob, now: Instant) -> list[Effect]:
-        """End a job whose time is up; no effects when it may go on."""
-        options = job.record.options
-        if job.deadline_s is not None and job.deadline_s <= now.mono_s:
-            why = f"not done within its deadline of {show_seconds(options.deadline_s)}"
-            hint = "raise the deadline or add devices"
-            return self._roster.end(job, JobEvent.EXPIRED, "deadline", why, hint, now)
-        starts_by_s = job.starts_by()
-        if starts_by_s is not None and starts_by_s <= now.mono_s:
-            why = f"no runner within {show_seconds(options.start_s)}"
-            why += f": {job.reason}" if job.reason else ""
-            return self._roster.end(job, JobEvent.FAILED, "no-device", why, job.hint, now)
-        if job.orphaned_s is not None:
-            if job.orphaned_s + self._settings.reclaim_s > now.mono_s:
-                return []
-            why = "its client vanished and did not come back"
-            return self._roster.end(job, JobEvent.FAILED, "job-failed", why, "", now)
-        silent_s = now.mono_s - job.heard_s
-        if silent_s >= self._settings.submitter_silence_s and not job.wanted:
-            why = f"its client said nothing for {show_seconds(silent_s)}"
-            return self._roster.end(job, JobEvent.FAILED, "job-failed", why, "", now)
-        return []
-
     def _leasing_step(self, job: LiveJob, now: Instant) -> list[Effect]:
         before = job.record.state
         silent_s = now.mono_s - job.heard_s
@@ -224,3 +216,27 @@ class Desk:
         else:
             effects = self._leasing.look(job, now.mono_s)
         return self._roster.after(job, before, effects)
+
+
+def _overdue(job: LiveJob, roster: Roster, settings: JobSettings, now: Instant) -> list[Effect]:
+    """End a job whose time is up; no effects when it may go on."""
+    options = job.record.options
+    if job.deadline_s is not None and job.deadline_s <= now.mono_s:
+        why = f"not done within its deadline of {show_seconds(options.deadline_s)}"
+        hint = "raise the deadline or add devices"
+        return roster.end(job, JobEvent.EXPIRED, "deadline", why, hint, now)
+    starts_by_s = job.starts_by()
+    if starts_by_s is not None and starts_by_s <= now.mono_s:
+        why = f"no runner within {show_seconds(options.start_s)}"
+        why += f": {job.reason}" if job.reason else ""
+        return roster.end(job, JobEvent.FAILED, "no-device", why, job.hint, now)
+    if job.orphaned_s is not None:
+        if job.orphaned_s + settings.reclaim_s > now.mono_s:
+            return []
+        why = "its client vanished and did not come back"
+        return roster.end(job, JobEvent.FAILED, "job-failed", why, "", now)
+    silent_s = now.mono_s - job.heard_s
+    if silent_s >= settings.submitter_silence_s and not job.wanted:
+        why = f"its client said nothing for {show_seconds(silent_s)}"
+        return roster.end(job, JobEvent.FAILED, "job-failed", why, "", now)
+    return []

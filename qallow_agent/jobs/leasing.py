@@ -9,7 +9,7 @@ from qallow_agent.base.notice import Notice
 from qallow_agent.base.units import Seconds
 from qallow_agent.jobs.leases import verify_lease
 from qallow_agent.jobs.live import LiveJob
-from qallow_agent.jobs.local import PlacementMade, PlacementWanted
+from qallow_agent.jobs.local import PlacementMade, PlacementWanted, StartMeasured
 from qallow_agent.jobs.messages import (
     Lease,
     LeaseGrant,
@@ -73,6 +73,9 @@ class Leasing:
 
     def placed(self, job: LiveJob, made: PlacementMade, now: Seconds) -> list[Effect]:
         """Request what the router chose, or tell the submitter that it must wait."""
+        job.chronicle.decided(
+            now, job.needed, made.judged, more=made.more, reason=made.reason, hint=made.hint
+        )
         asked = job.ask(made.choices, now, self._settings)
         if asked:
             job.move(JobEvent.ASKED)
@@ -89,8 +92,12 @@ class Leasing:
             job.reason, job.hint = made.reason, made.hint
         return self._starved(job)
 
-    def granted(self, job: LiveJob, sender: Sender, lease: Lease, now: Seconds) -> list[Effect]:
+    def granted(
+        self, job: LiveJob, sender: Sender, grant: LeaseGrant, now: Seconds
+    ) -> list[Effect]:
         """Pass a lease on to the submitter, or give it back when it is not (or no longer) due."""
+        lease = grant.lease
+        rate = grant.rate if 0 < grant.rate < math.inf else 0.0
         if lease.id in job.held:
             return []
         refused = self._doubt(job, sender, lease)
@@ -102,9 +109,13 @@ class Leasing:
         late = lease.id in job.gone or (lease.node, lease.device) not in job.ever_asked
         if late or job.submitter is None or len(job.held) >= job.wanted:
             return [Send(lease.node, LeaseRelease((lease.id,)))]
-        job.hold(lease, now)
+        started_s = job.hold(lease, now)
         job.move(JobEvent.LEASED)
-        return [Reply(job.submitter, LeaseGrant(lease))]
+        job.chronicle.note(now, "granted", f"{lease.node}/{lease.device}")
+        told: list[Effect] = [Reply(job.submitter, LeaseGrant(lease, rate))]
+        if started_s is not None:
+            told.append(Announce(StartMeasured(lease.node, lease.device, started_s)))
+        return told
 
     def refused(
         self, job: LiveJob, sender: NodeId, refusal: LeaseRefusal, now: Seconds
@@ -113,6 +124,7 @@ class Leasing:
         if job.asked.pop((sender, refusal.device), None) is None:
             return []
         job.reason, job.hint = refusal.reason, refusal.hint
+        job.chronicle.note(now, "refused", f"{sender}/{refusal.device}", refusal.reason)
         job.avoid[f"{sender}/{refusal.device}"] = now + self._settings.avoid_s
         return self.place(job, now)
 
@@ -122,6 +134,7 @@ class Leasing:
         if lease is None:
             return []
         job.reason = revoked.reason
+        job.chronicle.note(now, "lost", f"{lease.node}/{lease.device}", revoked.reason)
         if revoked.code in _RESTFUL_ENDS:
             job.avoid[f"{lease.node}/{lease.device}"] = now + self._settings.avoid_s
         if revoked.code == LeaseEnd.IDLE:
@@ -176,6 +189,7 @@ class Leasing:
         effects += repeated
         for node, device in mute:
             job.reason = f"{device} of {node} did not answer"
+            job.chronicle.note(now, "silent", f"{node}/{device}", "it did not answer")
             job.avoid[f"{node}/{device}"] = now + self._settings.avoid_s
         impatient = job.lose_patience(now)
         if mute or impatient or (job.retry_s is not None and job.retry_s <= now):

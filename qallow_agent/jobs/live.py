@@ -12,6 +12,7 @@ from qallow_agent.jobs.local import Choice
 from qallow_agent.jobs.messages import Lease, LeaseRelease, LeaseRenew, LeaseRequest, SubmitJob
 from qallow_agent.jobs.model import JobEvent, JobRecord, Terms, advance
 from qallow_agent.jobs.settings import JobSettings
+from qallow_agent.jobs.story import Chronicle
 from qallow_agent.jobs.tabs import expect
 
 _MOST_GONE = 256
@@ -29,6 +30,9 @@ class Asked:
     resend_s: Seconds
     patient_s: Seconds
     until_s: Seconds
+    asked_s: Seconds
+    cold: bool = False
+    """No runner was warm there."""
     counted: bool = True
     """False once patience ran out: it may still be answered, and others are asked too."""
 
@@ -49,8 +53,8 @@ class LiveJob:
     """
 
     __slots__ = (
-        "asked", "avoid", "curve_key", "deadline_s", "ever_asked", "gone", "heard_s", "held",
-        "hint", "hungry_s", "order", "orphaned_s", "pause_s", "reason", "record", "renew_s",
+        "asked", "avoid", "chronicle", "curve_key", "deadline_s", "ever_asked", "gone", "heard_s",
+        "held", "hint", "hungry_s", "order", "orphaned_s", "pause_s", "reason", "record", "renew_s",
         "retry_s", "submitter", "terms", "told", "wanted", "watchers",
     )  # fmt: skip
 
@@ -58,6 +62,7 @@ class LiveJob:
         self.record = record
         self.order = order
         self.terms = terms
+        self.chronicle = Chronicle(record.submitted_s - now)
         self.submitter: Sender | None = None
         self.curve_key = b""
         self.watchers: list[Sender] = []
@@ -129,9 +134,11 @@ class LiveJob:
                 now + settings.lease_resend_s,
                 now + settings.lease_patience_s,
                 now + settings.lease_answer_s,
+                asked_s=now,
+                cold=choice.cold,
             )
             self.ever_asked[place] = None
-            effects.append(self._request(place, slots))
+            effects.append(self._request(place, slots, now))
         return effects
 
     def ask_again(self, now: Seconds, settings: JobSettings) -> tuple[list[Effect], list[Place]]:
@@ -144,7 +151,7 @@ class LiveJob:
                 mute.append(place)
             elif asked.resend_s <= now:
                 asked.resend_s = now + settings.lease_resend_s
-                effects.append(self._request(place, asked.slots))
+                effects.append(self._request(place, asked.slots, now))
         return effects, mute
 
     def lose_patience(self, now: Seconds) -> bool:
@@ -154,11 +161,14 @@ class LiveJob:
             asked.counted = False
         return bool(slow)
 
-    def hold(self, lease: Lease, now: Seconds) -> None:
-        """Take a granted lease."""
+    def hold(self, lease: Lease, now: Seconds) -> Seconds | None:
+        """Take a granted lease; return how long its runner took to start, if that was seen."""
         place = (lease.node, lease.device)
         asked = self.asked.get(place)
+        started_s = None
         if asked is not None:
+            if asked.cold:
+                started_s, asked.cold = now - asked.asked_s, False
             asked.slots -= 1
             if asked.slots < 1:
                 del self.asked[place]
@@ -170,6 +180,7 @@ class LiveJob:
         self.renew_s = renew_s if self.renew_s is None else min(self.renew_s, renew_s)
         self.pause_s = 0.0
         self.told = ""
+        return started_s
 
     def drop(self, lease: LeaseId, now: Seconds) -> Lease | None:
         """End a held lease; None when it is not held."""
@@ -215,7 +226,7 @@ class LiveJob:
             nodes.setdefault(lease.node, []).append(lease.id)
         return [(node, tuple(leases)) for node, leases in nodes.items()]
 
-    def _request(self, place: Place, slots: int) -> Send:
+    def _request(self, place: Place, slots: int, now: Seconds) -> Send:
         node, device = place
         request = LeaseRequest(
             job=self.record.id,
@@ -226,5 +237,7 @@ class LiveJob:
             submitter_key=self.curve_key,
             memory_bytes=self.terms.demand.memory_bytes,
             task_limit_s=self.record.options.task_limit_s,
+            priority=self.record.options.priority,
+            waited_s=0.0 if self.held else max(0.0, now - self.hungry_s),
         )
         return Send(node, request)

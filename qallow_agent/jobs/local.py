@@ -5,6 +5,7 @@ import msgspec
 from qallow_agent.base.ids import JobId, LeaseId, NodeId
 from qallow_agent.base.joules import Joules
 from qallow_agent.base.message import Message
+from qallow_agent.jobs.story import Judged
 
 # --- bench <-> runner (local) ---------------------------------------------------------------------
 
@@ -104,22 +105,46 @@ class PlacementWanted(Message, tag="fact.placement-wanted"):
 
 
 class Choice(msgspec.Struct, frozen=True):
-    """One placement: so many slots of a device, and why in one line."""
+    """One placement: so many slots of a device, and why in one line.
+
+    ``cold`` when no runner was warm there: how long the grant takes says how long one starts.
+    """
 
     node: NodeId
     device: str
     slots: int
     why: str
+    cold: bool = False
 
 
 class PlacementMade(Message, tag="fact.placement-made"):
-    """The router's answer; no choices means nothing fits now, and ``reason`` says why."""
+    """The router's answer; no choices means nothing fits now, and ``reason`` says why.
+
+    ``judged`` are its verdicts, the chosen and the best first; ``more`` were left out of it.
+    """
 
     job: JobId
     choices: tuple[Choice, ...]
     reason: str = ""
     hint: str = ""
     never: bool = False
+    judged: tuple[Judged, ...] = ()
+    more: int = 0
+
+
+class LinkMeasured(Message, tag="fact.link-measured"):
+    """A client has seen how fast bytes flow between this node and another."""
+
+    node: NodeId
+    bytes_per_s: float
+
+
+class StartMeasured(Message, tag="fact.start-measured"):
+    """A device on which no runner was warm took so long to grant a lease."""
+
+    node: NodeId
+    device: str
+    seconds: float
 
 
 class LeaseBegun(Message, tag="fact.lease-begun"):

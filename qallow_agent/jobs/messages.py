@@ -99,23 +99,32 @@ class SubmitJob(Message, tag="job.submit"):
 
 
 class JobAccepted(Message, tag="job.accepted"):
-    """The job has an owner. ``known`` when the idempotency key named an existing job."""
+    """The job has an owner. ``known`` when the idempotency key named an existing job.
+
+    ``slots``: runners that are asked for, by the rates known here; ``ops``: of one point.
+    """
 
     job: JobId
     state: JobState
     kernel_hash: str
     known: bool = False
     warnings: tuple[str, ...] = ()
+    slots: int = 0
+    ops: float = 0.0
 
 
 class JobProgress(Message, tag="job.progress"):
-    """How far the submitter is, and that it lives; ``share``: points by ``node-name/device``."""
+    """How far the submitter is, and that it lives.
+
+    ``share``: points by ``node-name/device``; ``links``: bytes per second seen on the way there.
+    """
 
     job: JobId
     done: int
     failed: int
     rerun: int
     share: dict[str, int] = msgspec.field(default_factory=dict)
+    links: dict[str, float] = msgspec.field(default_factory=dict)
 
 
 class JobEnded(Message, tag="job.ended"):
@@ -215,7 +224,11 @@ class Lease(msgspec.Struct, frozen=True):
 
 
 class LeaseRequest(Message, tag="lease.request"):
-    """A desk asks a bench for up to ``slots`` runners of one device."""
+    """A desk asks a bench for up to ``slots`` runners of one device.
+
+    ``priority`` is the job's, ``waited_s`` how long it has had no runner at all: whoever waits
+    rises, so that nobody waits for ever.
+    """
 
     job: JobId
     kernel: str
@@ -225,12 +238,15 @@ class LeaseRequest(Message, tag="lease.request"):
     submitter_key: bytes
     memory_bytes: int
     task_limit_s: float = 0.0
+    priority: int = 0
+    waited_s: float = 0.0
 
 
 class LeaseGrant(Message, tag="lease.grant"):
-    """One runner, granted."""
+    """One runner, granted; ``rate`` is what its executor measured there, ops per second, if any."""
 
     lease: Lease
+    rate: float = 0.0
 
 
 class LeaseRefusal(Message, tag="lease.refusal"):

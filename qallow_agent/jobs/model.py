@@ -10,6 +10,7 @@ from qallow_agent.base.errors import InvariantBroken
 from qallow_agent.base.ids import JobId, NodeId
 from qallow_agent.base.joules import Joules
 from qallow_agent.jobs.messages import Demand, JobOptions, JobState, SubmitJob
+from qallow_agent.jobs.story import Story
 
 
 class JobEvent(StrEnum):
@@ -140,11 +141,16 @@ class BenchDevice:
 
 @dataclass(frozen=True, slots=True)
 class KernelOffer:
-    """A kernel this node can run, and the device kinds it has a backend for."""
+    """A kernel this node can run, and the device kinds it has a backend for.
+
+    Args:
+        lanes: Points it works on at a time.
+    """
 
     name: str
     hash: str
     kinds: tuple[str, ...]
+    lanes: int = 1
 
 
 class DeviceHealth(StrEnum):
@@ -163,7 +169,11 @@ class DeviceStatus:
     Args:
         state: A :class:`DeviceHealth`.
         busy: Slots under a lease.
+        warm: Runners that are up and free.
+        waiting: Slots that requests wait for.
+        reserved_bytes: Memory that leases were promised.
         rates: Kernel -> measured ops per second on one slot.
+        tried: Those of the rates that only a canary measured.
         canary: Why the last canary passed or failed, in one line.
     """
 
@@ -174,7 +184,10 @@ class DeviceStatus:
     busy: int
     runners: int
     waiting: int
+    warm: int = 0
+    reserved_bytes: int = 0
     rates: dict[str, float] = field(default_factory=dict)
+    tried: tuple[str, ...] = ()
     canary: str = ""
 
 
@@ -204,6 +217,7 @@ class JobRecord(msgspec.Struct, frozen=True, omit_defaults=True):
         fingerprint: Digest of what was asked; tells whether a resubmission asks the same.
         parts: Parts of the retained result so far; ``complete`` when the last has come.
         energy: One tab for each device, and more for one whose agent restarted.
+        story: Why it ran where it ran; of a job that is not over its chronicle knows more.
     """
 
     id: JobId
@@ -226,6 +240,7 @@ class JobRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     result_bytes: int = 0
     complete: bool = False
     energy: tuple[EnergyTab, ...] = ()
+    story: Story = Story()
 
 
 def fingerprint(order: SubmitJob, kernel_hash: str) -> str:

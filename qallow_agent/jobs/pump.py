@@ -1,12 +1,12 @@
 """The pump: what follows on a device, given its runners and who waits for them."""
 
 from qallow_agent.base.machine import Effect, Instant
-from qallow_agent.base.units import Seconds
+from qallow_agent.base.units import Seconds, show_bytes
 from qallow_agent.jobs.crew import Crew
 from qallow_agent.jobs.model import DeviceHealth, LeaseEnd
 from qallow_agent.jobs.settings import JobSettings
 from qallow_agent.jobs.tenancies import Tenancies, refuse
-from qallow_agent.jobs.workplace import Phase, Workplace
+from qallow_agent.jobs.workplace import Phase, Waiting, Workplace
 
 _LOOK_AGAIN_S = 1.0
 """How often a device with a queue is looked at for a lease to hand on."""
@@ -34,7 +34,7 @@ class Pump:
         if not place.well:
             return effects
         effects += self._grant(place, now)
-        if place.queue and len(place.stations) >= place.spec.slots:
+        if place.queue and self._full(place, now):
             effects += self._turn(place, now)
             effects += self._grant(place, now)
         effects += self._start(place, now)
@@ -47,6 +47,11 @@ class Pump:
         if place.state is DeviceHealth.LOST and place.spec.usable and not place.stations:
             return place.retry_s
         return None
+
+    def _full(self, place: Workplace, now: Instant) -> bool:
+        """Return whether whoever waits can only go on when a lease ends."""
+        blocked = place.next_waiting(now.mono_s, self._settings.aging_s) is None
+        return blocked or len(place.stations) >= place.spec.slots
 
     def _try(self, place: Workplace, now: Instant) -> list[Effect]:
         """Bring a device that is not known to be well one step nearer to its canaries."""
@@ -74,23 +79,29 @@ class Pump:
             idle = place.first(Phase.IDLE)
             if idle is None:
                 break
-            waiting = place.next_waiting()
+            waiting = place.next_waiting(now.mono_s, self._settings.aging_s)
+            if waiting is None:
+                break
             waiting.slots -= 1
             if waiting.slots < 1:
                 place.queue.remove(waiting)
-            effects += self._tenancies.grant(idle, waiting, now)
+            rate = place.rates.get(waiting.request.kernel, 0.0)
+            effects += self._tenancies.grant(idle, waiting, rate, now)
         return effects
 
     def _turn(self, place: Workplace, now: Instant) -> list[Effect]:
         """Take one lease back for those that wait, if one has had its turn or stands idle."""
         settings = self._settings
-        station = place.victim(now.mono_s, settings.quantum_s, settings.idle_lease_s)
+        waiting = place.line_up(now.mono_s, settings.aging_s)[0]
+        station = place.victim(waiting, now.mono_s, settings)
         if station is None or station.tenancy is None:
             return []
         tenancy = station.tenancy
         idle = now.mono_s - tenancy.active_s >= settings.idle_lease_s
         end = LeaseEnd.IDLE if idle else LeaseEnd.PREEMPTED
         reason = "it stood idle and others wait" if idle else "it is another job's turn"
+        if not idle and waiting.priority > tenancy.priority:
+            reason = f"a job of priority {waiting.priority} waits"
         revoked = self._tenancies.revoke(station, end, reason)
         return [*revoked, *self._crew.free(station, tenancy.lease.id, now)]
 
@@ -98,6 +109,8 @@ class Pump:
         wanted = sum(waiting.slots for waiting in place.queue) - place.count(Phase.STARTING)
         room = place.spec.slots - len(place.stations)
         effects: list[Effect] = []
+        if wanted < 1 or place.next_waiting(now.mono_s, self._settings.aging_s) is None:
+            return effects
         for _ in range(min(wanted, room)):
             effects += self._crew.start(place, now)
         return effects
@@ -110,7 +123,18 @@ class Pump:
         for waiting in list(place.queue):
             if now.mono_s - waiting.since_s >= self._settings.queue_s:
                 place.queue.remove(waiting)
-                reason = f"all {place.spec.slots} slots of {place.spec.name} are busy"
+                reason = _crowded(place, waiting)
                 hint = "it is tried again; add nodes to have more slots"
                 effects.append(refuse(waiting.desk, waiting.request, "no-device", reason, hint))
         return effects
+
+
+def _crowded(place: Workplace, waiting: Waiting) -> str:
+    """Return what a request waited for in vain."""
+    needed_bytes = waiting.request.memory_bytes
+    if needed_bytes > place.left_bytes:
+        return (
+            f"{show_bytes(place.reserved_bytes)} of the {show_bytes(place.spec.memory_bytes)} of "
+            f"{place.spec.name} are promised to leases, a task needs {show_bytes(needed_bytes)}"
+        )
+    return f"all {place.spec.slots} slots of {place.spec.name} are busy"

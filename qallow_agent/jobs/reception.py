@@ -1,11 +1,12 @@
 """The reception: everything a client says about its jobs."""
 
 from qallow_agent.base.ids import Entropy, JobId, Sender, draw_id
-from qallow_agent.base.machine import Effect, Instant, Reply
+from qallow_agent.base.machine import Announce, Effect, Instant, Reply
 from qallow_agent.base.message import Done
 from qallow_agent.jobs.counter import Counter, refuse, unknown_job
 from qallow_agent.jobs.leasing import Leasing
 from qallow_agent.jobs.live import LiveJob
+from qallow_agent.jobs.local import LinkMeasured
 from qallow_agent.jobs.messages import (
     JobAccepted,
     JobCancel,
@@ -132,6 +133,7 @@ class Reception:
         if job is not None and same_client(job.submitter, sender):
             self._roster.note(job, message)
             job.heard_s = now.mono_s
+            return _measured(job, message)
         return []
 
     def ended(self, sender: Sender, message: JobEnded, now: Instant) -> list[Effect]:
@@ -216,7 +218,13 @@ class Reception:
         job.orphaned_s = None
         job.heard_s = now.mono_s
         accepted = JobAccepted(
-            job.record.id, job.record.state, job.record.kernel_hash, known, job.terms.warnings
+            job.record.id,
+            job.record.state,
+            job.record.kernel_hash,
+            known,
+            job.terms.warnings,
+            slots=order.slots,
+            ops=job.terms.demand.ops,
         )
         effects: list[Effect] = [Reply(sender, accepted)]
         effects += self._leasing.want(job, order.slots, now.mono_s)
@@ -230,3 +238,13 @@ class Reception:
         if over.state == state:
             return [Reply(sender, Done())]
         return [refuse(sender, "job-rejected", f"{job} is already {over.state}")]
+
+
+def _measured(job: LiveJob, progress: JobProgress) -> list[Effect]:
+    """Pass on how fast bytes flowed to the nodes whose runners a job holds."""
+    nodes = {f"{lease.node_name}/{lease.device}": lease.node for lease in job.held.values()}
+    return [
+        Announce(LinkMeasured(nodes[label], rate))
+        for label, rate in sorted(progress.links.items())
+        if label in nodes
+    ]

@@ -15,6 +15,7 @@ from qallow_agent.jobs.live import LiveJob
 from qallow_agent.jobs.messages import JobProgress, JobState, JobStopped
 from qallow_agent.jobs.model import FINAL, JobEvent, JobRecord, advance
 from qallow_agent.jobs.settings import JobSettings
+from qallow_agent.jobs.story import abridged
 
 _MOST_SHARES = 1_024
 _HOUSEKEEPING = JobId("@archive")
@@ -89,6 +90,7 @@ class Roster:
             code=code,
             error=reason,
             hint=hint,
+            story=abridged(job.chronicle.story()),
         )
         job.record = record
         del self.live[record.id]

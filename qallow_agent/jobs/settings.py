@@ -89,6 +89,13 @@ class JobSettings:
     quantum_s: float = setting(
         5.0, "a lease is safe from others that wait for this long", unit="s", ge=0.1, le=3_600
     )
+    aging_s: float = setting(
+        10.0,
+        "a job rises by one priority for every so long that it waits for its first runner",
+        unit="s",
+        ge=0.1,
+        le=86_400,
+    )
     idle_lease_s: float = setting(
         10.0, "a lease idle this long goes to others that wait", unit="s", ge=0.1, le=3_600
     )

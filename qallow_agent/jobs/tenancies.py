@@ -46,8 +46,15 @@ class Tenancies:
         self.stations: dict[LeaseId, Station] = {}
         """Where each living lease is."""
 
-    def grant(self, station: Station, waiting: Waiting, now: Instant) -> list[Effect]:
-        """Lease a free runner to a request that waits."""
+    def grant(self, station: Station, waiting: Waiting, rate: float, now: Instant) -> list[Effect]:
+        """Lease a free runner to a request that waits.
+
+        Args:
+            station: The runner.
+            waiting: The request.
+            rate: Ops per second of its kernel here; 0 when nothing was measured.
+            now: When.
+        """
         request, ttl_s = waiting.request, self._settings.lease_ttl_s
         lease = Lease(
             id=LeaseId(draw_id("lease", self._rng)),
@@ -76,13 +83,15 @@ class Tenancies:
             granted_s=now.mono_s,
             expires_s=expires_s,
             active_s=now.mono_s,
+            priority=waiting.priority,
+            memory_bytes=request.memory_bytes,
         )
         station.enter(Phase.LEASED, now.mono_s, expires_s)
         self.stations[lease.id] = station
         # The runner must know the key before the submitter can show it.
         return [
             self._allow(station, station.tenancy),
-            Send(waiting.desk, LeaseGrant(station.tenancy.lease)),
+            Send(waiting.desk, LeaseGrant(station.tenancy.lease, rate)),
             Announce(LeaseBegun(lease.id, lease.job, waiting.desk, lease.device, lease.kernel)),
         ]
 

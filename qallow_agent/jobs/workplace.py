@@ -4,16 +4,26 @@ import math
 from dataclasses import dataclass, field
 from enum import Enum
 
+import msgspec
+
 from qallow_agent.base.ids import JobId, NodeId, RunnerId
 from qallow_agent.base.units import Seconds
 from qallow_agent.jobs.local import RunnerBusy, RunnerTally
 from qallow_agent.jobs.messages import Lease, LeaseRequest
 from qallow_agent.jobs.model import BenchDevice, DeviceHealth, DeviceStatus
+from qallow_agent.jobs.settings import JobSettings
 
 _NEWEST = 0.3
 """Weight of the newest rate: smooths over single odd tasks, follows heat within a minute."""
 _NEWS = 0.2
 """A rate that moved by more than this is worth telling."""
+_FULL_TASK_S: Seconds = 0.001
+"""A shorter task is mostly what surrounds it."""
+_VECTOR = 8
+"""Points that a kernel of many lanes needs at least to fill a core's vector registers."""
+MOST_PRIORITY = 100
+"""More is not more: what one desk asks for may not shut out the others for hours."""
+_MOST_WAITED_S: Seconds = 3_600.0
 
 
 class Phase(Enum):
@@ -38,6 +48,8 @@ class Tenancy:
     granted_s: Seconds
     expires_s: Seconds
     active_s: Seconds
+    priority: int = 0
+    memory_bytes: int = 0
 
 
 @dataclass(slots=True)
@@ -82,6 +94,17 @@ class Waiting:
     slots: int
     since_s: Seconds
 
+    @property
+    def priority(self) -> int:
+        """The job's priority, within what one may ask for."""
+        return max(-MOST_PRIORITY, min(MOST_PRIORITY, self.request.priority))
+
+    def waited_s(self, now: Seconds) -> Seconds:
+        """Return how long its job has waited, here and before it came."""
+        before_s = self.request.waited_s
+        before_s = min(before_s, _MOST_WAITED_S) if before_s > 0 else 0.0
+        return before_s + max(0.0, now - self.since_s)
+
 
 @dataclass(slots=True)
 class Workplace:
@@ -98,6 +121,8 @@ class Workplace:
     retry_s: Seconds | None = None
     rates: dict[str, float] = field(default_factory=dict)
     told_rates: dict[str, float] = field(default_factory=dict)
+    proven: dict[str, None] = field(default_factory=dict)
+    """Kernels whose rate work has measured, not only a canary."""
     queue: list[Waiting] = field(default_factory=list)
     stations: dict[RunnerId, Station] = field(default_factory=dict)
 
@@ -117,6 +142,16 @@ class Workplace:
                 return station
         return None
 
+    def _held(self, waiting: Waiting) -> tuple[int, int]:
+        """Return how many runners the job of a request holds, and its desk."""
+        theirs = [
+            station.tenancy
+            for station in self.stations.values()
+            if station.tenancy is not None and station.tenancy.desk == waiting.desk
+        ]
+        same_job = sum(tenancy.lease.job == waiting.request.job for tenancy in theirs)
+        return same_job, len(theirs)
+
     def held_by(self, desk: NodeId, job: JobId) -> list[Station]:
         """Return the runners leased to a job."""
         return [
@@ -126,67 +161,114 @@ class Workplace:
             and (station.tenancy.desk, station.tenancy.lease.job) == (desk, job)
         ]
 
-    def next_waiting(self) -> Waiting:
-        """Return whose turn it is: the job, then the desk, that holds least, then the first.
+    def line_up(self, now: Seconds, aging_s: Seconds) -> list[Waiting]:
+        """Return who waits, in the order of their turns.
 
-        Desks count after jobs, so that one desk with many jobs does not crowd out the others.
+        Highest rank first; then the job, then the desk, that holds least, then the first. Desks
+        count after jobs, so that one desk with many jobs does not crowd out the others.
         """
 
-        def held(each: Waiting) -> tuple[int, int]:
-            stations = self.stations.values()
-            theirs = [
-                station.tenancy
-                for station in stations
-                if station.tenancy is not None and station.tenancy.desk == each.desk
-            ]
-            same_job = sum(tenancy.lease.job == each.request.job for tenancy in theirs)
-            return same_job, len(theirs)
+        def order(each: Waiting) -> tuple[int, int, int]:
+            same_job, same_desk = self._held(each)
+            return -self.rank(each, now, aging_s), same_job, same_desk
 
-        return min(self.queue, key=held)
+        return sorted(self.queue, key=order)
+
+    def next_waiting(self, now: Seconds, aging_s: Seconds) -> Waiting | None:
+        """Return who gets the next runner; None when whoever it is must wait for memory.
+
+        Who needs more memory than is left is passed over for a while, then kept room for.
+        """
+        for waiting in self.line_up(now, aging_s):
+            if waiting.request.memory_bytes <= self.left_bytes:
+                return waiting
+            if now - waiting.since_s >= aging_s:
+                return None
+        return None
+
+    def rank(self, waiting: Waiting, now: Seconds, aging_s: Seconds) -> int:
+        """Return the priority of one that waits, raised for as long as it has had no runner."""
+        held = self._held(waiting)[0]
+        return waiting.priority + (0 if held else int(waiting.waited_s(now) / aging_s))
+
+    @property
+    def reserved_bytes(self) -> int:
+        """Memory that leases were promised."""
+        return sum(
+            station.tenancy.memory_bytes
+            for station in self.stations.values()
+            if station.tenancy is not None
+        )
+
+    @property
+    def left_bytes(self) -> float:
+        """Memory that nobody was promised; without end when the device does not tell its size."""
+        return self.spec.memory_bytes - self.reserved_bytes if self.spec.memory_bytes else math.inf
 
     def enqueue(self, desk: NodeId, request: LeaseRequest, slots: int, now: Seconds) -> None:
         """Let a request wait; one of the same job replaces its older self and keeps its place."""
         for waiting in self.queue:
             if (waiting.desk, waiting.request.job) == (desk, request.job):
-                waiting.request, waiting.slots = request, slots
+                # How long it waited elsewhere was told when it came; since then we count.
+                waited_s = waiting.request.waited_s
+                waiting.request = msgspec.structs.replace(request, waited_s=waited_s)
+                waiting.slots = slots
                 return
         self.queue.append(Waiting(desk, request, slots, now))
 
-    def victim(self, now: Seconds, quantum_s: Seconds, idle_s: Seconds) -> Station | None:
-        """Return the leased runner that should go to the next one waiting; None for no one.
+    def victim(self, waiting: Waiting, now: Seconds, settings: JobSettings) -> Station | None:
+        """Return the leased runner that should go to one that waits; None for no one.
 
-        A lease is taken when it stands idle, or when its job has had its turn and holds at least
-        two more than the one that waits (or that one holds none). Runners at a long task are
-        left alone: all of its work would be lost.
+        A lease is taken when it stands idle, or when its job has had its turn and is of lower
+        rank, or of the same and holds at least two more than the one that waits (or that one
+        holds none). Runners at a long task are left alone: all of its work would be lost.
         """
-        if not self.queue:
-            return None
-        waiting = self.next_waiting()
         theirs = (waiting.desk, waiting.request.job)
         mine = len(self.held_by(*theirs))
-        best: tuple[int, Seconds] | None = None
+        rank = self.rank(waiting, now, settings.aging_s)
+        best: tuple[int, int, Seconds] | None = None
         chosen: Station | None = None
         for station in self.stations.values():
             tenancy = station.tenancy
             if tenancy is None or (tenancy.desk, tenancy.lease.job) == theirs:
                 continue
             at_a_task_s = station.at_a_task_s(now)
-            if now - tenancy.active_s >= idle_s and not at_a_task_s:
+            if now - tenancy.active_s >= settings.idle_lease_s and not at_a_task_s:
                 return station
             held = len(self.held_by(tenancy.desk, tenancy.lease.job))
             fair = held <= mine + 1 and mine > 0
-            if fair or now - tenancy.granted_s < quantum_s or at_a_task_s > quantum_s / 5:
+            if tenancy.priority > rank or (tenancy.priority == rank and fair):
                 continue
-            rank = (-held, tenancy.granted_s)
-            if best is None or rank < best:
-                best, chosen = rank, station
+            young = now - tenancy.granted_s < settings.quantum_s
+            if young or at_a_task_s > settings.quantum_s / 5:
+                continue
+            order = (tenancy.priority, -held, tenancy.granted_s)
+            if best is None or order < best:
+                best, chosen = order, station
         return chosen
 
-    def learn(self, tally: RunnerTally) -> bool:
-        """Take in what a runner measured; return whether it is news."""
-        if not (tally.busy_s > 0 and 0 < tally.ops < math.inf):
+    def learn(self, tally: RunnerTally, lanes: int) -> bool:
+        """Take in what a runner measured; return whether it is news.
+
+        Tasks that are short, or of fewer points than the kernel works on at a time, say less of
+        the device than of what each task costs besides: from them only the better is believed.
+
+        Args:
+            tally: What the runner did.
+            lanes: Points the kernel works on at a time.
+        """
+        if not (tally.busy_s > 0 and 0 < tally.ops < math.inf and tally.tasks > 0):
             return False
-        return self.learn_rate(tally.kernel, tally.ops / tally.busy_s)
+        rate = tally.ops / tally.busy_s
+        few = tally.points < min(lanes, _VECTOR) * tally.tasks
+        small = few or tally.busy_s < _FULL_TASK_S * tally.tasks
+        if small and rate <= self.rates.get(tally.kernel, 0.0):
+            return False
+        if tally.kernel not in self.proven and not small:
+            # Work says more than a canary did: what that measured does not count any more.
+            self.proven[tally.kernel] = None
+            self.rates.pop(tally.kernel, None)
+        return self.learn_rate(tally.kernel, rate)
 
     def learn_rate(self, kernel: str, rate: float) -> bool:
         """Fold one measured rate (ops per second) in; return whether it is news."""
@@ -210,6 +292,9 @@ class Workplace:
             busy=sum(station.tenancy is not None for station in self.stations.values()),
             runners=len(self.stations),
             waiting=sum(waiting.slots for waiting in self.queue),
+            warm=self.count(Phase.IDLE, Phase.CANARY) if self.well else 0,
+            reserved_bytes=self.reserved_bytes,
             rates=dict(sorted(self.told_rates.items())),
+            tried=tuple(name for name in sorted(self.told_rates) if name not in self.proven),
             canary=self.canary,
         )

@@ -131,16 +131,26 @@ def _rooms(given: Ingredients, me: Self) -> Rooms:
             node_name=me.name,
             identity=keys.identity,
             hosts=given.contact.hosts,
-            kernels=tuple(
-                KernelOffer(offer.name, offer.hash, offer.backends)
-                for offer in given.catalog.adverts()
-            ),
+            kernels=_offers(given.catalog),
             settings=settings.jobs,
             rng=rng,
         ),
         meters=Meters(given.epoch, kept("energy")),
         catalog=given.catalog,
         placement=settings.placement,
+    )
+
+
+def _offers(catalog: Catalog) -> tuple[KernelOffer, ...]:
+    """Return the kernels of a catalog as the bench wants to know them."""
+    return tuple(
+        KernelOffer(
+            offer.name,
+            offer.hash,
+            offer.backends,
+            lanes=catalog.entry(offer.name).kernel.spec.parallel_points,
+        )
+        for offer in catalog.adverts()
     )
 
 

@@ -157,6 +157,10 @@ def merge_devices(sensed: tuple[DeviceAdvert, ...], rooms: Rooms) -> tuple[Devic
                 state=DeviceState(known.state),
                 why=known.why,
                 busy=known.busy,
+                warm=known.warm,
+                waiting=known.waiting,
+                reserved_bytes=known.reserved_bytes,
+                tried=known.tried,
                 rates=dict(known.rates),
                 joules=rooms.meters.rates(device.name),
             )

@@ -22,6 +22,7 @@ from qallow_agent.node.front import FrontDesk
 from qallow_agent.node.metering import Metering
 from qallow_agent.node.rooms import Rooms, Self
 from qallow_agent.node.submission import Submissions
+from qallow_agent.node.survey import Survey
 
 Route = Callable[[Sender, Any, Instant], list[Effect]]
 
@@ -42,7 +43,8 @@ class Node:
         self.me = me
         self.rooms = rooms
         self._front = FrontDesk(me, rooms)
-        self._submissions = Submissions(me, rooms, rng)
+        self._survey = Survey(me, rooms)
+        self._submissions = Submissions(me, rooms, self._survey, rng)
         self._metering = Metering(rooms)
         self._machines: tuple[Machine, ...] = (
             rooms.doorkeeper,
@@ -119,6 +121,7 @@ class Node:
                    jobs.JobEnergy),
             submissions.submit: (jobs.SubmitJob,),
             submissions.place: (local.PlacementWanted,),
+            self._survey.learn: (local.LinkMeasured, local.StartMeasured),
             front.answer: (commands.GetStatus, commands.GetPeers, commands.GetDevices,
                            commands.GetDiagnosis),
             front.open_session: (jobs.OpenSession,),

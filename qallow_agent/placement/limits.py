@@ -12,10 +12,17 @@ _WORKING = ("ok", "hot", "warming")
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why a candidate is out; ``lasting`` when waiting will not help."""
+    """Why a candidate is out.
+
+    Args:
+        why: The reason.
+        lasting: Waiting will not help.
+        change: What would help.
+    """
 
     why: str
     lasting: bool
+    change: str
 
 
 def refusal(request: Request, candidate: Candidate, settings: PlacementSettings) -> Refusal | None:
@@ -29,35 +36,57 @@ def _unfit_for_good(
     if not fits_wish(request.device, candidate):
         named = "/" in request.device
         why = "is not" if named else f"is {candidate.kind} and"
-        return Refusal(f"{why} {request.device}{'' if named else ' is wanted'}", lasting=True)
+        wish = f"{why} {request.device}{'' if named else ' is wanted'}"
+        return Refusal(wish, lasting=True, change="wish for device=any, or for this one")
     if candidate.simulated and request.device != candidate.label:
-        return Refusal("is simulated: chosen only when named", lasting=True)
+        why = "is simulated: chosen only when named"
+        return Refusal(why, lasting=True, change=f"name it: device={candidate.label}")
+    return _no_kernel(request, candidate) or _never_room(request, candidate, settings)
+
+
+def _no_kernel(request: Request, candidate: Candidate) -> Refusal | None:
     known = candidate.kernels.get(request.kernel)
     if known is None:
-        return Refusal(f"has no {candidate.kind} backend of {request.kernel}", lasting=True)
+        why = f"has no {candidate.kind} backend of {request.kernel}"
+        change = f"install a kernel package that offers {request.kernel} there"
+        return Refusal(why, lasting=True, change=change)
     if known != request.kernel_hash:
-        return Refusal(
+        why = (
             f"has another version of {request.kernel} ({known[:12]}, wanted "
-            f"{request.kernel_hash[:12]})",
-            lasting=True,
+            f"{request.kernel_hash[:12]})"
         )
-    room_bytes = int(candidate.memory_bytes * settings.memory_share)
-    if candidate.memory_bytes and request.memory_bytes > room_bytes:
-        return Refusal(
-            f"offers {show_bytes(room_bytes)}, a task needs {show_bytes(request.memory_bytes)}",
-            lasting=True,
-        )
+        return Refusal(why, lasting=True, change="install the same release of the kernel there")
     return None
+
+
+def _never_room(
+    request: Request, candidate: Candidate, settings: PlacementSettings
+) -> Refusal | None:
+    room_bytes = int(candidate.memory_bytes * settings.memory_share)
+    if not candidate.memory_bytes or request.memory_bytes <= room_bytes:
+        return None
+    why = f"offers {show_bytes(room_bytes)}, a task needs {show_bytes(request.memory_bytes)}"
+    return Refusal(why, lasting=True, change="make the task smaller")
 
 
 def _unfit_for_now(request: Request, candidate: Candidate) -> Refusal | None:
     if candidate.state not in _WORKING:
         because = f": {candidate.why}" if candidate.why else ""
-        return Refusal(f"is {candidate.state}{because}", lasting=False)
+        why = f"is {candidate.state}{because}"
+        return Refusal(why, lasting=False, change="its known-answer run must pass again")
     if candidate.slots < 1:
-        return Refusal("offers no slots", lasting=False)
+        why = "offers no slots"
+        return Refusal(why, lasting=False, change="its owner must offer slots")
     if candidate.key in request.avoid:
-        return Refusal("refused or failed just now", lasting=False)
+        why = "refused or failed just now"
+        return Refusal(why, lasting=False, change="it is asked again in a few seconds")
+    left_bytes = candidate.memory_bytes - candidate.reserved_bytes
+    if candidate.memory_bytes and request.memory_bytes > left_bytes:
+        why = (
+            f"has {show_bytes(max(0, left_bytes))} of {show_bytes(candidate.memory_bytes)} not "
+            f"promised to leases, a task needs {show_bytes(request.memory_bytes)}"
+        )
+        return Refusal(why, lasting=False, change="it is asked again when leases there end")
     return None
 
 

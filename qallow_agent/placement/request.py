@@ -46,7 +46,14 @@ class Candidate:
     Args:
         kernels: Kernel -> content hash, of the kernels the node has for this device's kind.
         rate: Measured ops per second of the wanted kernel on one slot; None when never run there.
+        tried: Only the kernel's canary has measured that rate, no work yet.
         rtt_s: Round-trip time to the node; 0 for this node itself.
+        bandwidth_bytes: Measured bytes per second to the node; None when nothing large went there.
+        start_s: Measured seconds until a runner serves where none is warm; None when unknown.
+        warm: Runners that are up and free.
+        waiting: Slots that others wait for.
+        reserved_bytes: Memory promised to leases.
+        model: What people call the device.
         joules_per_op: Measured or estimated; None when unknown.
         simulated: Only chosen when named.
     """
@@ -61,7 +68,14 @@ class Candidate:
     memory_bytes: int
     kernels: dict[str, str]
     rate: float | None = None
+    tried: bool = False
     rtt_s: Seconds = 0.0
+    bandwidth_bytes: float | None = None
+    start_s: Seconds | None = None
+    warm: int = 0
+    waiting: int = 0
+    reserved_bytes: int = 0
+    model: str = ""
     joules_per_op: float | None = None
     simulated: bool = False
     why: str = ""
@@ -84,12 +98,13 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Allotment:
-    """So many slots of a device, and why in one line."""
+    """So many slots of a device, and why in one line; ``cold`` when no runner is warm there."""
 
     node: NodeId
     device: str
     slots: int
     why: str
+    cold: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,12 +116,16 @@ class Verdict:
             known; None when it was filtered out.
         why: The reason, or how the score came about.
         lasting: Filtered out for good, not only for now.
+        slots: Slots that were chosen of it.
+        change: What would have it chosen; empty when it was.
     """
 
     label: str
     score: float | None
     why: str
     lasting: bool = False
+    slots: int = 0
+    change: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ of two random candidates is nearly as good as the best and does not herd on stal
 from collections.abc import Sequence
 
 from qallow_agent.base.ids import Entropy
+from qallow_agent.placement.cost import Peers, gather
 from qallow_agent.placement.limits import Refusal, fits_wish, refusal
 from qallow_agent.placement.request import Allotment, Candidate, Decision, Request, Verdict
 from qallow_agent.placement.score import cost, explain
@@ -32,6 +33,25 @@ def choose(
         settings: Assumptions where nothing was measured.
         rng: Entropy for the draws.
     """
+    fitting, refused = sift(request, candidates, settings)
+    peers = gather(candidate for candidate in candidates if request.kernel in candidate.kernels)
+    if not fitting:
+        return _nothing(request, refused, _out(refused))
+    taken = _deal(request, fitting, peers, settings, rng)
+    words = {each.key: explain(request, each, peers, settings) for each in fitting}
+    choices = tuple(
+        Allotment(each.node, each.device, taken[each.key], words[each.key], cold=_is_cold(each))
+        for each in fitting
+        if taken.get(each.key)
+    )
+    priced = [(cost(request, each, 0, peers, settings), each) for each in fitting]
+    return Decision(choices, (*_in(priced, taken, words, settings), *_out(refused)))
+
+
+def sift(
+    request: Request, candidates: Sequence[Candidate], settings: PlacementSettings
+) -> tuple[list[Candidate], list[tuple[Candidate, Refusal]]]:
+    """Return who fits, and who does not and why; both in the order of their keys."""
     fitting: list[Candidate] = []
     refused: list[tuple[Candidate, Refusal]] = []
     for candidate in sorted(candidates, key=lambda each: each.key):
@@ -40,31 +60,25 @@ def choose(
             fitting.append(candidate)
         else:
             refused.append((candidate, against))
-    verdicts = _explain(request, fitting, refused, settings)
-    if not fitting:
-        return _nothing(request, refused, verdicts)
-    taken = _deal(request, fitting, settings, rng)
-    choices = tuple(
-        Allotment(
-            candidate.node,
-            candidate.device,
-            taken[candidate.key],
-            explain(request, candidate, settings),
-        )
-        for candidate in fitting
-        if taken.get(candidate.key)
-    )
-    return Decision(choices=choices, explanation=verdicts)
+    return fitting, refused
+
+
+def _is_cold(candidate: Candidate) -> bool:
+    return candidate.state != "warming" and candidate.warm < 1 <= candidate.free
 
 
 def _deal(
-    request: Request, fitting: list[Candidate], settings: PlacementSettings, rng: Entropy
+    request: Request,
+    fitting: list[Candidate],
+    peers: Peers,
+    settings: PlacementSettings,
+    rng: Entropy,
 ) -> dict[str, int]:
     """Return slots per candidate key."""
     free = [candidate for candidate in fitting if candidate.free > 0]
     taken: dict[str, int] = {}
     pool = free or list(fitting)
-    costs = [cost(request, each, 0, settings) for each in pool]
+    costs = [cost(request, each, 0, peers, settings) for each in pool]
     for _ in range(request.slots if free else 1):
         if not pool:
             break
@@ -74,7 +88,7 @@ def _deal(
         if taken[winner.key] >= winner.free:
             del pool[index], costs[index]
         else:
-            costs[index] = cost(request, winner, taken[winner.key], settings)
+            costs[index] = cost(request, winner, taken[winner.key], peers, settings)
     return taken
 
 
@@ -86,25 +100,40 @@ def _draw(costs: list[float], settings: PlacementSettings, rng: Entropy) -> int:
     return min((costs[first], first), (costs[second], second))[1]
 
 
-def _explain(
-    request: Request,
-    fitting: list[Candidate],
-    refused: list[tuple[Candidate, Refusal]],
+def _in(
+    priced: list[tuple[float, Candidate]],
+    taken: dict[str, int],
+    words: dict[str, str],
     settings: PlacementSettings,
-) -> tuple[Verdict, ...]:
-    scored = sorted(
-        ((cost(request, each, 0, settings), each.key, each) for each in fitting),
-        key=lambda row: row[:2],
-    )
-    return (
-        *(
-            Verdict(each.label, price, explain(request, each, settings))
-            for price, _, each in scored
-        ),
-        *(
-            Verdict(candidate.label, None, against.why, against.lasting)
-            for candidate, against in refused
-        ),
+) -> list[Verdict]:
+    """Return the verdicts on those that fit, best first, with what keeps each from being chosen."""
+    ranked = sorted(priced, key=lambda pair: (pair[0], pair[1].key))
+    best = ranked[0][0]
+    found: list[Verdict] = []
+    for price, each in ranked:
+        slots = taken.get(each.key, 0)
+        change = "" if slots else _missing(price, best, each, settings)
+        found.append(Verdict(each.label, price, words[each.key], slots=slots, change=change))
+    return found
+
+
+def _missing(price: float, best: float, candidate: Candidate, settings: PlacementSettings) -> str:
+    """Return what a candidate that fits and was not chosen lacks."""
+    if candidate.free < 1:
+        return "all of its slots are busy: it is chosen once one is free"
+    if price > best * settings.near_best:
+        times = f"{price / best:.3g}" if best > 0 else "many"
+        return (
+            f"costs {times} times the best; up to {settings.near_best:g} times are drawn from "
+            "(placement.near_best), or when the better ones are busy"
+        )
+    return "as good as those chosen: the draw fell on others"
+
+
+def _out(refused: list[tuple[Candidate, Refusal]]) -> tuple[Verdict, ...]:
+    return tuple(
+        Verdict(each.label, None, against.why, against.lasting, change=against.change)
+        for each, against in refused
     )
 
 

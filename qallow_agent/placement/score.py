@@ -1,83 +1,98 @@
-"""What a candidate would cost: estimated seconds (or joules), and the arithmetic in words."""
+"""What a candidate would cost under a preference: one number, and the arithmetic in words."""
 
-from qallow_agent.base.units import Seconds, show_seconds
+from qallow_agent.base.units import show_seconds
+from qallow_agent.placement.cost import CROWDING, MOST_S, Estimate, Peers, estimate, sane, within
 from qallow_agent.placement.request import Candidate, Request
 from qallow_agent.placement.settings import PlacementSettings
 
-_CROWDING = 0.1
-"""A full device's slots share caches and memory: each is about this much slower."""
-_TURNS = 10
-"""Tasks that others are assumed to have left when every slot is busy."""
-_MOST_RATE = 1e18
-"""An advert that claims more claims nothing: no device computes an exa-op on one slot."""
-_UNKNOWN_JOULES = 1e6
+_UNKNOWN_JOULES = 1e15
 """Ranks candidates of unknown consumption behind every known one, in order of speed."""
+_MOST_JOULES = 1e12
+_SOURCES = {
+    "measured": "measured",
+    "canary": "by its canary",
+    "model": "as others of its model",
+    "kind": "as others of its kind",
+    "assumed": "assumed",
+}
 
 
-def effective_rate(candidate: Candidate, settings: PlacementSettings) -> float:
-    """Return the ops per second that one slot of a candidate is trusted with."""
-    rate = candidate.rate
-    measured = rate if rate is not None and 0 < rate < _MOST_RATE else settings.unknown_rate
-    return measured * (settings.hot_share if candidate.state == "hot" else 1.0)
+def cost(
+    request: Request, candidate: Candidate, taken: int, peers: Peers, settings: PlacementSettings
+) -> float:
+    """Return what the next slot of a candidate costs; lower is better, never negative or infinite.
 
-
-def cost(request: Request, candidate: Candidate, taken: int, settings: PlacementSettings) -> float:
-    """Return what the next slot of a candidate costs; lower is better.
-
-    Latency counts one task there and back and the queue. Throughput counts how fast points flow
-    once started: a remote slot yields as much as a local one when its pipe is full, so round
-    trips are left out. Energy counts joules where they are known, and throughput where not.
+    Latency counts one task there and back, the start of a runner and the queue. Throughput counts
+    how fast points flow once started, and spreads start and queue over the points that one slot
+    will run: a remote slot yields as much as a local one when its pipe is full, so round trips
+    are left out. Energy counts joules where they are known, and throughput where not.
 
     Args:
         request: What is wanted.
         candidate: A device that fits.
         taken: Its free slots that are spoken for already.
+        peers: Rates of others, where it has none.
         settings: Assumptions where nothing was measured.
     """
-    compute_s = request.ops / effective_rate(candidate, settings)
-    transfer_s = request.transfer_bytes / settings.bandwidth_bytes if candidate.rtt_s > 0 else 0.0
-    crowd = min(1.0, (candidate.busy + taken) / max(1, candidate.slots))
-    flow_s = (compute_s + transfer_s) * (1 + _CROWDING * crowd)
-    flow_s += _wait_s(request, candidate, taken, settings, compute_s)
+    found = estimate(request, candidate, taken, peers, settings)
     if request.prefer == "latency":
-        return flow_s + candidate.rtt_s
+        return within(found.point_s + found.wait_s + found.rtt_s, 2 * MOST_S)
+    flow_s = within(found.point_s + found.wait_s / _points_a_slot(request), 2 * MOST_S)
     if request.prefer == "energy":
-        joules = candidate.joules_per_op
-        return _UNKNOWN_JOULES + flow_s if joules is None else joules * request.ops
+        joules = _joules(request, candidate)
+        if joules is None:
+            return _UNKNOWN_JOULES + flow_s
+        crowd = min(1.0, (max(0, candidate.busy) + taken) / max(1, candidate.slots))
+        return within(joules * (1 + CROWDING * crowd), _UNKNOWN_JOULES)
     return flow_s
 
 
-def explain(request: Request, candidate: Candidate, settings: PlacementSettings) -> str:
+def explain(
+    request: Request, candidate: Candidate, peers: Peers, settings: PlacementSettings
+) -> str:
     """Return the arithmetic behind a candidate's cost in one line."""
-    rated = "measured" if candidate.rate else "assumed"
-    parts = [f"{effective_rate(candidate, settings):.3g} ops/s a slot ({rated})"]
-    parts.append(f"{candidate.free} of {candidate.slots} slots free")
+    found = estimate(request, candidate, 0, peers, settings)
+    parts = [
+        f"{found.rate.ops:.3g} ops/s a slot ({_SOURCES[found.rate.source]})",
+        f"{candidate.free} of {candidate.slots} slots free",
+    ]
+    if candidate.waiting > 0:
+        parts.append(f"{candidate.waiting} waited for")
     if candidate.state != "ok":
         parts.append(candidate.state)
-    if candidate.rtt_s > 0:
-        parts.append(f"rtt {show_seconds(candidate.rtt_s)}")
+    parts += _ways(found, candidate)
+    joules = _joules(request, candidate)
     if request.prefer == "energy":
-        joules = candidate.joules_per_op
-        parts.append("joules unknown" if joules is None else f"{joules:.3g} J/op")
+        parts.append("joules unknown" if joules is None else f"{joules:.3g} J a point")
         return ", ".join(parts)
     each = "task" if request.prefer == "latency" else "point"
-    seconds = show_seconds(cost(request, candidate, 0, settings))
+    seconds = show_seconds(cost(request, candidate, 0, peers, settings))
     return f"{seconds} a {each}: " + ", ".join(parts)
 
 
-def _wait_s(
-    request: Request,
-    candidate: Candidate,
-    taken: int,
-    settings: PlacementSettings,
-    compute_s: Seconds,
-) -> Seconds:
-    """Return the wait for a slot: start-up while warming, others' turns when all are busy.
+def _ways(found: Estimate, candidate: Candidate) -> list[str]:
+    """Return in words what is spent beside computing."""
+    parts: list[str] = []
+    if found.rtt_s > 0:
+        parts.append(f"rtt {show_seconds(found.rtt_s)}")
+    if found.transfer_s > 0:
+        how = "measured" if candidate.bandwidth_bytes else "assumed"
+        parts.append(f"{show_seconds(found.transfer_s)} of transfer ({how})")
+    if found.start_s > 0:
+        how = "measured" if candidate.start_s else "assumed"
+        parts.append(f"{show_seconds(found.start_s)} to start a runner ({how})")
+    if found.queue_s > 0:
+        parts.append(f"{show_seconds(found.queue_s)} of queue (assumed)")
+    return parts
 
-    For throughput the start-up is spread over the points that one slot will run.
-    """
-    wait_s = settings.warming_s if candidate.state == "warming" else 0.0
-    if request.prefer != "latency" and request.points:
-        wait_s /= max(1.0, request.points / max(1, request.slots))
-    over = candidate.busy + taken + 1 - candidate.slots
-    return wait_s + (compute_s * _TURNS * over / max(1, candidate.slots) if over > 0 else 0.0)
+
+def _points_a_slot(request: Request) -> float:
+    return max(1.0, request.points / max(1, request.slots))
+
+
+def _joules(request: Request, candidate: Candidate) -> float | None:
+    known = candidate.joules_per_op
+    if known == 0:
+        return 0.0
+    claimed = sane(known, _MOST_JOULES)
+    return None if claimed is None else within(claimed * request.ops, _MOST_JOULES)

@@ -21,6 +21,39 @@ class PlacementSettings:
     warming_s: float = setting(
         2.0, "start-up time assumed of a device that is still warming", unit="s", ge=0, le=600
     )
+    start_s: float = setting(
+        0.5, "time assumed until a runner serves where none is warm", unit="s", ge=0, le=600
+    )
+    share_s: float = setting(
+        0.05, "work that is worth another runner", unit="s", ge=0.001, le=3_600
+    )
+    turn_s: float = setting(
+        5.0,
+        "wait assumed until a busy slot is handed on; as jobs.quantum_s",
+        unit="s",
+        ge=0,
+        le=3_600,
+    )
+    hot_s: float = setting(
+        30.0,
+        "a device seen hot counts as hot for this long, so that work does not swing to and fro",
+        unit="s",
+        ge=0,
+        le=3_600,
+    )
+    tried_slack: float = setting(
+        4.0,
+        "real work may be this many times faster than a canary said, when a deadline is judged",
+        ge=1,
+        le=1_000,
+    )
+    model_slack: float = setting(
+        2.0,
+        "a device may be this many times faster than others of its model, when a deadline is "
+        "judged",
+        ge=1,
+        le=1_000,
+    )
     hot_share: float = setting(
         0.25, "share of its rate that a hot device is trusted with", ge=0.01, le=1
     )

@@ -100,3 +100,10 @@ def simulated_catalog() -> Catalog:
     """Return this package's own kernels, whatever else is installed."""
     loaded = load_catalog()
     return Catalog({name: loaded.entries[name] for name in KERNELS})
+
+
+@functools.cache
+def point_ops(kernel: str) -> float:
+    """Return the operations of one point of a kernel with its defaults."""
+    spec = simulated_catalog().entry(kernel).kernel.spec
+    return spec.demand(spec.validate({})).ops

@@ -93,6 +93,7 @@ class VirtualRunner:
         craft: How fast and how well it works.
         rng: How much its times vary.
         tell: Takes what it says to its agent.
+        point_ops: Operations of one point of a kernel.
     """
 
     def __init__(
@@ -103,6 +104,7 @@ class VirtualRunner:
         craft: Craft,
         rng: Random,
         tell: Callable[[Message], None],
+        point_ops: Callable[[str], float],
     ) -> None:
         self.id = id
         self.process = process
@@ -110,6 +112,7 @@ class VirtualRunner:
         self._craft = craft
         self._rng = rng
         self._tell = tell
+        self._point_ops = point_ops
         self._leases: dict[LeaseId, _Terms] = {}
         self._backlog: deque[_Work] = deque()
         self._task: tuple[LeaseId, int, int, Seconds] | None = None
@@ -206,7 +209,7 @@ class VirtualRunner:
         if self._craft.sick:
             self._tell(CanaryDone(kernel, passed=False, why="0.78 is not 0.79"))
         else:
-            rate = 1.0 / self._craft.point_s
+            rate = self._point_ops(kernel) / self._craft.point_s
             self._tell(CanaryDone(kernel, passed=True, seconds=self._craft.canary_s, rate=rate))
 
     def _next(self) -> None:
@@ -275,9 +278,10 @@ class VirtualRunner:
         self._tallying = False
         now_s = self._timeline.now
         for (lease, kernel), (tasks, points, busy_s, began_s, ended_s) in self._tallies.items():
+            ops = points * self._point_ops(kernel)
             self._tell(
                 RunnerTally(
-                    kernel, int(tasks), int(points), float(points), busy_s,
+                    kernel, int(tasks), int(points), ops, busy_s,
                     lease, now_s - began_s, now_s - ended_s,
                 )
             )  # fmt: skip

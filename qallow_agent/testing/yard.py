@@ -19,6 +19,7 @@ from qallow_agent.jobs.local import (
     RunnerRests,
 )
 from qallow_agent.testing.network import Network
+from qallow_agent.testing.premises import point_ops
 from qallow_agent.testing.runners import Craft, VirtualRunner
 from qallow_agent.testing.timeline import Process
 
@@ -82,7 +83,13 @@ class VirtualYard:
         process = Process(self._network.timeline)
         tell = partial(self._say, runner_id)
         runner = VirtualRunner(
-            runner_id, process, self._network.timeline, self._craft, self._rng, tell
+            runner_id,
+            process,
+            self._network.timeline,
+            self._craft,
+            self._rng,
+            tell,
+            point_ops,
         )
         self._runners[runner_id] = runner
         process.at_death(partial(self._forget, runner_id))

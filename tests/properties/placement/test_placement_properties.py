@@ -1,13 +1,19 @@
 """Whatever the book says, the router stays within it and can explain itself."""
 
+import math
 import random
+from dataclasses import replace
 
 import hypothesis.strategies as st
 from hypothesis import given, settings
 
+from qallow_agent.placement.cost import Peers, gather
+from qallow_agent.placement.experience import Experience
+from qallow_agent.placement.forecast import forecast, judge
 from qallow_agent.placement.limits import refusal
 from qallow_agent.placement.request import Candidate, Request
 from qallow_agent.placement.router import choose
+from qallow_agent.placement.score import cost
 from qallow_agent.placement.settings import PlacementSettings
 
 SETTINGS = PlacementSettings()
@@ -27,7 +33,14 @@ candidates = st.lists(
         kernels=st.sampled_from([{}, {"k": HASH}, {"k": "b"}]),
         rate=st.one_of(st.none(), st.floats()),
         rtt_s=st.floats(0, 10),
-        joules_per_op=st.one_of(st.none(), st.floats(0, 1)),
+        tried=st.booleans(),
+        bandwidth_bytes=st.one_of(st.none(), st.floats()),
+        start_s=st.one_of(st.none(), st.floats()),
+        warm=st.integers(-1, 6),
+        waiting=st.one_of(st.integers(-1, 6), st.just(2**52)),
+        reserved_bytes=st.integers(0, 2**50),
+        model=st.sampled_from(["", "A", "B"]),
+        joules_per_op=st.one_of(st.none(), st.floats()),
         simulated=st.booleans(),
     ),
     max_size=6,
@@ -77,3 +90,109 @@ def test_the_answer_does_not_depend_on_the_order_of_the_book(
     one = choose(request, book, SETTINGS, random.Random(seed))
     other = choose(request, book[::-1], SETTINGS, random.Random(seed))
     assert one == other
+
+
+@settings(deadline=None)
+@given(requests, candidates)
+def test_no_cost_is_negative_endless_or_no_number(request: Request, book: list[Candidate]) -> None:
+    peers = gather(book)
+    for each in book:
+        for taken in range(3):
+            price = cost(request, each, taken, peers, SETTINGS)
+            assert 0 <= price < math.inf
+
+
+sound = st.builds(
+    Candidate,
+    node=st.just("a"),
+    node_name=st.just("a"),
+    device=st.just("cpu0"),
+    kind=st.just("cpu"),
+    state=st.sampled_from(["ok", "hot", "warming"]),
+    slots=st.integers(1, 64),
+    busy=st.integers(0, 70),
+    memory_bytes=st.just(0),
+    kernels=st.just({"k": HASH}),
+    rate=st.floats(1, 1e15),
+    rtt_s=st.floats(1e-6, 10),
+    bandwidth_bytes=st.floats(1, 1e12),
+    start_s=st.floats(1e-6, 100),
+    warm=st.integers(0, 5),
+    waiting=st.integers(0, 5),
+    joules_per_op=st.floats(1e-15, 1e-3),
+)
+
+
+@settings(deadline=None)
+@given(requests, sound, st.floats(1, 1e6), st.integers(0, 10))
+def test_what_is_worse_never_costs_less(
+    request: Request, one: Candidate, factor: float, more: int
+) -> None:
+    price = cost(request, one, 0, Peers(), SETTINGS)
+    worse = {
+        "rate": max(1e-6, (one.rate or 1) / factor),
+        "rtt_s": one.rtt_s * factor,
+        "bandwidth_bytes": (one.bandwidth_bytes or 1) / factor,
+        "start_s": min(3_599.0, (one.start_s or 1) * factor),
+        "busy": one.busy + more,
+        "waiting": one.waiting + more,
+        "warm": max(0, one.warm - more),
+        "joules_per_op": (one.joules_per_op or 1) * factor,
+    }
+    for name, value in worse.items():
+        assert cost(request, replace(one, **{name: value}), 0, Peers(), SETTINGS) >= price, name
+    assert cost(request, one, 1, Peers(), SETTINGS) >= price
+    heavier = replace(request, ops=request.ops * factor)
+    assert cost(heavier, one, 0, Peers(), SETTINGS) >= price
+
+
+@settings(deadline=None)
+@given(requests, candidates, st.floats())
+def test_a_deadline_is_refused_only_when_the_hopeful_forecast_misses_it(
+    request: Request, book: list[Candidate], deadline_s: float
+) -> None:
+    found = forecast(request, book, SETTINGS)
+    said = judge(request, deadline_s, found)
+    assert not (said.why and said.doubt)
+    if said.why:
+        assert found is not None
+        assert found.hopeful_s > deadline_s > 0
+        assert said.hint
+        assert found.points_by(deadline_s) <= request.points
+    if found is not None:
+        assert 0 <= found.hopeful_s <= found.needs_s * (1 + 1e-9) + 1e-9
+        assert found.points_by(found.needs_s * (1 + 1e-9)) >= request.points
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.floats(0, 5), st.booleans()), max_size=60))
+def test_a_device_at_the_brink_of_heat_does_not_flap(steps: list[tuple[float, bool]]) -> None:
+    seen, now, changes, before = Experience(30.0), 0.0, 0, False
+    for wait_s, seen_hot in steps:
+        now += wait_s
+        hot = seen.hot("a", now, seen_hot=seen_hot)
+        changes += hot and not before
+        before = hot
+    assert changes <= 1 + now / 30.0
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(0, 2**32), st.lists(st.booleans(), min_size=1, max_size=40))
+def test_work_does_not_swing_between_two_equal_devices(seed: int, warmth: list[bool]) -> None:
+    """Whichever was chosen last runs hot at the brink: the choice changes once a rest, not more."""
+    rng, seen, now = random.Random(seed), Experience(30.0), 0.0
+    chosen: list[str] = []
+    for is_hot in warmth:
+        now += 1.0
+        book = []
+        for name in ("a", "b"):
+            hot = seen.hot(name, now, seen_hot=is_hot and chosen[-1:] == [name])
+            book.append(
+                Candidate(name, name, "cpu0", "cpu", "hot" if hot else "ok", 4, 0, 0, {"k": HASH},
+                          rate=1e9, warm=4)
+            )  # fmt: skip
+        wanted = Request("k", HASH, 1, points=1000, ops=1e6)
+        decision = choose(wanted, book, SETTINGS, rng)
+        chosen.append(decision.choices[0].node)
+        cool = [each.node for each in book if each.state == "ok"]
+        assert not cool or chosen[-1] in cool

@@ -247,7 +247,7 @@ def test_requests_wait_briefly_and_in_bounds(tools: SimpleNamespace) -> None:
     settings = JobSettings(queue_length=1, quantum_s=1000.0, idle_lease_s=1000.0)
     stage = Stage(tools, BenchDevice("cpu0", "cpu", 1, 0), settings=settings).warm()
     stage.ask()
-    assert stage.ask(job="job-2") == []
+    assert stage.ask(job="job-2") == [Announce(BenchChanged())]
     assert "already wait" in sent(stage.ask(job="job-3"), LeaseRefusal)[0].reason
     for second in range(1, 10):
         stage.say("desk", LeaseRenew(tuple(stage.bench._tenancies.stations)))
@@ -390,7 +390,7 @@ def lively(stage: Stage, until: int, *desks: str) -> list[Effect]:
             mine = [each.tenancy.lease.id for each in stage.bench._tenancies.of_desk(desk)]
             stage.say(desk, LeaseRenew(tuple(mine)))
         for index in range(len(stage.alive)):
-            stage.runner(index, RunnerTally("harmonic", 10, 10, 1e9, 0.5))
+            effects += stage.runner(index, RunnerTally("harmonic", 10, 10, 1e9, 0.5))
     return effects
 
 
@@ -467,15 +467,115 @@ def test_a_device_that_fails_loses_its_leases(stage: Stage) -> None:
 
 
 def test_rates_follow_what_runners_measure(stage: Stage) -> None:
+    assert stage.state.tried == ("elasticity", "harmonic")
     stage.runner(0, RunnerTally("harmonic", 10, 10, 3e9, 1.0))
-    assert stage.state.rates["harmonic"] == pytest.approx(1.6e9)
+    assert stage.state.rates["harmonic"] == pytest.approx(3e9)
+    assert stage.state.tried == ("elasticity",)
+    stage.runner(0, RunnerTally("harmonic", 10, 10, 0.5e9, 1.0))
+    assert stage.state.rates["harmonic"] == pytest.approx(2.25e9)
     for tally in (
         RunnerTally("harmonic", 1, 1, float("nan"), 1.0),
         RunnerTally("harmonic", 1, 1, 1e9, 0.0),
         RunnerTally("unheard-of", 1, 1, 1e9, 1.0),
     ):
         stage.runner(0, tally)
-    assert stage.state.rates == {"elasticity": 1e9, "harmonic": pytest.approx(1.6e9)}
+    assert stage.state.rates == {"elasticity": 1e9, "harmonic": pytest.approx(2.25e9)}
+
+
+def test_of_short_tasks_only_the_better_rate_is_believed(stage: Stage) -> None:
+    stage.runner(0, RunnerTally("harmonic", 10_000, 10_000, 1e6, 1.0))
+    assert stage.state.rates["harmonic"] == 1e9
+    stage.runner(0, RunnerTally("harmonic", 10_000, 10_000, 5e9, 1.0))
+    assert stage.state.rates["harmonic"] == pytest.approx(2.2e9)
+    assert "harmonic" in stage.state.tried
+
+
+def test_a_higher_priority_is_served_first(tools: SimpleNamespace) -> None:
+    stage = Stage(tools, BenchDevice("cpu0", "cpu", 1, 0)).warm()
+    lease = stage.lease(job="job-1")
+    stage.ask(job="job-2")
+    stage.ask(job="job-3", priority=5)
+    effects = stage.say("desk", LeaseRelease((lease.id,)))
+    assert sent(effects, LeaseGrant)[0].lease.job == "job-3"
+
+
+def test_a_higher_priority_takes_a_lease_after_its_quantum_and_not_before(
+    tools: SimpleNamespace,
+) -> None:
+    stage = Stage(tools).warm()
+    stage.ask("low", "job-1", priority=-1)
+    stage.ask("low", "job-2", priority=-1)
+    stage.ready()
+    stage.ask("high", "job-3", slots=2, priority=3)
+    assert not sent(lively(stage, 4, "low", "high"), LeaseRevoked)
+    effects = lively(stage, 9, "low", "high")
+    assert [each.reason for each in sent(effects, LeaseRevoked, "low")] == [
+        "a job of priority 3 waits"
+    ] * 2
+    assert len(sent(effects, LeaseGrant, "high")) == 2
+
+
+def test_a_lower_priority_never_takes_a_turn_from_a_higher_one_until_it_has_waited(
+    tools: SimpleNamespace,
+) -> None:
+    settings = JobSettings(aging_s=10.0, queue_s=100.0)
+    stage = Stage(tools, BenchDevice("cpu0", "cpu", 1, 0), settings=settings).warm()
+    stage.ask("high", "job-1", priority=1)
+    stage.ask("low", "job-2", priority=0)
+    assert not sent(lively(stage, 9, "high"), LeaseRevoked)
+    assert sent(lively(stage, 22, "high"), LeaseGrant, "low")
+
+
+def test_time_waited_elsewhere_counts_and_nonsense_does_not(tools: SimpleNamespace) -> None:
+    settings = JobSettings(aging_s=10.0)
+    stage = Stage(tools, BenchDevice("cpu0", "cpu", 1, 0), settings=settings).warm()
+    lease = stage.lease(job="job-1")
+    stage.ask(job="job-2", waited_s=float("nan"))
+    stage.ask(job="job-3", priority=10**30)
+    stage.ask(job="job-4", priority=-(10**30), waited_s=float("inf"))
+    stage.ask(job="job-5", priority=1, waited_s=1e3)
+    order = []
+    for _ in range(4):
+        (grant,) = sent(stage.say("desk", LeaseRelease((lease.id,))), LeaseGrant)
+        lease = grant.lease
+        order.append(lease.job)
+    assert order == ["job-4", "job-5", "job-3", "job-2"]
+
+
+def test_leases_share_the_memory_of_their_device(tools: SimpleNamespace) -> None:
+    stage = Stage(tools, BenchDevice("cpu0", "cpu", 2, 100 << 20)).warm()
+    first = stage.lease(job="job-1", memory_bytes=70 << 20)
+    assert stage.state.reserved_bytes == 70 << 20
+    waits = stage.ask(job="job-2", memory_bytes=40 << 20)
+    assert not sent(waits, LeaseGrant)
+    assert not of(waits, Start)
+    small = stage.ask(job="job-3", memory_bytes=20 << 20)
+    assert of(small, Start)
+    assert sent(stage.ready(), LeaseGrant)[0].lease.job == "job-3"
+    effects = stage.say("desk", LeaseRelease((first.id,)))
+    assert sent(effects, LeaseGrant)[0].lease.job == "job-2"
+
+
+def test_who_waits_for_memory_is_told_so(tools: SimpleNamespace) -> None:
+    settings = JobSettings(quantum_s=1000.0, idle_lease_s=1000.0, aging_s=1000.0)
+    stage = Stage(tools, BenchDevice("cpu0", "cpu", 2, 100 << 20), settings=settings).warm()
+    stage.lease(job="job-1", memory_bytes=70 << 20)
+    stage.ask(job="job-2", memory_bytes=40 << 20)
+    (refusal,) = sent(lively(stage, 11, "desk"), LeaseRefusal)
+    assert refusal.reason == (
+        "70.0 MiB of the 100.0 MiB of cpu0 are promised to leases, a task needs 40.0 MiB"
+    )
+
+
+def test_room_is_kept_for_who_has_waited_long_for_memory(tools: SimpleNamespace) -> None:
+    settings = JobSettings(aging_s=3.0, quantum_s=1000.0, idle_lease_s=1000.0)
+    stage = Stage(tools, BenchDevice("cpu0", "cpu", 2, 100 << 20), settings=settings).warm()
+    first = stage.lease(job="job-1", memory_bytes=70 << 20)
+    stage.ask(job="job-2", memory_bytes=90 << 20)
+    lively(stage, 4, "desk")
+    assert not sent(stage.ask(job="job-3", memory_bytes=1 << 20), LeaseGrant)
+    effects = stage.say("desk", LeaseRelease((first.id,)))
+    assert sent(effects, LeaseGrant)[0].lease.job == "job-2"
 
 
 def test_draining_refuses_revokes_and_stops_politely(stage: Stage) -> None:

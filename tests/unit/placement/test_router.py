@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from qallow_agent.placement.cost import gather
 from qallow_agent.placement.request import Candidate, Decision, Request
 from qallow_agent.placement.router import choose
 from qallow_agent.placement.score import cost
@@ -34,6 +35,10 @@ def decide(wanted: Request, *candidates: Candidate, seed: int = 1) -> Decision:
     return choose(wanted, candidates, SETTINGS, random.Random(seed))
 
 
+def price(wanted: Request, one: Candidate) -> float:
+    return cost(wanted, one, 0, gather([one]), SETTINGS)
+
+
 def slots(decision: Decision) -> dict[str, int]:
     return {each.node: each.slots for each in decision.choices}
 
@@ -61,9 +66,10 @@ def test_a_much_faster_device_wins() -> None:
 
 
 def test_latency_prefers_what_is_near_and_throughput_does_not_care() -> None:
-    near, far = candidate("near", rate=8e8), candidate("far", rate=1e9, rtt_s=0.05)
+    near = candidate("near", rate=8e8, warm=1)
+    far = candidate("far", rate=1e9, rtt_s=0.05, warm=1)
     assert slots(decide(request(prefer="latency"), near, far)) == {"near": 1}
-    score = {each.node: cost(request(), each, 0, SETTINGS) for each in (near, far)}
+    score = {each.node: price(request(), each) for each in (near, far)}
     assert score["far"] < score["near"]
 
 
@@ -90,7 +96,7 @@ def test_energy_goes_by_joules_where_they_are_known() -> None:
 
 @pytest.mark.parametrize("rate", [None, 0.0, -1.0, float("nan"), float("inf"), 1e300])
 def test_senseless_rates_count_as_unknown(rate: float | None) -> None:
-    assert cost(request(), candidate(rate=rate), 0, SETTINGS) == pytest.approx(0.01)
+    assert price(request(points=0), candidate(rate=rate, warm=1)) == pytest.approx(0.01)
 
 
 def test_busy_devices_are_queued_at_by_one_slot() -> None:
@@ -176,3 +182,67 @@ def test_a_long_list_of_refusals_is_cut_short() -> None:
 def test_a_device_that_is_not_the_named_one_says_so() -> None:
     decision = decide(request(device="box9/cpu0"), candidate())
     assert "is not box9/cpu0" in decision.reason
+
+
+def test_a_device_that_never_ran_the_kernel_is_judged_by_others_of_its_model() -> None:
+    known = [candidate(name, rate=4e9, model="A") for name in "abc"]
+    other = candidate("d", rate=1e7, model="B")
+    new, strange = candidate("new", rate=None, model="A"), candidate("odd", rate=None, model="C")
+    why = {each.label: each.why for each in decide(request(), *known, other, new, strange)
+           .explanation}  # fmt: skip
+    assert "4e+09 ops/s a slot (as others of its model)" in why["new/cpu0"]
+    assert "(as others of its kind)" in why["odd/cpu0"]
+    assert "(assumed)" in decide(request(), new).explanation[0].why
+
+
+def test_one_liar_moves_no_estimate() -> None:
+    honest = [candidate(name, rate=1e9, model="A") for name in "abc"]
+    liar = candidate("liar", rate=9e17, model="A")
+    new = candidate("new", rate=None, model="A")
+    verdicts = {each.label: each for each in decide(request(), *honest, liar, new).explanation}
+    assert "1e+09 ops/s" in verdicts["new/cpu0"].why
+
+
+def test_a_warm_runner_is_worth_its_start_to_a_short_job() -> None:
+    given = (candidate("cold"), candidate("warm", warm=1, rate=5e8))
+    assert slots(decide(request(points=1), *given)) == {"warm": 1}
+    decision = decide(request(points=1), candidate("cold"))
+    assert decision.choices[0].cold
+    assert "500 ms to start a runner (assumed)" in decision.choices[0].why
+    known = decide(request(points=1), candidate("cold", start_s=0.05)).choices[0]
+    assert "50 ms to start a runner (measured)" in known.why
+
+
+def test_a_slow_link_costs_what_it_carries() -> None:
+    given = (
+        candidate("far", rate=2e9, rtt_s=0.01, bandwidth_bytes=1e6),
+        candidate("near", rate=1e9),
+    )
+    assert slots(decide(request(transfer_bytes=10_000_000), *given)) == {"near": 1}
+    assert slots(decide(request(ops=1e9), *given)) == {"far": 1}
+    far = decide(request(transfer_bytes=10**6), given[0]).choices[0]
+    assert "1 s of transfer (measured)" in far.why
+
+
+def test_memory_promised_to_others_is_waited_for() -> None:
+    full = candidate(reserved_bytes=8 << 30)
+    decision = decide(request(memory_bytes=1 << 30), full)
+    assert not decision.never
+    assert "has 0 B of 8.0 GiB not promised to leases" in decision.reason
+
+
+def test_every_verdict_says_what_would_change_it() -> None:
+    given = (
+        candidate("best", rate=1e12), candidate("slow", rate=1e6),
+        candidate("busy", rate=1e12, busy=4), candidate("ill", state="lost"),
+        candidate("old", kernels={"harmonic": "b" * 64}), candidate("tiny", memory_bytes=1),
+    )  # fmt: skip
+    decision = decide(request(memory_bytes=1 << 20), *given)
+    change = {each.label.partition("/")[0]: each.change for each in decision.explanation}
+    assert change.pop("best") == ""
+    assert "times the best" in change["slow"]
+    assert "once one is free" in change["busy"]
+    assert "known-answer run" in change["ill"]
+    assert "same release" in change["old"]
+    assert "smaller" in change["tiny"]
+    assert [each.slots for each in decision.explanation if each.slots] == [1]

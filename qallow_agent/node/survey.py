@@ -1,0 +1,119 @@
+"""The survey: every device of every live worker as placement wants to see it."""
+
+from qallow_agent.base.ids import NodeId, Sender
+from qallow_agent.base.machine import Effect, Instant
+from qallow_agent.base.units import Seconds
+from qallow_agent.jobs.local import LinkMeasured, PlacementWanted, StartMeasured
+from qallow_agent.jobs.messages import SubmitJob
+from qallow_agent.jobs.model import Terms
+from qallow_agent.mesh.wire.kinds import Advert, DeviceAdvert, DeviceState, MemberRecord, Role
+from qallow_agent.node.rooms import Rooms, Self
+from qallow_agent.placement.experience import Experience
+from qallow_agent.placement.request import Candidate, Request
+
+
+class Survey:
+    """Joins adverts, membership, clocks and what was seen of links and start-ups.
+
+    Args:
+        me: Who this node is.
+        rooms: Its rooms.
+    """
+
+    def __init__(self, me: Self, rooms: Rooms) -> None:
+        self._me = me
+        self._rooms = rooms
+        self.experience = Experience(rooms.placement.hot_s)
+
+    def candidates(self, kernel: str, now: Seconds) -> tuple[Candidate, ...]:
+        """Return every device of every live worker, as its advert describes it."""
+        rooms, me = self._rooms, self._me.node
+        adverts = dict(rooms.adverts.snapshot())
+        alive = {*rooms.membership.alive(), me}
+        found: list[Candidate] = []
+        for record in rooms.membership.members():
+            advert = adverts.get(record.node)
+            if advert is None or record.node not in alive:
+                continue
+            if Role.WORKER in rooms.doorkeeper.roles_of(record.node):
+                found += [
+                    self._candidate(record, advert, device, kernel, now)
+                    for device in advert.devices
+                ]
+        return tuple(found)
+
+    def learn(self, _: Sender, fact: LinkMeasured | StartMeasured, _now: Instant) -> list[Effect]:
+        """Take in what a job saw of a link or of a start."""
+        if isinstance(fact, LinkMeasured):
+            self.experience.learn_link(fact.node, fact.bytes_per_s)
+        else:
+            self.experience.learn_start(f"{fact.node}/{fact.device}", fact.seconds)
+        return []
+
+    def rtt_s(self, node: NodeId) -> Seconds:
+        """Return the round trip to a node; 0 for this one, or where nothing was measured."""
+        clock = None if node == self._me.node else self._rooms.sync.peer_offset(node)
+        return 0.0 if clock is None else clock.rtt_s
+
+    def _candidate(
+        self,
+        record: MemberRecord,
+        advert: Advert,
+        device: DeviceAdvert,
+        kernel: str,
+        now: Seconds,
+    ) -> Candidate:
+        key = f"{record.node}/{device.name}"
+        seen = self.experience
+        hot = seen.hot(key, now, seen_hot=device.state is DeviceState.HOT)
+        cooling = hot and device.state is DeviceState.OK
+        return Candidate(
+            node=record.node,
+            node_name=record.name,
+            device=device.name,
+            kind=device.kind,
+            state=DeviceState.HOT.value if cooling else device.state.value,
+            slots=device.slots,
+            busy=device.busy,
+            memory_bytes=device.memory_bytes,
+            kernels={
+                each.name: each.hash for each in advert.kernels if device.kind in each.backends
+            },
+            rate=device.rates.get(kernel),
+            tried=kernel in device.tried,
+            rtt_s=self.rtt_s(record.node),
+            bandwidth_bytes=seen.link(record.node),
+            start_s=seen.start_s(key),
+            warm=device.warm,
+            waiting=device.waiting,
+            reserved_bytes=device.reserved_bytes,
+            model=device.model,
+            simulated=device.simulated,
+            why=device.why,
+        )
+
+
+def request_of(
+    order: SubmitJob, terms: Terms, slots: int, wanted: PlacementWanted | None = None
+) -> Request:
+    """Return a job as the router wants to know it.
+
+    Args:
+        order: What the client asked.
+        terms: What validation added.
+        slots: Runners wanted.
+        wanted: The desk's wish, which names devices to leave alone.
+    """
+    demand = terms.demand
+    return Request(
+        kernel=order.kernel,
+        kernel_hash=terms.kernel_hash,
+        slots=slots,
+        points=order.points,
+        ops=demand.ops,
+        memory_bytes=demand.memory_bytes,
+        transfer_bytes=demand.input_bytes + demand.output_bytes,
+        device=order.options.device,
+        prefer=order.options.prefer,
+        avoid=() if wanted is None else wanted.avoid,
+    )
