@@ -4,9 +4,9 @@ from concurrent.futures import FIRST_COMPLETED, CancelledError, as_completed, wa
 
 import pytest
 
-from qallow_agent.base.errors import DeviceLost, KernelFailed
+from qallow_agent.base.errors import DeviceLost, KernelFailed, RemoteTraceback
 from qallow_agent.client.arguments import Arguments
-from qallow_agent.client.futures import JobFuture, RemoteTraceback, copy_of, remote_error
+from qallow_agent.client.futures import JobFuture, copy_of, remote_error
 from qallow_agent.client.results import Block, Result
 from qallow_agent.jobs.messages import JobOptions
 from qallow_agent.jobs.work import Piece
@@ -20,6 +20,9 @@ class Paper:
 
     def find_job(self, future: JobFuture) -> str:
         return f"job of {future.kernel}"
+
+    def check_process(self) -> None:
+        """This process is the right one."""
 
     def give_up(self, future: JobFuture) -> None:
         self.dropped.append(future)
