@@ -107,4 +107,4 @@ def contract(
     else:
         made = Contract(Executor(lone.socket), "moody")
     yield made
-    made.pool.shutdown(wait=False, cancel_futures=True)
+    made.pool.shutdown(wait=True, cancel_futures=True)  # the runner is free for the next one

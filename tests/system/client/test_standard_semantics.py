@@ -39,22 +39,29 @@ pytestmark = [pytest.mark.system, pytest.mark.timeout(90)]
 
 RAISES = 1
 LONG_S = 20.0
+A_WHILE_S = 1.0
+"""Cancelling what runs costs its runner; tests that need not do so let it end."""
+
+
+@pytest.fixture(scope="module")
+def lone(spawn_shared: Callable[..., AgentProcess]) -> AgentProcess:
+    """Return an agent that gives a runner to the next job soon after a task of the one before."""
+    return spawn_shared("standard", "jobs.release_grace_s=0.1")
 
 
 @pytest.fixture
 def pool(lone: AgentProcess) -> Iterator[Executor]:
     made = Executor(lone.socket)
     yield made
-    made.shutdown(wait=False, cancel_futures=True)
+    made.shutdown(wait=True, cancel_futures=True)
 
 
 @pytest.fixture
 def busy(pool: Executor, eventually: Callable[..., Any]) -> Any:
-    """Return a future of the pool that runs, and does so for long."""
-    future = pool.submit("moody", mood=12, seconds=LONG_S)
+    """Return a future of the pool that runs, and does so for a while."""
+    future = pool.submit("moody", mood=12, seconds=A_WHILE_S)
     eventually(future.running)
-    yield future
-    future.cancel()
+    return future
 
 
 def program(lone: AgentProcess, text: str, **more: Any) -> "subprocess.CompletedProcess[str]":
@@ -159,7 +166,7 @@ def test_what_waits_behind_another_can_be_cancelled(pool: Executor, busy: Any) -
     assert (waiting.cancelled(), waiting.running(), waiting.done()) == (True, False, True)
     with pytest.raises(CancelledError):
         waiting.exception(5)
-    assert busy.running()
+    assert int(busy.result(30).value) == 12
 
 
 def test_unlike_a_thread_what_runs_can_be_cancelled_too(pool: Executor, busy: Any) -> None:
@@ -178,7 +185,7 @@ def test_neither_result_nor_exception_wait_past_their_timeout(busy: Any) -> None
             ask(timeout=0)
         with pytest.raises(TimeoutError):
             ask(0.01)
-    assert busy.running()
+    assert not busy.cancelled()
 
 
 def test_a_waiting_thread_wakes_when_another_cancels(busy: Any) -> None:
@@ -203,7 +210,7 @@ def test_a_waiting_thread_wakes_when_another_cancels(busy: Any) -> None:
 def test_wait_returns_with_the_first_one(contract: Any) -> None:
     quick = contract.pool.submit(contract.task, mood=12)
     quick.result(30)
-    slow = contract.pool.submit(contract.task, mood=13, seconds=0.3)
+    slow = contract.pool.submit(contract.task, mood=13, seconds=0.4)
     done, not_done = wait([quick, slow], 30, FIRST_COMPLETED)
     assert (done, not_done) == ({quick}, {slow})
 
@@ -213,7 +220,7 @@ def test_wait_returns_with_the_first_exception(contract: Any) -> None:
     bad = contract.pool.submit(contract.task, mood=RAISES)
     assert wait([fine], 30, FIRST_EXCEPTION).done == {fine}
     assert bad.exception(30) is not None
-    slow = contract.pool.submit(contract.task, mood=13, seconds=0.3)
+    slow = contract.pool.submit(contract.task, mood=13, seconds=0.4)
     done, not_done = wait([fine, bad, slow], 30, FIRST_EXCEPTION)
     assert (done, not_done) == ({fine, bad}, {slow})
 
@@ -221,14 +228,14 @@ def test_wait_returns_with_the_first_exception(contract: Any) -> None:
 def test_wait_gives_up_with_what_it_has(contract: Any) -> None:
     quick = contract.pool.submit(contract.task, mood=12)
     assert contract.value(quick.result(30)) == 12
-    slow = contract.pool.submit(contract.task, mood=13, seconds=0.3)
+    slow = contract.pool.submit(contract.task, mood=13, seconds=0.4)
     assert wait([quick, slow], 0.05) == ({quick}, {slow})
 
 
 def test_as_completed_counts_what_is_unfinished_when_it_gives_up(contract: Any) -> None:
     quick = contract.pool.submit(contract.task, mood=12)
     quick.result(30)
-    slow = contract.pool.submit(contract.task, mood=13, seconds=0.3)
+    slow = contract.pool.submit(contract.task, mood=13, seconds=0.4)
     seen = []
     with pytest.raises(TimeoutError, match=r"1 \(of 2\) futures unfinished"):
         seen.extend(as_completed([quick, slow, quick], timeout=0.05))
@@ -338,11 +345,13 @@ def test_shutdown_that_cancels_ends_a_map_with_cancelled_error(pool: Executor) -
     assert isinstance(caught.value.__cause__, JobCancelled)
 
 
-def test_shutdown_does_not_wait_for_what_was_cancelled(pool: Executor, busy: Any) -> None:
-    busy.cancel()
-    began_s = time.monotonic()
-    pool.shutdown(wait=True)
-    assert time.monotonic() - began_s < LONG_S / 2
+def test_shutdown_does_not_wait_for_what_was_cancelled(pool: Executor) -> None:
+    future = pool.submit("moody", mood=12, seconds=60.0)
+    future.cancel()
+    ended = threading.Thread(target=pool.shutdown)
+    ended.start()
+    ended.join(LONG_S)
+    assert not ended.is_alive()
 
 
 def test_shutdown_may_be_called_twice_and_by_several(contract: Any) -> None:
@@ -451,7 +460,7 @@ def test_a_forked_child_does_not_wait_for_what_cannot_arrive(busy: Any) -> None:
     with os.fdopen(reader, "rb") as said:
         assert b"forked" in said.read()
     os.waitpid(child, 0)
-    assert busy.running()
+    assert int(busy.result(30).value) == 12
 
 
 def test_an_event_loop_runs_kernels_in_the_executor(pool: Executor, known: None) -> None:  # noqa: ARG001

@@ -106,3 +106,17 @@ def test_copies_are_equal_but_not_the_same() -> None:
 def test_futures_do_not_leave_their_process() -> None:
     with pytest.raises(TypeError, match="belongs to its process"):
         pickle.dumps(future())
+
+
+def test_a_remote_traceback_survives_pickling() -> None:
+    error = remote_error("kernel-failed", "no luck", "a hint", "Traceback: line 1\n")
+    again = pickle.loads(pickle.dumps(error))  # noqa: S301 - our own bytes
+    assert (type(again), str(again), again.hint) == (KernelFailed, "no luck", "a hint")
+    assert isinstance(again.__cause__, RemoteTraceback)
+    assert again.__cause__.text == "Traceback: line 1\n"
+
+
+def test_a_cause_that_is_no_remote_traceback_stays_behind() -> None:
+    error = KernelFailed("no luck")
+    error.__cause__ = OSError(lambda: "does not pickle")
+    assert pickle.loads(pickle.dumps(error)).__cause__ is None  # noqa: S301 - our own bytes
