@@ -30,12 +30,30 @@ class QallowError(Exception):
             self.add_note(f"fix: {hint}")  # a traceback shows it too
 
     def __reduce__(self) -> tuple[object, ...]:
-        """Survive pickling, which process pools do to exceptions."""
-        return (_rebuild, (type(self), self.message, self.hint, self.retryable))
+        """Survive pickling, which process pools do to exceptions, with the remote traceback."""
+        made = (_rebuild, (type(self), self.message, self.hint, self.retryable))
+        if isinstance(self.__cause__, RemoteTraceback):
+            return (*made, {"__cause__": self.__cause__})
+        return made  # any other cause may not pickle
 
 
 def _rebuild(kind: type[QallowError], message: str, hint: str, retryable: bool) -> QallowError:  # noqa: FBT001
     return kind(message, hint=hint, retryable=retryable)
+
+
+class RemoteTraceback(Exception):
+    """Shows, as the cause of an error, the traceback on the machine where it was raised.
+
+    Args:
+        text: The traceback, as Python prints it.
+    """
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.text = text
+
+    def __str__(self) -> str:
+        return f'\n"""\n{self.text.rstrip()}\n"""'
 
 
 class UserError(QallowError):

@@ -100,7 +100,9 @@ class Pending(Protocol):
 class Workplace(Protocol):
     """The slice of a connected mesh that the command line uses."""
 
-    def submit(self, kernel: str, *, options: JobOptions | None = None, **params: Any) -> Pending:
+    def submit(
+        self, kernel: str, /, *, options: JobOptions | None = None, **params: Any
+    ) -> Pending:
         """Start one evaluation."""
         ...
 
@@ -108,6 +110,7 @@ class Workplace(Protocol):
         self,
         kernel: str,
         grid: Mapping[str, Any] | Iterable[Mapping[str, Any]],
+        /,
         *,
         ordered: bool = True,
         options: JobOptions | None = None,

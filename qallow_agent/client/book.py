@@ -4,6 +4,7 @@ import threading
 from collections.abc import Mapping
 from typing import Any, Final
 
+from qallow_agent.base.errors import UsageError
 from qallow_agent.base.units import Seconds
 from qallow_agent.config.load import load_settings
 from qallow_agent.kernels.registry import Catalog, load_catalog
@@ -21,10 +22,21 @@ class KernelBook:
         self._lock = threading.Lock()
 
     def spec(self, kernel: str) -> KernelSpec | None:
-        """Return a kernel's spec; None when only the agent may know it."""
+        """Return a kernel's spec; None when only the agent may know it.
+
+        Raises:
+            UsageError: What is given is no name.
+        """
         catalog = self._catalog or self._load()
         entry = catalog.entries.get(kernel)
-        return None if entry is None else entry.kernel.spec
+        if entry is not None:
+            return entry.kernel.spec
+        if not isinstance(kernel, str):
+            raise UsageError(
+                f"{kernel!r} is not the name of a kernel",
+                hint="functions are not sent: 'qallow-agent kernels ls' lists what can run",
+            )
+        return None
 
     def guess_s(
         self, kernel: str, scalars: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]

@@ -67,6 +67,11 @@ class Engine:
     # --- for other threads -----------------------------------------------------------------------
 
     @property
+    def refusing(self) -> bool:
+        """Whether no more work is taken, because it was closed or is to end when it is done."""
+        return self._refusing
+
+    @property
     def timeout_s(self) -> Seconds:
         """How long the agent may take to answer."""
         return self._desk.timeout_s
@@ -82,6 +87,14 @@ class Engine:
             raise copy_of(self._error)
         if self._refusing:
             raise UsageError(_CLOSED, hint="connect again")
+        self.check_process()
+
+    def check_process(self) -> None:
+        """Raise when this process has no engine.
+
+        Raises:
+            UsageError: The connection belongs to the process that forked this one.
+        """
         if self._pid != os.getpid():
             raise UsageError(
                 "the connection to the mesh belongs to the process that forked this one",
@@ -168,7 +181,7 @@ class Engine:
             self._loop()
         except QallowError as why:
             error = why
-        except Exception as why:  # noqa: BLE001 - whatever it is, nobody must wait for ever
+        except BaseException as why:  # noqa: BLE001 - a callback's sys.exit() too must leave nobody waiting
             error = InvariantBroken(f"the client's thread ended: {type(why).__name__}: {why}")
             error.__cause__ = why
         self._error = error  # from now on, whoever posts also empties the inbox

@@ -1,17 +1,23 @@
 """An executor of :mod:`concurrent.futures` whose workers are the devices of the mesh."""
 
+import itertools
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import CancelledError
 from concurrent.futures import Executor as StandardExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-from qallow_agent.base.errors import UsageError
+from qallow_agent.base.errors import JobCancelled, UsageError
+from qallow_agent.client.flow import Flow
 from qallow_agent.client.futures import JobFuture
 from qallow_agent.client.results import Result
 from qallow_agent.client.session import Mesh, connect
+from qallow_agent.client.sweep import MapResults
+from qallow_agent.client.window import open_window
 from qallow_agent.client.wishes import NAMES, take_wishes
 from qallow_agent.jobs.messages import JobOptions
+from qallow_agent.kernels.values import closest
 
 
 class Executor(StandardExecutor):
@@ -40,12 +46,13 @@ class Executor(StandardExecutor):
     ) -> None:
         self._options = take_wishes(options, wishes)
         if wishes:
-            raise UsageError(
-                f"{min(wishes)!r} is no option", hint=f"known: {', '.join(sorted(NAMES))}"
-            )
+            name = min(wishes)
+            raise UsageError(f"{name!r} is no option", hint=closest(name, NAMES))
         self._mesh: Mesh = connect(socket, timeout_s)
+        self._mesh.finish_at_exit()
         self._over = False
         self._futures: dict[JobFuture, None] = {}
+        self._sweeps: list[MapResults] = []
 
     def submit(self, kernel: str, /, *values: Any, **params: Any) -> JobFuture:  # type: ignore[override]  # a kernel by name, not a function
         """Start one evaluation of a kernel and return its future.
@@ -57,16 +64,16 @@ class Executor(StandardExecutor):
 
         Raises:
             RuntimeError: After ``shutdown``.
+            UsageError: A parameter is given twice.
             BadParameter: A parameter is wrong; nothing was sent.
         """
-        if self._over:
-            raise RuntimeError("cannot schedule new futures after shutdown")
         if values:
-            params |= dict(zip(self._names(kernel, len(values)), values, strict=True))
-        future = self._mesh.submit(kernel, options=self._options, **params)
-        self._futures[future] = None
-        future.add_done_callback(self._forget)
-        return future
+            named = dict(zip(self._names(kernel, len(values)), values, strict=True))
+            both = sorted(named.keys() & params.keys())
+            if both:
+                raise UsageError(f"{both[0]} is given twice", hint="once by place, once by name")
+            params |= named
+        return self._start(kernel, options=self._options, **params)
 
     def map(  # type: ignore[override]  # a kernel by name, not a function
         self,
@@ -75,9 +82,13 @@ class Executor(StandardExecutor):
         *iterables: Any,
         timeout: float | None = None,
         chunksize: int = 1,
+        buffersize: int | None = None,
         **fixed: Any,
     ) -> Iterator[Result]:
         """Evaluate a kernel at many points and return their results in order.
+
+        The work starts at once, and is done also when the iterator is dropped before its first
+        result; later, dropping it cancels what is left.
 
         Args:
             kernel: Its name.
@@ -86,36 +97,49 @@ class Executor(StandardExecutor):
                 those of :func:`map`.
             timeout: Seconds from now after which the iterator raises TimeoutError.
             chunksize: Accepted for compatibility; work is cut to size by how fast it goes.
+            buffersize: How many evaluations may be under way or wait to be read; the iterables are
+                then drawn as there is room. None reads them to their end at once.
             **fixed: Parameters that all points share.
 
         Raises:
             RuntimeError: After ``shutdown``.
+            ValueError: ``chunksize`` or ``buffersize`` is below 1.
             BadParameter: A parameter is wrong; nothing was sent.
         """
-        del chunksize
-        if self._over:
-            raise RuntimeError("cannot schedule new futures after shutdown")
+        self._check_open()
+        if chunksize < 1 or (buffersize is not None and buffersize < 1):
+            raise ValueError("chunksize and buffersize must be 1 or more")
         until_s = None if timeout is None else time.monotonic() + timeout
         if not iterables:
             raise UsageError("map needs something to iterate over")
         grid = iterables[0]
         if len(iterables) > 1 or not isinstance(grid, Mapping):
-            grid = self._rows(kernel, iterables)
+            rows = self._rows(kernel, iterables)
+            if buffersize is not None:
+                return self._flow(kernel, rows, buffersize, until_s, fixed)
+            grid = list(rows)
             if not self._sweepable(kernel, grid):
-                futures = [self.submit(kernel, **row, **fixed) for row in grid]
-                return _in_order(futures, until_s)
+                return self._flow(kernel, grid, None, until_s, fixed)
         results = self._mesh.map(kernel, grid, options=self._options, **fixed)
         results.until_s = until_s
-        return results
+        self._sweeps = [sweep for sweep in self._sweeps if not sweep.over]
+        self._sweeps.append(results)
+        return PoolResults(results)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002 - the standard signature
         """Take no more work and, by default, wait until there is none left.
 
         Args:
             wait: Return only when every future is done.
-            cancel_futures: Cancel those that no runner has yet.
+            cancel_futures: Cancel those that no runner has yet, and what is left of every ``map``,
+                whose iterators then raise CancelledError after the results that are there.
         """
         self._over = True
+        for sweep in self._sweeps:
+            if cancel_futures:
+                sweep.withdraw()
+            else:
+                sweep.unbound()  # or a wait for what nobody reads would not end
         if cancel_futures:
             for future in list(self._futures):
                 if not future.running():
@@ -123,6 +147,30 @@ class Executor(StandardExecutor):
         self._mesh.drain()
         if wait:
             self._mesh.join()
+
+    def _check_open(self) -> None:
+        if self._over or self._mesh.closed:
+            raise RuntimeError("cannot schedule new futures after shutdown")
+
+    def _start(self, kernel: str, /, *, options: JobOptions, **params: Any) -> JobFuture:
+        self._check_open()
+        future = self._mesh.submit(kernel, options=options, **params)
+        self._futures[future] = None
+        future.add_done_callback(self._forget)
+        return future
+
+    def _flow(
+        self,
+        kernel: str,
+        rows: Iterable[Mapping[str, Any]],
+        ahead: int | None,
+        until_s: float | None,
+        fixed: dict[str, Any],
+    ) -> Iterator[Result]:
+        """Return the results of rows that are evaluated one by one."""
+        given = {"options": self._options} | fixed
+        window = open_window(self._start, kernel, given, ahead, ordered=True, noun="")
+        return PoolResults(Flow(rows, window, until_s).fill())
 
     def _forget(self, future: Any) -> None:
         self._futures.pop(future, None)
@@ -137,14 +185,19 @@ class Executor(StandardExecutor):
             )
         return names[:count]
 
-    def _rows(self, kernel: str, iterables: tuple[Iterable[Any], ...]) -> list[Mapping[str, Any]]:
+    def _rows(
+        self, kernel: str, iterables: tuple[Iterable[Any], ...]
+    ) -> Iterable[Mapping[str, Any]]:
+        """Return what is iterated over as mappings, without reading it to its end."""
         if len(iterables) == 1:
-            rows = list(iterables[0])
-            if all(isinstance(row, Mapping) for row in rows):
-                return rows
-            iterables = (rows,)
+            rows = iter(iterables[0])
+            first = list(itertools.islice(rows, 1))
+            everything = itertools.chain(first, rows)
+            if not first or isinstance(first[0], Mapping):
+                return everything
+            iterables = (everything,)
         names = self._names(kernel, len(iterables))
-        return [dict(zip(names, row, strict=True)) for row in zip(*iterables, strict=False)]
+        return (dict(zip(names, row, strict=True)) for row in zip(*iterables, strict=False))
 
     def _sweepable(self, kernel: str, rows: list[Mapping[str, Any]]) -> bool:
         """Return whether rows may be points of one sweep: the same names, all of them sweepable."""
@@ -155,19 +208,33 @@ class Executor(StandardExecutor):
         return all(name in sweepable for name in names) and all(row.keys() == names for row in rows)
 
 
-def _in_order(futures: list[JobFuture], until_s: float | None) -> Iterator[Result]:
-    """Return an iterator over the results of futures; what is left when it ends is cancelled."""
-    waiting = list(reversed(futures))
+class PoolResults(Iterator[Result]):
+    """The results of ``Executor.map``: they are worked out also when nobody takes the first one.
 
-    def results() -> Iterator[Result]:
+    Args:
+        results: Of a sweep, or of evaluations one by one.
+    """
+
+    def __init__(self, results: MapResults | Flow) -> None:
+        self._results = results
+        self._begun = False
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> Result:
+        self._begun = True
         try:
-            while waiting:
-                left_s = None if until_s is None else until_s - time.monotonic()
-                result = waiting[-1].result(left_s)
-                waiting.pop()
-                yield result
-        finally:
-            for future in waiting:
-                future.cancel()
+            return next(self._results)
+        except JobCancelled as error:
+            raise CancelledError(error.message) from error
 
-    return results()
+    def close(self) -> None:
+        """Cancel what is left; the iterator ends."""
+        self._results.close()
+
+    def __del__(self) -> None:
+        if self._begun:
+            self._results.close()
+        else:
+            self._results.let_go()

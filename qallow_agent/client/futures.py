@@ -3,7 +3,13 @@
 from concurrent.futures import Future, InvalidStateError
 from typing import TYPE_CHECKING, Any, Protocol
 
-from qallow_agent.base.errors import BY_CODE, JobFailed, QallowError, revive
+from qallow_agent.base.errors import (
+    BY_CODE,
+    JobFailed,
+    QallowError,
+    RemoteTraceback,
+    revive,
+)
 from qallow_agent.client.arguments import Arguments
 from qallow_agent.client.results import Result
 from qallow_agent.jobs.messages import JobOptions
@@ -11,17 +17,6 @@ from qallow_agent.jobs.messages import JobOptions
 if TYPE_CHECKING:
     from qallow_agent.client.job import Job
     from qallow_agent.jobs.work import Piece
-
-
-class RemoteTraceback(Exception):
-    """Shows, as the cause of an error, the traceback on the machine where it was raised."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__(text)
-        self.text = text
-
-    def __str__(self) -> str:
-        return f'\n"""\n{self.text.rstrip()}\n"""'
 
 
 def remote_error(code: str, message: str, hint: str = "", traceback: str = "") -> QallowError:
@@ -49,6 +44,10 @@ class Connection(Protocol):
 
     def give_up(self, future: "JobFuture") -> None:
         """Take in that nobody waits for a future any more."""
+        ...
+
+    def check_process(self) -> None:
+        """Raise when nothing can ever arrive, because this process was forked."""
         ...
 
 
@@ -105,6 +104,35 @@ class JobFuture(Future[Result]):
         """Return whether a runner has it."""
         piece = self.piece
         return piece is not None and piece.flying > 0 and not self.done()
+
+    def result(self, timeout: float | None = None) -> Result:
+        """Return the result, waiting for it as need be.
+
+        Args:
+            timeout: Seconds to wait; None for as long as it takes.
+
+        Raises:
+            TimeoutError: It is not there yet; the evaluation goes on.
+            CancelledError: It was cancelled.
+            QallowError: Why there is none; what a kernel raised has its traceback as the cause.
+        """
+        if not self.done():
+            self._connection.check_process()
+        return super().result(timeout)
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        """Return why there is no result, or None when there is one, waiting as need be.
+
+        Args:
+            timeout: Seconds to wait; None for as long as it takes.
+
+        Raises:
+            TimeoutError: It is not over yet; the evaluation goes on.
+            CancelledError: It was cancelled.
+        """
+        if not self.done():
+            self._connection.check_process()
+        return super().exception(timeout)
 
     def settle(self, result: Result | None, error: BaseException | None = None) -> None:
         """Set the outcome; a cancelled future is only told that it is over."""

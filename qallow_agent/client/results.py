@@ -65,6 +65,25 @@ class Block:
             }
         return self._arrays
 
+    def only(self, row: int) -> "Block":
+        """Return a copy of one point's outputs, as a block of its own."""
+        arrays = self.arrays()
+        rows = {name: array[row : row + 1] for name, array in arrays.items()}
+        return Block(
+            [ArrayHead(head.name, head.dtype, rows[head.name].shape) for head in self._heads],
+            [rows[head.name].tobytes() for head in self._heads],
+            start=self.start + row,
+            points=1,
+            where=self.where,
+            seconds=self.seconds / self.points,
+        )
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Pickle as copies of the bytes."""
+        frames = [each if isinstance(each, bytes) else each.bytes for each in self._frames]
+        about = (self.start, self.points, self.where, self.seconds)
+        return (_block, (tuple(self._heads), frames, *about))
+
     def fits(self) -> bool:
         """Return whether every output has one row a point."""
         if not self.points:
@@ -114,6 +133,17 @@ class Result:
         """Device seconds it took; for a point of a slice its share of the slice."""
         return self._block.seconds / max(self._block.points, 1)
 
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of all outputs; for a point of a slice its share of the slice."""
+        return self._block.size_bytes // max(self._block.points, 1)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Pickle as a copy of this result alone, not of the slice it belongs to."""
+        if self._block.points:
+            return (Result, (self._block.only(self._row), 0, self.index))
+        return (Result, (self._block, 0, self.index))
+
     def __getattr__(self, name: str) -> Any:
         """Return an output."""
         if not name.startswith("_"):
@@ -127,3 +157,8 @@ class Result:
 
     def __repr__(self) -> str:
         return f"<Result {self.index} from {self.where or 'nowhere'}: {', '.join(self.values)}>"
+
+
+def _block(heads: Sequence[ArrayHead], frames: Sequence[Frame], *about: Any) -> Block:
+    start, points, where, seconds = about
+    return Block(heads, frames, start=start, points=points, where=where, seconds=seconds)

@@ -2,8 +2,7 @@
 
 import os
 import time
-import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -13,8 +12,10 @@ from qallow_agent.base.keys import CurveKey
 from qallow_agent.base.units import Seconds
 from qallow_agent.client.arguments import collect
 from qallow_agent.client.book import KernelBook
+from qallow_agent.client.connection import Connection
 from qallow_agent.client.control import ControlLink
 from qallow_agent.client.engine import CLOSE_S, Engine
+from qallow_agent.client.flow import Flow
 from qallow_agent.client.futures import JobFuture
 from qallow_agent.client.job import Job
 from qallow_agent.client.payload import Survey
@@ -22,6 +23,7 @@ from qallow_agent.client.points import Grid, Points, lay_out
 from qallow_agent.client.progress import ProgressLine
 from qallow_agent.client.stream import End, Stream
 from qallow_agent.client.sweep import MapResults, Shelf
+from qallow_agent.client.window import AHEAD, open_window
 from qallow_agent.client.wishes import take_wishes, without_deadline
 from qallow_agent.config.load import find_socket
 from qallow_agent.jobs.messages import (
@@ -31,8 +33,6 @@ from qallow_agent.jobs.messages import (
     SessionOpened,
     SubmitJob,
 )
-
-_AT_EXIT_S = 2.0
 
 
 def connect(socket: str | Path | None = None, timeout_s: Seconds = 10.0) -> "Mesh":
@@ -65,48 +65,6 @@ def connect(socket: str | Path | None = None, timeout_s: Seconds = 10.0) -> "Mes
     return Mesh(Connection(engine), book, opened)
 
 
-class Connection:
-    """What keeps an engine running: whoever waits for something holds it, and the last one ends it.
-
-    Args:
-        engine: Started.
-    """
-
-    def __init__(self, engine: Engine) -> None:
-        self.engine = engine
-        self._end = weakref.finalize(self, engine.close, _AT_EXIT_S)
-
-    def find_job(self, future: JobFuture) -> str:
-        """Return the id of a future's job, waiting for it as need be."""
-        return self.name_of(self.engine.ask(lambda: future.work))
-
-    def name_of(self, job: Job | None) -> str:
-        """Return a job's id, waiting for it as need be; empty when there is none."""
-        if job is None:
-            return ""
-        job.named.wait(self.engine.timeout_s)
-        return job.id
-
-    def give_up(self, future: JobFuture) -> None:
-        """Take in that nobody waits for a future any more."""
-        self.engine.drop(future)
-
-    def cancel(self, job: Job | None) -> None:
-        """Cancel a whole job; harmless when it is over."""
-        if job is not None:
-            self.engine.cancel(job)
-
-    def nudge(self, job: Job | None) -> None:
-        """Tell that the reader of a job has made room."""
-        if job is not None:
-            self.engine.nudge(job)
-
-    def close(self, within_s: Seconds) -> None:
-        """End the engine."""
-        self.engine.close(within_s)
-        self._end.detach()
-
-
 class Mesh:
     """A connection to the mesh. Use :func:`connect` to get one; any thread may use it.
 
@@ -132,7 +90,9 @@ class Mesh:
         self.release = opened.release
         """The agent's version."""
 
-    def submit(self, kernel: str, *, options: JobOptions | None = None, **params: Any) -> JobFuture:
+    def submit(
+        self, kernel: str, /, *, options: JobOptions | None = None, **params: Any
+    ) -> JobFuture:
         """Start one evaluation of a kernel and return its future.
 
         Arrays among the parameters are not copied: leave them unchanged until the future is done.
@@ -163,6 +123,7 @@ class Mesh:
         self,
         kernel: str,
         grid: Grid,
+        /,
         *,
         ordered: bool = True,
         options: JobOptions | None = None,
@@ -192,7 +153,7 @@ class Mesh:
         """
         wanted = take_wishes(options, fixed)
         connection = self._connection
-        connection.engine.check_open()
+        self.check_open()
         points = lay_out(self._book.spec(kernel), grid, fixed)
         stream = Stream()
         job = None if points is None else self._sweep_job(kernel, points, wanted, stream)
@@ -210,6 +171,40 @@ class Mesh:
             line=ProgressLine(kernel, points.count, on=True) if progress and points else None,
         )
 
+    def stream(
+        self,
+        kernel: str,
+        frames: Iterable[Mapping[str, Any]],
+        /,
+        *,
+        ordered: bool = True,
+        ahead: int = AHEAD,
+        options: JobOptions | None = None,
+        **fixed: Any,
+    ) -> Flow:
+        """Evaluate frames as they are drawn from an iterable that may never end.
+
+        Nothing is drawn before the first ``next``. Each ``next`` draws a frame before it waits for
+        a result: where a frame depends on the result before it, ``ahead`` must be 1. Closing the
+        iterator, or dropping it, cancels what is under way.
+
+        Args:
+            kernel: Its name.
+            frames: Yields the parameters of one evaluation each time; arrays are not copied.
+            ordered: In the order of the frames; else as they come. ``Result.index`` names it.
+            ahead: At most so many evaluations are under way or wait to be read, and not many more
+                than 256 MiB of their arrays.
+            options: How they are run.
+            **fixed: Parameters that all share, and options by name (see the class).
+
+        Raises:
+            UsageError: The connection was closed.
+            AgentUnreachable: It was lost.
+        """
+        self.check_open()
+        given = {"options": options} | fixed
+        return Flow(frames, open_window(self.submit, kernel, given, ahead, ordered=ordered))
+
     def parameters(self, kernel: str, *, sweepable: bool = False) -> tuple[str, ...]:
         """Return the names of a kernel's parameters as declared; none when it is not known here.
 
@@ -225,6 +220,24 @@ class Mesh:
             for each in spec.parameters
             if not sweepable or (each.sweepable and not each.shape)
         )
+
+    @property
+    def closed(self) -> bool:
+        """Whether it was closed, or takes no more work since it is to end."""
+        return self._connection.engine.refusing
+
+    def check_open(self) -> None:
+        """Raise why no more work is taken, if so.
+
+        Raises:
+            UsageError: The connection was closed, or belongs to the process that forked this one.
+            AgentUnreachable: It was lost; connect again.
+        """
+        self._connection.engine.check_open()
+
+    def finish_at_exit(self) -> None:
+        """At the end of the program wait for the work that is left, instead of cancelling it."""
+        self._connection.finish_at_exit()
 
     def close(self) -> None:
         """Cancel what is not done and leave; takes a few seconds at most, and none when idle."""

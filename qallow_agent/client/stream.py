@@ -41,18 +41,27 @@ class Stream:
         """Whether the reader waits. Then it is not behind, whatever it holds back for order."""
         self.notify: Callable[[], None] | None = None
         """Called by the writer after each item, for readers that must not block."""
+        self.bounded = True
+        """Whether work waits for a reader that is far behind."""
+        self.holds: object = None
+        """What must stay alive until the end, when nobody reads."""
+        self._unread = False
 
     @property
     def full(self) -> bool:
         """Whether the reader is far behind."""
-        return not self.hungry and self._put_bytes - self._taken_bytes > MOST_AHEAD_BYTES
+        if self.hungry or not self.bounded:
+            return False
+        return self._put_bytes - self._taken_bytes > MOST_AHEAD_BYTES
 
     def put(self, item: Item) -> None:
         """Hand an item to the reader."""
         if isinstance(item, Block):
             self._put_bytes += item.size_bytes
         self._items.put(item)
-        if self.notify is not None:
+        if self._unread:
+            self._discard()
+        elif self.notify is not None:
             self.notify()
 
     def get(self, timeout_s: float) -> Item | None:
@@ -65,8 +74,24 @@ class Stream:
         finally:
             self.hungry = False
 
+    def let_go(self, holds: object) -> None:
+        """Take items in without keeping them, as nobody will read any.
+
+        Args:
+            holds: What must stay alive until the end.
+        """
+        self.holds = holds
+        self._unread = True
+        self.bounded = False
+        self._discard()
+
     def used(self, block: Block) -> bool:
         """Note that the reader is done with a block; return whether that made room."""
         was_full = self._put_bytes - self._taken_bytes > MOST_AHEAD_BYTES
         self._taken_bytes += block.size_bytes
         return was_full
+
+    def _discard(self) -> None:
+        while (item := self.get(0.0)) is not None:
+            if isinstance(item, End):
+                self.holds = None

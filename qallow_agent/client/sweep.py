@@ -122,6 +122,11 @@ class MapResults(Iterator[Result]):
         """The id of the job; waits until the agent has given it one."""
         return self._find_job()
 
+    @property
+    def over(self) -> bool:
+        """Whether it was read to its end or closed, and nothing of it goes on."""
+        return self._over is not None and self.stream.holds is None
+
     def __iter__(self) -> Self:
         return self
 
@@ -190,6 +195,22 @@ class MapResults(Iterator[Result]):
             self._cancel()
             if self._line is not None:
                 self._line.end()
+
+    def unbound(self) -> None:
+        """Let no more work wait for the reader, however far behind it is."""
+        self.stream.bounded = False
+        self._wake()
+
+    def withdraw(self) -> None:
+        """Cancel what is left; what is there can still be read, then JobCancelled is raised."""
+        self._cancel()
+
+    def let_go(self) -> None:
+        """Read no more, but let the work be done."""
+        if self._over is None:
+            self._over = StopIteration()
+            self.stream.let_go(self._wake)
+            self._wake()
 
     def __enter__(self) -> Self:
         return self

@@ -1,9 +1,7 @@
 """One contract for the standard library's executor and ours."""
 
 import time
-from collections.abc import Iterator
-from concurrent.futures import ALL_COMPLETED, CancelledError, ThreadPoolExecutor, as_completed, wait
-from pathlib import Path
+from concurrent.futures import ALL_COMPLETED, CancelledError, as_completed, wait
 from typing import Any
 
 import pytest
@@ -17,68 +15,28 @@ pytestmark = [pytest.mark.system, pytest.mark.timeout(90)]
 RAISES = 1
 
 
-def moody(mood: int = 0, seconds: float = 0.0) -> float:
-    """Do what the kernel of this name does."""
-    if mood == RAISES:
-        raise RuntimeError("in a bad mood")
-    time.sleep(seconds)
-    return float(mood)
-
-
-class Contract:
-    """An executor, and what it calls the task."""
-
-    def __init__(self, pool: Any, task: Any) -> None:
-        self.pool = pool
-        self.task = task
-
-    def value(self, result: Any) -> float:
-        return float(getattr(result, "value", result))
-
-
-@pytest.fixture
-def known(monkeypatch: pytest.MonkeyPatch, plugins: Path) -> None:
-    """Let this process know the plug-in kernels, so that values need no names."""
-    monkeypatch.syspath_prepend(plugins)
-    monkeypatch.setenv("QALLOW_KERNELS__MODULES", "kernels_with_moods:MOODY")
-
-
-@pytest.fixture(params=["threads", "mesh"])
-def contract(
-    request: pytest.FixtureRequest,
-    lone: AgentProcess,
-    known: None,  # noqa: ARG001 - it is about the process
-) -> Iterator[Contract]:
-    if request.param == "threads":
-        made = Contract(ThreadPoolExecutor(1), moody)
-    else:
-        made = Contract(Executor(lone.socket), "moody")
-    yield made
-    made.pool.shutdown(wait=False, cancel_futures=True)
-
-
-def test_submitting_gives_a_future_of_the_result(contract: Contract) -> None:
+def test_submitting_gives_a_future_of_the_result(contract: Any) -> None:
     future = contract.pool.submit(contract.task, mood=12)
     assert contract.value(future.result(30)) == 12
     assert (future.done(), future.cancelled(), future.cancel()) == (True, False, False)
     assert future.exception(0) is None
 
 
-def test_an_exception_is_raised_by_the_result(contract: Contract) -> None:
+def test_an_exception_is_raised_by_the_result(contract: Any) -> None:
     future = contract.pool.submit(contract.task, mood=RAISES)
     with pytest.raises(Exception, match="in a bad mood"):
         future.result(30)
     assert future.exception(0) is not None
 
 
-def test_waiting_times_out_without_ending_the_work(contract: Contract) -> None:
+def test_waiting_times_out_without_ending_the_work(contract: Any) -> None:
     future = contract.pool.submit(contract.task, mood=12, seconds=1.0)
     with pytest.raises(TimeoutError):
         future.result(0.05)
     assert contract.value(future.result(30)) == 12
 
 
-def test_callbacks_are_called_with_the_future(contract: Contract) -> None:
+def test_callbacks_are_called_with_the_future(contract: Any) -> None:
     seen: list[Any] = []
     future = contract.pool.submit(contract.task, mood=12)
     future.add_done_callback(seen.append)
@@ -87,14 +45,14 @@ def test_callbacks_are_called_with_the_future(contract: Contract) -> None:
     assert seen == [future, future]
 
 
-def test_wait_and_as_completed_see_every_future(contract: Contract) -> None:
+def test_wait_and_as_completed_see_every_future(contract: Any) -> None:
     futures = [contract.pool.submit(contract.task, mood=10 + number) for number in range(10)]
     assert wait(futures, 30, ALL_COMPLETED).not_done == set()
     found = {contract.value(future.result()) for future in as_completed(futures, 5)}
     assert found == set(range(10, 20))
 
 
-def test_a_cancelled_future_is_over_for_everybody(contract: Contract) -> None:
+def test_a_cancelled_future_is_over_for_everybody(contract: Any) -> None:
     contract.pool.submit(contract.task, mood=12, seconds=0.5)
     future = contract.pool.submit(contract.task, mood=13)
     assert future.cancel()
@@ -103,37 +61,37 @@ def test_a_cancelled_future_is_over_for_everybody(contract: Contract) -> None:
         future.result(0)
 
 
-def test_map_gives_results_in_order(contract: Contract) -> None:
+def test_map_gives_results_in_order(contract: Any) -> None:
     results = contract.pool.map(contract.task, range(10, 40), timeout=30)
     assert [contract.value(result) for result in results] == list(range(10, 40))
 
 
-def test_map_takes_several_iterables_up_to_the_shortest(contract: Contract) -> None:
+def test_map_takes_several_iterables_up_to_the_shortest(contract: Any) -> None:
     results = contract.pool.map(contract.task, [10, 11, 12], [0.0, 0.01], chunksize=2)
     assert [contract.value(result) for result in results] == [10, 11]
 
 
-def test_map_raises_the_first_exception_in_its_turn(contract: Contract) -> None:
+def test_map_raises_the_first_exception_in_its_turn(contract: Any) -> None:
     results = contract.pool.map(contract.task, [10, RAISES, 11])
     assert contract.value(next(results)) == 10
     with pytest.raises(Exception, match="in a bad mood"):
         next(results)
 
 
-def test_map_times_out(contract: Contract) -> None:
+def test_map_times_out(contract: Any) -> None:
     results = contract.pool.map(contract.task, [10], [1.0], timeout=0.1)
     with pytest.raises(TimeoutError):
         next(results)
 
 
-def test_leaving_the_block_waits_for_everything(contract: Contract) -> None:
+def test_leaving_the_block_waits_for_everything(contract: Any) -> None:
     with contract.pool as pool:
         futures = [pool.submit(contract.task, mood=10 + n, seconds=0.02) for n in range(10)]
     assert all(future.done() for future in futures)
     assert [contract.value(future.result(0)) for future in futures] == list(range(10, 20))
 
 
-def test_after_shutdown_nothing_is_taken(contract: Contract) -> None:
+def test_after_shutdown_nothing_is_taken(contract: Any) -> None:
     future = contract.pool.submit(contract.task, mood=12, seconds=0.1)
     contract.pool.shutdown(wait=False)
     with pytest.raises(RuntimeError, match="cannot schedule new futures after shutdown"):
@@ -144,7 +102,7 @@ def test_after_shutdown_nothing_is_taken(contract: Contract) -> None:
     contract.pool.shutdown()
 
 
-def test_shutdown_may_cancel_what_has_not_begun(contract: Contract) -> None:
+def test_shutdown_may_cancel_what_has_not_begun(contract: Any) -> None:
     first = contract.pool.submit(contract.task, mood=12, seconds=0.5)
     end_s = time.monotonic() + 30
     while not first.running() and time.monotonic() < end_s:

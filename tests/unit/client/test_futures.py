@@ -4,9 +4,9 @@ from concurrent.futures import FIRST_COMPLETED, CancelledError, as_completed, wa
 
 import pytest
 
-from qallow_agent.base.errors import DeviceLost, KernelFailed
+from qallow_agent.base.errors import DeviceLost, KernelFailed, RemoteTraceback
 from qallow_agent.client.arguments import Arguments
-from qallow_agent.client.futures import JobFuture, RemoteTraceback, copy_of, remote_error
+from qallow_agent.client.futures import JobFuture, copy_of, remote_error
 from qallow_agent.client.results import Block, Result
 from qallow_agent.jobs.messages import JobOptions
 from qallow_agent.jobs.work import Piece
@@ -20,6 +20,9 @@ class Paper:
 
     def find_job(self, future: JobFuture) -> str:
         return f"job of {future.kernel}"
+
+    def check_process(self) -> None:
+        """This process is the right one."""
 
     def give_up(self, future: JobFuture) -> None:
         self.dropped.append(future)
@@ -103,3 +106,17 @@ def test_copies_are_equal_but_not_the_same() -> None:
 def test_futures_do_not_leave_their_process() -> None:
     with pytest.raises(TypeError, match="belongs to its process"):
         pickle.dumps(future())
+
+
+def test_a_remote_traceback_survives_pickling() -> None:
+    error = remote_error("kernel-failed", "no luck", "a hint", "Traceback: line 1\n")
+    again = pickle.loads(pickle.dumps(error))  # noqa: S301 - our own bytes
+    assert (type(again), str(again), again.hint) == (KernelFailed, "no luck", "a hint")
+    assert isinstance(again.__cause__, RemoteTraceback)
+    assert again.__cause__.text == "Traceback: line 1\n"
+
+
+def test_a_cause_that_is_no_remote_traceback_stays_behind() -> None:
+    error = KernelFailed("no luck")
+    error.__cause__ = OSError(lambda: "does not pickle")
+    assert pickle.loads(pickle.dumps(error)).__cause__ is None  # noqa: S301 - our own bytes

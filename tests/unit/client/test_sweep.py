@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from qallow_agent.base.errors import KernelFailed, NoDevice
+from qallow_agent.base.errors import JobCancelled, KernelFailed, NoDevice
 from qallow_agent.client.results import Block
 from qallow_agent.client.stream import MOST_AHEAD_BYTES, End, Gap, Stream
 from qallow_agent.client.sweep import MapResults, Shelf
@@ -165,3 +165,36 @@ def test_blocks_end_with_why_there_are_no_more() -> None:
     with pytest.raises(KernelFailed, match="point 3"):
         next(blocks)
     assert reader.cancelled == 1
+
+
+def test_what_nobody_reads_is_done_and_not_kept() -> None:
+    reader = Reader()
+    reader.stream.put(block(0, 2))
+    reader.results.let_go()
+    assert not reader.results.over
+    reader.stream.put(block(2, 1, MOST_AHEAD_BYTES + 1))
+    assert not reader.stream.full
+    reader.stream.put(End())
+    assert reader.results.over
+    assert reader.stream.get(0.0) is None
+    assert list(reader.results) == []
+    assert reader.cancelled == 0
+
+
+def test_withdrawing_leaves_what_is_there_to_be_read() -> None:
+    reader = Reader()
+    reader.stream.put(block(0, 1))
+    reader.results.withdraw()
+    reader.stream.put(End(JobCancelled("no more")))
+    assert next(reader.results).index == 0
+    with pytest.raises(JobCancelled):
+        next(reader.results)
+    assert reader.cancelled >= 1
+
+
+def test_without_a_bound_a_reader_is_never_behind() -> None:
+    reader = Reader()
+    reader.results.unbound()
+    reader.stream.put(block(0, 1, MOST_AHEAD_BYTES + 1))
+    assert not reader.stream.full
+    assert reader.woken == 1

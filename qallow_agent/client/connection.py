@@ -1,0 +1,87 @@
+"""A connection: what keeps an engine running, and what becomes of its work at the program's end."""
+
+import atexit
+import contextlib
+import weakref
+from typing import Final
+
+from qallow_agent.base.errors import QallowError
+from qallow_agent.base.units import Seconds
+from qallow_agent.client.engine import Engine
+from qallow_agent.client.futures import JobFuture
+from qallow_agent.client.job import Job
+
+_AT_EXIT_S: Final = 2.0
+
+
+class Connection:
+    """Whoever waits for something holds it, and the last one to let go ends the engine.
+
+    Args:
+        engine: Started.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self._end = weakref.finalize(self, engine.close, _AT_EXIT_S)
+
+    def find_job(self, future: JobFuture) -> str:
+        """Return the id of a future's job, waiting for it as need be."""
+        return self.name_of(self.engine.ask(lambda: future.work))
+
+    def name_of(self, job: Job | None) -> str:
+        """Return a job's id, waiting for it as need be; empty when there is none."""
+        if job is None:
+            return ""
+        job.named.wait(self.engine.timeout_s)
+        return job.id
+
+    def check_process(self) -> None:
+        """Raise when nothing can ever arrive here.
+
+        Raises:
+            UsageError: The connection belongs to the process that forked this one.
+        """
+        self.engine.check_process()
+
+    def give_up(self, future: JobFuture) -> None:
+        """Take in that nobody waits for a future any more."""
+        self.engine.drop(future)
+
+    def cancel(self, job: Job | None) -> None:
+        """Cancel a whole job; harmless when it is over."""
+        if job is not None:
+            self.engine.cancel(job)
+
+    def nudge(self, job: Job | None) -> None:
+        """Tell that the reader of a job has made room."""
+        if job is not None:
+            self.engine.nudge(job)
+
+    def close(self, within_s: Seconds) -> None:
+        """End the engine."""
+        self.engine.close(within_s)
+        self._end.detach()
+
+    def finish_at_exit(self) -> None:
+        """Do the work that is left at the end of the program, instead of cancelling it.
+
+        That is what executors of the standard library do. A Ctrl-C then cancels it all the same.
+        """
+        _LASTING.add(self)
+        atexit.unregister(_finish)
+        atexit.register(_finish)  # the last one runs first: before connections are ended
+
+
+_LASTING: weakref.WeakSet[Connection] = weakref.WeakSet()
+
+
+def _finish() -> None:
+    """Let no program end before its executors are done."""
+    engines = [connection.engine for connection in _LASTING]
+    for engine in engines:
+        with contextlib.suppress(QallowError):
+            engine.check_process()
+            engine.retire()
+    for engine in engines:
+        engine.join()
