@@ -24,6 +24,7 @@ from qallow_agent.runtime.control import ControlServer
 from qallow_agent.runtime.driver import Driver, World
 from qallow_agent.runtime.joining import Entrance, forget_mesh, refuse_second_mesh
 from qallow_agent.runtime.keyring import load_keys
+from qallow_agent.runtime.limits import close_memory
 from qallow_agent.runtime.log import Chronicle, start_logging
 from qallow_agent.runtime.sensors import SensorSource
 from qallow_agent.runtime.store import StateStore
@@ -55,6 +56,7 @@ def run_agent(settings: Settings, *, join: str | None, ready: Ready) -> int:
         PeerError: The invite's host cannot be reached.
     """
     start_logging(settings.node.log_level, settings.node.log_format)
+    close_memory()
     started_s = time.monotonic()
     say = Chronicle(time.monotonic)
     with ExitStack() as cleanup:
@@ -71,6 +73,7 @@ def run_agent(settings: Settings, *, join: str | None, ready: Ready) -> int:
             kernels=settings.kernels,
             cache_dir=str(Path(settings.node.cache_dir) / "jit"),
             say=say,
+            secrets=(settings.node.state_dir,),
         )
         cleanup.callback(yard.close)
         sensors = SensorSource(settings.devices, node.rooms.catalog)
