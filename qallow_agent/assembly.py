@@ -56,7 +56,6 @@ def run_agent(settings: Settings, *, join: str | None, ready: Ready) -> int:
         PeerError: The invite's host cannot be reached.
     """
     start_logging(settings.node.log_level, settings.node.log_format)
-    close_memory()
     started_s = time.monotonic()
     say = Chronicle(time.monotonic)
     with ExitStack() as cleanup:
@@ -67,14 +66,7 @@ def run_agent(settings: Settings, *, join: str | None, ready: Ready) -> int:
         cleanup.callback(control.close)
         epoch = store.next_epoch()
         node, transport = _enter_mesh(settings, store, epoch, join, say, cleanup)
-        yard = RunnerYard(
-            settings.runners,
-            hosts=(settings.mesh.transport.bind,),
-            kernels=settings.kernels,
-            cache_dir=str(Path(settings.node.cache_dir) / "jit"),
-            say=say,
-            secrets=(settings.node.state_dir,),
-        )
+        yard = _yard(settings, say)
         cleanup.callback(yard.close)
         sensors = SensorSource(settings.devices, node.rooms.catalog)
         cleanup.callback(sensors.close)
@@ -116,6 +108,7 @@ def _enter_mesh(
     say: Callable[[Notice], None],
     cleanup: ExitStack,
 ) -> tuple[Node, Transport]:
+    close_memory()  # before there is a key in it
     keys = load_keys(store.directory)
     rng = random.Random(os.urandom(16))
     transport = bind(settings.mesh.transport, keys.curve.secret, read_clock, rng)
@@ -151,6 +144,17 @@ def _enter_mesh(
         )
     )
     return node, transport
+
+
+def _yard(settings: Settings, say: Callable[[Notice], None]) -> RunnerYard:
+    return RunnerYard(
+        settings.runners,
+        hosts=(settings.mesh.transport.bind,),
+        kernels=settings.kernels,
+        cache_dir=str(Path(settings.node.cache_dir) / "jit"),
+        say=say,
+        secrets=(settings.node.state_dir,),
+    )
 
 
 def _catalog(settings: Settings, say: Callable[[Notice], None]) -> Catalog:

@@ -15,6 +15,7 @@ from typing import Final
 import msgspec
 
 from qallow_agent.base.errors import DeviceError
+from qallow_agent.base.notice import Notice
 from qallow_agent.runtime import landlock, rights, seccomp
 from qallow_agent.runtime.libc import SET_DUMPABLE, SET_NO_NEW_PRIVS, prctl
 from qallow_agent.runtime.settings import RunnerSettings
@@ -123,6 +124,19 @@ def enclose(ground: Ground, settings: RunnerSettings) -> tuple[Fence, ...]:
 def keys_are_out_of_reach(fences: Iterable[Fence]) -> bool:
     """Return whether something stands between kernels and the agent's files."""
     return any(fence.up and fence.name in _AROUND_KEYS for fence in fences)
+
+
+def fence_notices(fences: Iterable[Fence]) -> list[Notice]:
+    """Return what kernels are kept from, and what they are not, for the log."""
+    return [
+        Notice(
+            "runners.fenced" if fence.up else "runners.unfenced",
+            f"a fence around kernels is {'up' if fence.up else 'missing'}",
+            "info" if fence.up else "warning",
+            {"fence": fence.name, "what": fence.what, "fix": fence.fix},
+        )
+        for fence in fences
+    ]
 
 
 def enclose_runner(ground: Ground, settings: RunnerSettings, writable: tuple[str, ...]) -> None:

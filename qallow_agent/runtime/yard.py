@@ -19,7 +19,7 @@ from qallow_agent.jobs.local import Forbid, RunnerExited, RunnerRests
 from qallow_agent.kernels.settings import KernelSettings
 from qallow_agent.runtime.berth import Berth, tell_end
 from qallow_agent.runtime.ears import Ears
-from qallow_agent.runtime.fences import Fence, Ground, tenant
+from qallow_agent.runtime.fences import Fence, Ground, fence_notices, tenant
 from qallow_agent.runtime.nursery_link import NurseryLink, prepare_cache
 from qallow_agent.runtime.orders import Fork, Forked, Kill, Preload, Preloaded, Reaped, runner_codec
 from qallow_agent.runtime.scratch import clear_away, make_scratch
@@ -247,7 +247,10 @@ class RunnerYard:
             if isinstance(report, Preloaded):
                 nursery.ready, self._nursery_deadline_s = True, None
                 self._nursery_failures = 0
-                self._tell_fences(report.fences)
+                if report.fences != self._fences:
+                    self._fences = report.fences
+                    for notice in fence_notices(report.fences):
+                        self._say(notice)
                 for problem in report.problems:
                     facts: dict[str, str | int | float | bool | None] = {"why": problem}
                     self._say(
@@ -264,21 +267,6 @@ class RunnerYard:
                     self._bury(berth, tell_end(report.status, berth.killed))
         if not nursery.open:
             self._lose_nursery(nursery, "")
-
-    def _tell_fences(self, fences: tuple[Fence, ...]) -> None:
-        """Say once what kernels are kept from, and what they are not."""
-        if fences == self._fences:
-            return
-        self._fences = fences
-        for fence in fences:
-            facts: dict[str, str | int | float | bool | None] = {
-                "fence": fence.name, "what": fence.what, "fix": fence.fix,
-            }  # fmt: skip
-            if fence.up:
-                self._say(Notice("runners.fenced", "a fence around kernels is up", "info", facts))
-            else:
-                text = "a fence around kernels is missing"
-                self._say(Notice("runners.unfenced", text, "warning", facts))
 
     def _lose_nursery(self, nursery: NurseryLink, why: str, *, kill: bool = False) -> None:
         lost = len(self._berths)

@@ -110,6 +110,11 @@ def whoami(points: int) -> Outputs:
     return {"value": np.array([os.getuid()], "f4")}
 
 
+def trips(points: int) -> Outputs:
+    del points
+    return {"value": np.array([len(Path("/etc/shadow").read_bytes())], "f4")}
+
+
 def needs(points: int) -> Outputs:
     """Do what honest kernels do: temporary files, shared memory, Unix sockets, programs, fonts."""
     del points
@@ -158,4 +163,5 @@ DIALS = _kernel("dials", Parameter("port", "i8", default=1, sweepable=False))
 SERVES = _kernel("serves")
 UNSHARES = _kernel("unshares")
 WHOAMI = _kernel("whoami")
+TRIPS = _kernel("trips")
 NEEDS = _kernel("needs")

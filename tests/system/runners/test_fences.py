@@ -173,6 +173,16 @@ def test_a_kernel_cannot_plant_code_in_the_cache_of_later_nurseries(
     assert [attempt("writes", cache / "planted") for cache in caches] == [REFUSED] * len(caches)
 
 
+@has_landlock
+def test_a_kernel_that_runs_into_a_fence_is_told_what_it_may(prison: Any) -> None:
+    submitter = prison.submitter("trips")
+    submitter.post(0)
+    fault = submitter.results(1)[0].fault
+    assert "PermissionError" in fault.message
+    assert "runners.read_paths" in fault.hint
+    submitter.close()
+
+
 @is_root
 def test_runners_of_a_root_agent_are_not_root(attempt: Callable[..., float]) -> None:
     assert attempt("whoami") != 0.0
