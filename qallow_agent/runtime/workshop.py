@@ -114,9 +114,9 @@ class Workshop:
             )
         if isinstance(error, QallowError):
             told = "" if isinstance(error, BadParameter) else _trace(error)
-            return Fault(error.code, _clean(error.message), _clean(error.hint), told)
-        hint = _FENCED if isinstance(error, PermissionError) else ""
-        return Fault(KernelFailed.code, f"the kernel raised {_line(error)}", hint, _trace(error))
+            hint = _FENCED if isinstance(error.__cause__, PermissionError) else _clean(error.hint)
+            return Fault(error.code, _clean(error.message), hint, told)
+        return Fault(KernelFailed.code, f"the kernel raised {_line(error)}", "", _trace(error))
 
 
 def _declared_ops(catalog: Catalog, kernel_name: str, scalars: Mapping[str, Any]) -> float:

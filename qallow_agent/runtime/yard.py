@@ -247,15 +247,9 @@ class RunnerYard:
             if isinstance(report, Preloaded):
                 nursery.ready, self._nursery_deadline_s = True, None
                 self._nursery_failures = 0
-                if report.fences != self._fences:
-                    self._fences = report.fences
-                    for notice in fence_notices(report.fences):
-                        self._say(notice)
-                for problem in report.problems:
-                    facts: dict[str, str | int | float | bool | None] = {"why": problem}
-                    self._say(
-                        Notice("kernels.skipped", "a kernel was not loaded", "warning", facts)
-                    )
+                for notice in _notices(report, self._fences):
+                    self._say(notice)
+                self._fences = report.fences
                 for berth in list(self._berths.values()):
                     self._fork(nursery, berth)
             elif isinstance(report, Forked | Reaped) and report.runner in self._berths:
@@ -332,3 +326,13 @@ class RunnerYard:
             self._nursery_deadline_s = now_s + self._settings.nursery_idle_s
         elif now_s >= self._nursery_deadline_s:
             self._close_nursery(nursery, "", kill=True)
+
+
+def _notices(report: Preloaded, told: tuple[Fence, ...]) -> list[Notice]:
+    """Return what a nursery found: its fences unless they were told before, and skipped kernels."""
+    fences = fence_notices(report.fences) if report.fences != told else []
+    skipped = [
+        Notice("kernels.skipped", "a kernel was not loaded", "warning", {"why": problem})
+        for problem in report.problems
+    ]
+    return fences + skipped

@@ -178,9 +178,9 @@ def test_a_kernel_that_runs_into_a_fence_is_told_what_it_may(prison: Any) -> Non
     submitter = prison.submitter("trips")
     submitter.post(0)
     fault = submitter.results(1)[0].fault
+    submitter.close()
     assert "PermissionError" in fault.message
     assert "runners.read_paths" in fault.hint
-    submitter.close()
 
 
 @is_root
