@@ -1,12 +1,17 @@
 """How CPU kernels are compiled: eagerly, without the GIL, cached where a cache can be written."""
 
+import os
 import pickle
 from collections.abc import Callable
-from typing import Any, TypeVar, cast
+from contextlib import suppress
+from typing import Any, Final, TypeVar, cast
 
 import numba
+from numba.core.caching import Cache
 
 Function = TypeVar("Function", bound=Callable[..., Any])
+
+_SAVE: Final = "save_overload"
 
 UNCACHEABLE = (RuntimeError, OSError, EOFError, pickle.UnpicklingError)
 """What numba raises when it finds no writable cache directory, a full disk or a torn entry."""
@@ -34,3 +39,22 @@ def compiled(signature: str) -> Callable[[Function], Function]:
             return cast("Function", numba.njit(signature, **options)(function))
 
     return compile_now
+
+
+def keep_compiled_in(folder: str) -> None:
+    """Keep what is compiled from now on in this folder, and let no full or closed cache stop us.
+
+    Numba writes a cached function back to the folder that was set when it was declared, and fails
+    the call when it cannot; but the function is compiled by then, and good.
+    """
+    os.environ["NUMBA_CACHE_DIR"] = folder
+    setattr(numba.config, "CACHE_DIR", folder)  # noqa: B010 - unknown to type checkers
+    if not hasattr(Cache, _SAVE):  # numba's inside, which may change with any release
+        return
+    save = getattr(Cache, _SAVE)
+
+    def save_if_possible(cache: Cache, signature: object, data: object) -> None:
+        with suppress(*UNCACHEABLE):
+            save(cache, signature, data)
+
+    setattr(Cache, _SAVE, save_if_possible)

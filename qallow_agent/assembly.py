@@ -24,6 +24,7 @@ from qallow_agent.runtime.control import ControlServer
 from qallow_agent.runtime.driver import Driver, World
 from qallow_agent.runtime.joining import Entrance, forget_mesh, refuse_second_mesh
 from qallow_agent.runtime.keyring import load_keys
+from qallow_agent.runtime.limits import close_memory
 from qallow_agent.runtime.log import Chronicle, start_logging
 from qallow_agent.runtime.sensors import SensorSource
 from qallow_agent.runtime.store import StateStore
@@ -65,13 +66,7 @@ def run_agent(settings: Settings, *, join: str | None, ready: Ready) -> int:
         cleanup.callback(control.close)
         epoch = store.next_epoch()
         node, transport = _enter_mesh(settings, store, epoch, join, say, cleanup)
-        yard = RunnerYard(
-            settings.runners,
-            hosts=(settings.mesh.transport.bind,),
-            kernels=settings.kernels,
-            cache_dir=str(Path(settings.node.cache_dir) / "jit"),
-            say=say,
-        )
+        yard = _yard(settings, say)
         cleanup.callback(yard.close)
         sensors = SensorSource(settings.devices, node.rooms.catalog)
         cleanup.callback(sensors.close)
@@ -113,6 +108,7 @@ def _enter_mesh(
     say: Callable[[Notice], None],
     cleanup: ExitStack,
 ) -> tuple[Node, Transport]:
+    close_memory()  # before there is a key in it
     keys = load_keys(store.directory)
     rng = random.Random(os.urandom(16))
     transport = bind(settings.mesh.transport, keys.curve.secret, read_clock, rng)
@@ -148,6 +144,17 @@ def _enter_mesh(
         )
     )
     return node, transport
+
+
+def _yard(settings: Settings, say: Callable[[Notice], None]) -> RunnerYard:
+    return RunnerYard(
+        settings.runners,
+        hosts=(settings.mesh.transport.bind,),
+        kernels=settings.kernels,
+        cache_dir=str(Path(settings.node.cache_dir) / "jit"),
+        say=say,
+        secrets=(settings.node.state_dir,),
+    )
 
 
 def _catalog(settings: Settings, say: Callable[[Notice], None]) -> Catalog:

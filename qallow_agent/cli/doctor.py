@@ -32,7 +32,7 @@ def doctor(
     strict: bool,
     as_json: bool,
 ) -> int:
-    """Check keys, ports, discovery, peers, clock, JIT and GPU, and name each fix."""
+    """Check keys, ports, peers, clock, fences, JIT and GPU, and name each fix."""
     found: list[Check] = []
     for check in examine(agent, files, assignments):
         found.append(check)
@@ -50,7 +50,7 @@ def examine(
     agent: LocalAgent, files: tuple[str, ...], assignments: tuple[str, ...]
 ) -> Iterator[Check]:
     """Yield one finding after another, cheap ones first."""
-    from qallow_agent.cli import netchecks  # noqa: PLC0415 - brings psutil
+    from qallow_agent.cli import fencechecks, netchecks  # noqa: PLC0415 - they bring psutil
 
     yield checks.platform_check()
     settings, check = _configuration(files, assignments)
@@ -63,6 +63,7 @@ def examine(
     yield from netchecks.port_checks(settings, answers.ports if answers else frozenset())
     yield from netchecks.discovery_checks(settings)
     yield checks.clock_check()
+    yield from fencechecks.fence_checks(settings)
     yield _runner_check(answers.status if answers else {})
     yield from checks.gpu_checks()
 

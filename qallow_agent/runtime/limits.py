@@ -1,6 +1,5 @@
 """What a runner may take from the machine, set in the child before any kernel runs."""
 
-import ctypes
 import os
 import resource
 from pathlib import Path
@@ -8,13 +7,14 @@ from typing import Final
 
 import psutil
 
-from qallow_agent.base.errors import DeviceError
+from qallow_agent.runtime.libc import (
+    SET_CHILD_SUBREAPER,
+    SET_DUMPABLE,
+    SET_NAME,
+    SET_PDEATHSIG,
+    prctl,
+)
 from qallow_agent.runtime.settings import RunnerSettings
-
-_PR_SET_PDEATHSIG: Final = 1
-_PR_SET_CHILD_SUBREAPER: Final = 36
-_PR_SET_NO_NEW_PRIVS: Final = 38
-"""Source: Linux, include/uapi/linux/prctl.h."""
 
 _CGROUP_LIMITS: Final = (
     Path("/sys/fs/cgroup/memory.max"),
@@ -24,36 +24,38 @@ _OOM_SCORE: Final = "500"
 """Half way to "kill me first": under memory pressure a runner goes before the agent does."""
 
 
-def _prctl(option: int, value: int) -> None:
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(option, value, 0, 0, 0) != 0:
-        raise DeviceError(f"prctl({option}) failed: {os.strerror(ctypes.get_errno())}")
-
-
 def die_with_parent(signal_number: int, parent_pid: int) -> None:
     """Have the kernel send us a signal when our parent ends; exit if it already has.
 
     The signal follows the *thread* that forked us, so the parent forks from a thread that lives as
     long as it does.
     """
-    _prctl(_PR_SET_PDEATHSIG, signal_number)
+    prctl(SET_PDEATHSIG, signal_number)
     if os.getppid() != parent_pid:
         os._exit(1)
 
 
-def renounce_privileges() -> None:
-    """Forbid this thread, and all that it starts, to gain rights through setuid files."""
-    _prctl(_PR_SET_NO_NEW_PRIVS, 1)
+def close_memory() -> None:
+    """Keep other processes of our user from our memory, environment and open files.
+
+    They can neither trace us nor read below ``/proc/PID`` what only its owner may. Root still can.
+    """
+    prctl(SET_DUMPABLE, 0)
 
 
 def take_name(name: str) -> None:
     """Show another name in ``ps`` and ``top``; at most 15 characters (Linux, comm(5))."""
-    Path("/proc/self/comm").write_text(name)
+    prctl(SET_NAME, name.encode())
+
+
+def step_back() -> None:
+    """Be among the first to go when memory runs out, and so our children, before the agent."""
+    Path("/proc/self/oom_score_adj").write_text(_OOM_SCORE)
 
 
 def adopt_orphans() -> None:
     """Become the parent of whatever our children leave behind, so that it can be killed."""
-    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+    prctl(SET_CHILD_SUBREAPER, 1)
 
 
 def orphans(known: frozenset[int]) -> list[int]:
@@ -91,7 +93,11 @@ def confine(settings: RunnerSettings, allowance_bytes: int) -> None:
         DeviceError: The system refuses a limit.
     """
     mapped_bytes = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    # The limit counts all of a user's threads on this machine; all of everybody's is more, and one
+    # read away.
+    threads_here = int(Path("/proc/loadavg").read_text().split()[3].partition("/")[2])
     wanted = {
+        resource.RLIMIT_NPROC: threads_here + settings.processes,
         resource.RLIMIT_CORE: 0,
         resource.RLIMIT_AS: mapped_bytes + allowance_bytes,
         resource.RLIMIT_FSIZE: settings.file_bytes,
@@ -106,4 +112,3 @@ def confine(settings: RunnerSettings, allowance_bytes: int) -> None:
         # SIGKILL, which does not.
         resource.setrlimit(resource.RLIMIT_CPU, (settings.cpu_s, settings.cpu_s + 1))
     os.nice(settings.niceness)
-    Path("/proc/self/oom_score_adj").write_text(_OOM_SCORE)

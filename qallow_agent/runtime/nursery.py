@@ -2,7 +2,8 @@
 
 Started by the yard as ``python -m qallow_agent.runtime.nursery FD AGENT_PID`` with a short
 environment. It holds no key, opens no socket and starts no thread, so a fork of it is clean. It
-ends, and with it every runner, when the agent closes the socket or dies.
+ends, and with it every runner, when the agent closes the socket or dies. Before it imports any
+kernel it puts up the fences that keep kernels from the agent's keys.
 """
 
 import contextlib
@@ -10,18 +11,27 @@ import faulthandler
 import gc
 import os
 import select
+import shutil
 import signal
 import socket
 import sys
 import traceback
 from typing import Final, NoReturn
 
-from qallow_agent.base.errors import InvariantBroken
+from qallow_agent.base.errors import DeviceError, InvariantBroken
 from qallow_agent.base.ids import RunnerId
 from qallow_agent.base.message import Message
 from qallow_agent.kernels.backends import backend_for, device_kinds, load_backend
 from qallow_agent.kernels.registry import Catalog, load_catalog
-from qallow_agent.runtime.limits import adopt_orphans, die_with_parent, orphans, take_name
+from qallow_agent.runtime import scratch
+from qallow_agent.runtime.fences import Fence, Ground, enclose
+from qallow_agent.runtime.limits import (
+    adopt_orphans,
+    die_with_parent,
+    orphans,
+    step_back,
+    take_name,
+)
 from qallow_agent.runtime.orders import (
     PACKET_BYTES,
     Fork,
@@ -37,6 +47,7 @@ from qallow_agent.runtime.runner import live
 _LUGGAGE: Final = 3
 _EXIT_BROKEN: Final = 70
 _EXIT_NO_FORK: Final = 71
+_EXIT_UNFENCED: Final = 72
 _PROBLEM_CHARS: Final = 2_000
 
 
@@ -45,10 +56,14 @@ class Nursery:
 
     Args:
         control: The socket to the agent's yard.
+        agent_pid: Our parent; when it ends, so do we.
     """
 
-    def __init__(self, control: socket.socket) -> None:
+    def __init__(self, control: socket.socket, agent_pid: int) -> None:
         self._control = control
+        self._agent_pid = agent_pid
+        self._ground = Ground()
+        self._sweepers: set[int] = set()
         self._codec = order_codec()
         self._runners: dict[int, RunnerId] = {}
         self._alarm, self._bell = socket.socketpair()
@@ -78,14 +93,26 @@ class Nursery:
         order = self._codec.decode(self._control.recv(PACKET_BYTES))
         if not isinstance(order, Preload):
             raise InvariantBroken(f"the first order to a nursery was {order!r}")
+        fences = self._fence(order)
         catalog = load_catalog(order.kernels.modules, order.kernels.disabled)
         problems = tuple(problem[:_PROBLEM_CHARS] for problem in preload(catalog))
         # What lives now lives for ever: the collector of a child need not look at it, and so does
         # not copy its pages.
         gc.collect()
         gc.freeze()
-        self._report(Preloaded(problems))
+        self._report(Preloaded(problems, fences))
         return catalog
+
+    def _fence(self, order: Preload) -> tuple[Fence, ...]:
+        self._ground = order.ground
+        try:
+            fences = enclose(order.ground, order.settings)
+        except DeviceError as error:
+            print(f"{error.message}\n  fix: {error.hint}", flush=True)  # noqa: T201 - to the log
+            os._exit(_EXIT_UNFENCED)
+        # Whoever changes its user is no longer told of its parent's end.
+        die_with_parent(signal.SIGTERM, self._agent_pid)
+        return fences
 
     def _hear(self, catalog: Catalog) -> bool:
         packet, luggage, _, _ = socket.recv_fds(
@@ -125,7 +152,7 @@ class Nursery:
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
-            status = live(order, luggage, catalog, nursery_pid)
+            status = live(order, luggage, catalog, self._ground, nursery_pid)
         except BaseException:  # noqa: BLE001 - nothing of a child may return into the nursery's loop
             traceback.print_exc()
         finally:
@@ -142,13 +169,29 @@ class Nursery:
             if ended is None:
                 return
             pid = ended.si_pid
+            self._sweepers.discard(pid)
             runner = self._runners.pop(pid, None)
             if runner is not None:
                 _kill(pid)  # its process group, while the dead leader still holds the number
             _, status = os.waitpid(pid, 0)
             if runner is not None:
-                self._kill_orphans(frozenset(self._runners))
+                self._kill_orphans(frozenset(self._runners) | self._sweepers)
+                self._sweep(runner)
                 self._report(Reaped(runner, os.waitstatus_to_exitcode(status)))
+
+    def _sweep(self, runner: RunnerId) -> None:
+        """Remove what a runner left; a child does it when it may take long."""
+        folder = self._ground.folder_of(runner)
+        if not folder or scratch.empty(folder):
+            return
+        try:
+            pid = os.fork()
+        except OSError:
+            return  # it goes with the nursery
+        if pid == 0:
+            shutil.rmtree(folder, ignore_errors=True)
+            os._exit(0)
+        self._sweepers.add(pid)
 
     def _kill_orphans(self, known: frozenset[int]) -> None:
         for pid in orphans(known):
@@ -187,12 +230,14 @@ def _kill(pid: int) -> None:
 def main() -> None:
     """Be the nursery of the agent that started us."""
     faulthandler.enable()
-    die_with_parent(signal.SIGTERM, int(sys.argv[2]))
+    agent_pid = int(sys.argv[2])
+    die_with_parent(signal.SIGTERM, agent_pid)
     adopt_orphans()
+    step_back()
     take_name("qallow-nursery")
     # A broken pipe is an agent that ended while its kernels were compiled: nobody is left to tell.
     with contextlib.suppress(BrokenPipeError):
-        Nursery(socket.socket(fileno=int(sys.argv[1]))).run()
+        Nursery(socket.socket(fileno=int(sys.argv[1])), agent_pid).run()
     os._exit(0)
 
 

@@ -11,6 +11,7 @@ from typing import Final
 
 from qallow_agent.base.errors import DeviceLost
 from qallow_agent.base.message import Message
+from qallow_agent.runtime.fences import Tenant
 from qallow_agent.runtime.orders import PACKET_BYTES, Fork, order_codec
 from qallow_agent.runtime.output import OutputLog
 
@@ -139,24 +140,30 @@ class NurseryLink:
         return status
 
 
-def prepare_cache(cache_dir: str) -> None:
-    """Make the folder of compiled kernels, or check that only we can write it.
+def prepare_cache(cache_dir: str, lodger: Tenant) -> str:
+    """Make the folder of compiled kernels, or check that only its user can write it; return it.
 
-    Its files are pickles: whoever can write one runs code in our runners.
+    Its files are pickles: whoever can write one runs code in our runners. So runners with a user
+    of their own get a folder of their own, below the given one's name.
 
     Raises:
         DeviceLost: It cannot be made, or others may write it.
     """
+    folder = Path(f"{cache_dir}-{lodger.uid}" if lodger.changes else cache_dir)
     try:
-        Path(cache_dir).mkdir(mode=0o700, parents=True, exist_ok=True)
-        status = Path(cache_dir).stat()
+        fresh = not folder.exists()
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if fresh and lodger.changes:
+            os.chown(folder, lodger.uid, lodger.gid)
+        status = folder.stat()
     except OSError as error:
-        raise DeviceLost(f"no folder for compiled kernels at {cache_dir}: {error}") from error
-    if status.st_uid != os.geteuid() or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise DeviceLost(f"no folder for compiled kernels at {folder}: {error}") from error
+    if status.st_uid != lodger.uid or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         raise DeviceLost(
-            f"others may write the folder of compiled kernels {cache_dir}",
-            hint=f"chmod 700 {cache_dir}, or delete it",
+            f"others may write the folder of compiled kernels {folder}",
+            hint=f"chmod 700 {folder}, or delete it",
         )
+    return str(folder)
 
 
 def clean_environment(import_paths: tuple[str, ...], cache_dir: str) -> dict[str, str]:

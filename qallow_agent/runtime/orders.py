@@ -10,6 +10,7 @@ from qallow_agent.base.ids import RunnerId
 from qallow_agent.base.message import Message, kinds
 from qallow_agent.jobs.local import RUNNER_KINDS
 from qallow_agent.kernels.settings import KernelSettings
+from qallow_agent.runtime.fences import Fence, Ground
 from qallow_agent.runtime.settings import RunnerSettings
 
 PACKET_BYTES: Final = 64 << 10
@@ -17,15 +18,18 @@ PACKET_BYTES: Final = 64 << 10
 
 
 class Preload(Message, tag="nursery.preload"):
-    """Import the kernels that these settings offer."""
+    """Put up the fences, then import the kernels that these settings offer."""
 
     kernels: KernelSettings
+    settings: RunnerSettings
+    ground: Ground
 
 
 class Preloaded(Message, tag="nursery.preloaded"):
     """Kernels are imported and compiled; ``problems`` names the plug-ins that were skipped."""
 
     problems: tuple[str, ...] = ()
+    fences: tuple[Fence, ...] = ()
 
 
 class Fork(Message, tag="nursery.fork"):

@@ -9,8 +9,10 @@ import os
 import random
 import signal
 import socket
+import sys
 import threading
 from contextlib import suppress
+from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -21,15 +23,11 @@ from qallow_agent.base.contact import join_address
 from qallow_agent.base.errors import DeviceError, InvariantBroken
 from qallow_agent.jobs.local import RunnerReady
 from qallow_agent.kernels.registry import Catalog
+from qallow_agent.runtime.fences import Ground, close_network, enclose_runner
 from qallow_agent.runtime.gate import ORDERS, Gate
-from qallow_agent.runtime.limits import (
-    confine,
-    die_with_parent,
-    memory_allowance,
-    renounce_privileges,
-    take_name,
-)
+from qallow_agent.runtime.limits import confine, die_with_parent, memory_allowance, take_name
 from qallow_agent.runtime.orders import Fork, runner_codec
+from qallow_agent.runtime.scratch import move_in
 from qallow_agent.runtime.serving import Server
 from qallow_agent.runtime.settings import RunnerSettings
 from qallow_agent.runtime.slate import Slate
@@ -55,13 +53,20 @@ _BIND_TRIES: Final = 16
 _EXIT_HUNG: Final = 75
 
 
-def live(order: Fork, luggage: tuple[int, int, int], catalog: Catalog, nursery_pid: int) -> int:
+def live(
+    order: Fork,
+    luggage: tuple[int, int, int],
+    catalog: Catalog,
+    ground: Ground,
+    nursery_pid: int,
+) -> int:
     """Be a runner; return the exit status.
 
     Args:
         order: Who we are and what we may.
         luggage: Our agent socket, slate and output pipe.
         catalog: The preloaded kernels.
+        ground: What our fences stand around.
         nursery_pid: Our parent; when it ends we are killed.
 
     Raises:
@@ -70,9 +75,9 @@ def live(order: Fork, luggage: tuple[int, int, int], catalog: Catalog, nursery_p
     agent_fd, slate_fd, output_fd = luggage
     os.setsid()
     die_with_parent(signal.SIGKILL, nursery_pid)
-    renounce_privileges()
     take_name("qallow-runner")
     _settle(output_fd, keep=(agent_fd, slate_fd))
+    enclose_runner(ground, order.settings, _furnish(order, ground))
     slate = Slate(slate_fd)
     agent = socket.socket(fileno=agent_fd)
     codec = runner_codec()
@@ -89,6 +94,7 @@ def live(order: Fork, luggage: tuple[int, int, int], catalog: Catalog, nursery_p
     thread = threading.Thread(target=gate.run, name="gate", daemon=True)
     thread.start()
     confine(order.settings, allowance_bytes)
+    close_network(order.settings)
     gate.report(RunnerReady(port, public, os.getpid()))
     server.run()
     gate.stopped.set()
@@ -173,6 +179,27 @@ def _settle(output_fd: int, keep: tuple[int, ...]) -> None:
     faulthandler.enable()
     random.seed()
     np.random.seed()  # noqa: NPY002 - every fork would draw the numbers of its siblings
+
+
+def _furnish(order: Fork, ground: Ground) -> tuple[str, ...]:
+    """Move into our scratch folder; return which folders we may write.
+
+    What a runner compiles must not land in the nursery's cache: those files are pickles, and
+    whoever may write one can run code in every later nursery. CPU kernels are compiled there
+    before we are forked. Other devices' are not, so runners of one kind share a cache.
+    """
+    folder = ground.folder_of(order.runner)
+    if folder:
+        move_in(folder)
+    kept = str(Path(ground.cache) / order.kind) if ground.cache and order.kind != "cpu" else ""
+    if kept:
+        Path(kept).mkdir(mode=0o700, exist_ok=True)
+        os.environ["CUDA_CACHE_PATH"] = kept
+    if "numba" in sys.modules and (kept or folder):
+        from qallow_agent.kernels.jit import keep_compiled_in  # noqa: PLC0415 - brings numba
+
+        keep_compiled_in(kept or folder)
+    return tuple(filter(None, (folder, kept)))
 
 
 def _be_a_copy(server: Server) -> None:

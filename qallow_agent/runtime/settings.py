@@ -12,6 +12,24 @@ class RunnerSettings:
     import_paths: tuple[str, ...] = setting(
         (), "Folders from which plug-in kernels may be imported, besides the installed packages."
     )
+    fences: str = setting(
+        "auto",
+        "What keeps kernels from the agent's keys, other processes and the network: 'auto' puts up "
+        "all that this machine offers, 'required' runs no kernel when the keys stay in reach.",
+        choices=("auto", "required", "off"),
+    )
+    user: str = setting(
+        "",
+        "User that runners of a root agent run as, a name or a number; empty: one that no program "
+        "has. Other agents' runners keep their user.",
+    )
+    read_paths: tuple[str, ...] = setting(
+        (),
+        "Files and folders that kernels may read besides the system's, Python's and import_paths.",
+    )
+    network: bool = setting(
+        False, "Whether kernels may connect to other hosts and to services of this machine."
+    )
     memory_bytes: int = setting(
         0,
         "Address space a runner may take beyond its start; 0: three quarters of the memory here.",
@@ -24,6 +42,10 @@ class RunnerSettings:
     open_files: int = setting(
         512, "Files and sockets a runner may hold open; a submitter takes one.", ge=64, le=65536
     )
+    processes: int = setting(
+        256, "Processes and threads a runner may start; root's runners are not held to it.",
+        ge=16, le=65536,
+    )  # fmt: skip
     cpu_s: int = setting(
         0, "CPU seconds after which a runner is killed, all its tasks together; 0: never.",
         unit="s", ge=0,

@@ -30,6 +30,10 @@ COPY_BELOW_BYTES: Final = 64 << 10
 """Smaller arrays are cheaper to copy than to share with ZeroMQ's thread (its own threshold)."""
 
 _NONE: Final[dict[str, Array]] = {}
+_FENCED: Final = (
+    "kernels read system files and Python only, write temporary files and have no network; "
+    "see runners.read_paths and runners.network on that node"
+)
 _TRACEBACK_CHARS: Final = 8_000
 _MESSAGE_CHARS: Final = 2_000
 
@@ -110,7 +114,8 @@ class Workshop:
             )
         if isinstance(error, QallowError):
             told = "" if isinstance(error, BadParameter) else _trace(error)
-            return Fault(error.code, _clean(error.message), _clean(error.hint), told)
+            hint = _FENCED if isinstance(error.__cause__, PermissionError) else _clean(error.hint)
+            return Fault(error.code, _clean(error.message), hint, told)
         return Fault(KernelFailed.code, f"the kernel raised {_line(error)}", "", _trace(error))
 
 

@@ -19,8 +19,10 @@ from qallow_agent.jobs.local import Forbid, RunnerExited, RunnerRests
 from qallow_agent.kernels.settings import KernelSettings
 from qallow_agent.runtime.berth import Berth, tell_end
 from qallow_agent.runtime.ears import Ears
+from qallow_agent.runtime.fences import Fence, Ground, fence_notices, tenant
 from qallow_agent.runtime.nursery_link import NurseryLink, prepare_cache
 from qallow_agent.runtime.orders import Fork, Forked, Kill, Preload, Preloaded, Reaped, runner_codec
+from qallow_agent.runtime.scratch import clear_away, make_scratch
 from qallow_agent.runtime.settings import RunnerSettings
 
 _RETRY_S: Final = 0.02
@@ -49,6 +51,7 @@ class RunnerYard:
         cache_dir: Folder for compiled kernels, ours alone since its files are pickles; empty for
             Numba's own choice.
         say: Takes notices (a plug-in that does not load, a nursery that dies).
+        secrets: Folders that no kernel may look into.
         clock_s: Reads the monotonic clock.
     """
 
@@ -60,6 +63,7 @@ class RunnerYard:
         kernels: KernelSettings,
         cache_dir: str,
         say: Callable[[Notice], None],
+        secrets: tuple[str, ...] = (),
         clock_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self._settings = settings
@@ -67,7 +71,10 @@ class RunnerYard:
         self._kernels = kernels
         self._cache_dir = cache_dir
         self._say = say
+        self._secrets = secrets
         self._clock_s = clock_s
+        self._scratch = ""
+        self._fences: tuple[Fence, ...] = ()
         self._codec = runner_codec()
         self._berths: dict[RunnerId, Berth] = {}
         self._nursery: NurseryLink | None = None
@@ -205,14 +212,16 @@ class RunnerYard:
                 f"the nursery failed {self._nursery_failures} times; next try in {wait_s:.0f} s",
                 hint="the log says why",
             )
-        if self._cache_dir:
-            prepare_cache(self._cache_dir)
-        nursery = NurseryLink(self._settings.import_paths, self._cache_dir)
+        lodger = tenant(self._settings)
+        cache = prepare_cache(self._cache_dir, lodger) if self._cache_dir else ""
+        self._scratch = make_scratch(lodger)
+        nursery = NurseryLink(self._settings.import_paths, cache)
         self._nursery = nursery
         self._nursery_deadline_s = self._clock_s() + self._settings.nursery_start_s
         self._ears.listen(nursery.socket.fileno())
         self._ears.listen(nursery.output.descriptor)
-        nursery.order(Preload(self._kernels))
+        ground = Ground(self._secrets, cache, self._scratch)
+        nursery.order(Preload(self._kernels, self._settings, ground))
         return nursery
 
     def _close_nursery(self, nursery: NurseryLink, why: str, *, kill: bool = False) -> None:
@@ -225,6 +234,8 @@ class RunnerYard:
         for berth in list(self._berths.values()):
             self._hear(berth)
             self._bury(berth, end)
+        clear_away(self._scratch)
+        self._scratch = ""
 
     def _hear_nursery(self, nursery: NurseryLink) -> None:
         try:
@@ -236,11 +247,9 @@ class RunnerYard:
             if isinstance(report, Preloaded):
                 nursery.ready, self._nursery_deadline_s = True, None
                 self._nursery_failures = 0
-                for problem in report.problems:
-                    facts: dict[str, str | int | float | bool | None] = {"why": problem}
-                    self._say(
-                        Notice("kernels.skipped", "a kernel was not loaded", "warning", facts)
-                    )
+                for notice in _notices(report, self._fences):
+                    self._say(notice)
+                self._fences = report.fences
                 for berth in list(self._berths.values()):
                     self._fork(nursery, berth)
             elif isinstance(report, Forked | Reaped) and report.runner in self._berths:
@@ -317,3 +326,13 @@ class RunnerYard:
             self._nursery_deadline_s = now_s + self._settings.nursery_idle_s
         elif now_s >= self._nursery_deadline_s:
             self._close_nursery(nursery, "", kill=True)
+
+
+def _notices(report: Preloaded, told: tuple[Fence, ...]) -> list[Notice]:
+    """Return what a nursery found: its fences unless they were told before, and skipped kernels."""
+    fences = fence_notices(report.fences) if report.fences != told else []
+    skipped = [
+        Notice("kernels.skipped", "a kernel was not loaded", "warning", {"why": problem})
+        for problem in report.problems
+    ]
+    return fences + skipped

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -95,6 +96,14 @@ def fills(points: int) -> Outputs:
     return _answer(points)
 
 
+def litters(points: int) -> Outputs:
+    """Leave files and folders behind where temporary files go."""
+    folder = Path(tempfile.mkdtemp())
+    for number in range(10):
+        (folder / f"file-{number}").write_bytes(bytes(4096))
+    return _answer(points)
+
+
 def spies(points: int) -> Outputs:
     """Answer how many of the names in the environment look like secrets."""
     return _answer(points, sum("SECRET" in name for name in os.environ))
@@ -143,6 +152,7 @@ FORKS = _kernel("forks")
 LEAVES_CHILDREN = _kernel("leaves_children", outputs=(Output("near", "i8"), Output("far", "i8")))
 LIES = _kernel("lies", answers={"value": (0.0,)})
 FILLS = _kernel("fills")
+LITTERS = _kernel("litters")
 SPIES = _kernel("spies")
 
 ALL = tuple(

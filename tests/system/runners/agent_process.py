@@ -1,4 +1,7 @@
-"""An agent reduced to its yard, as a process of its own: prints its pids, then waits."""
+"""An agent reduced to its yard, as a process of its own: prints its pids, then waits.
+
+With ``--once`` as the last word it ends as soon as its runners are ready.
+"""
 
 import sys
 import time
@@ -13,7 +16,8 @@ from qallow_agent.runtime.yard import RunnerYard
 
 
 def main() -> None:
-    cache_dir, *modules = sys.argv[1:]
+    stays = sys.argv[-1] != "--once"
+    cache_dir, *modules = sys.argv[1:] if stays else sys.argv[1:-1]
     yard = RunnerYard(
         RunnerSettings(),
         hosts=("127.0.0.1",),
@@ -33,7 +37,8 @@ def main() -> None:
         ready += sum(isinstance(message, RunnerReady) for _, message in yard.drain())
     sys.stdout.write(f"{' '.join(map(str, yard.family()))}\n")
     sys.stdout.flush()
-    time.sleep(600)
+    time.sleep(600 if stays else 0)
+    yard.close()
 
 
 main()

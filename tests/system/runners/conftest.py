@@ -35,7 +35,10 @@ class World:
     """A yard with misbehaving kernels, and the news it brought."""
 
     def __init__(self, modules: tuple[str, ...], cache_dir: str, **settings: Any) -> None:
+        secrets = settings.pop("secrets", ())
+        self.cache_dir = cache_dir
         self.notices: list[Notice] = []
+        self.fences: list[Notice] = []
         self.news: list[tuple[str, Message]] = []
         self.settings = RunnerSettings(import_paths=(str(PLUGINS),), **settings)
         self.yard = RunnerYard(
@@ -43,9 +46,13 @@ class World:
             hosts=("127.0.0.1",),
             kernels=KernelSettings(modules=modules, disabled=("elasticity", "harmonic")),
             cache_dir=cache_dir,
-            say=self.notices.append,
+            say=self._hear,
+            secrets=secrets,
         )
         self._count = 0
+
+    def _hear(self, notice: Notice) -> None:
+        (self.fences if "fence" in notice.facts else self.notices).append(notice)
 
     def pump(self, done: Callable[[], bool], within_s: float = 15.0) -> None:
         poller = zmq.Poller()
@@ -162,11 +169,21 @@ class Submitter:
         self.context.term()
 
 
+def kernels_of(module: str) -> tuple[str, ...]:
+    """Return every kernel of a plug-in, as ``kernels.modules`` wants to be told."""
+    text = (PLUGINS / f"{module}.py").read_text()
+    names = [line.split(" ")[0] for line in text.splitlines() if " = _kernel(" in line]
+    return tuple(f"{module}:{name}" for name in names)
+
+
 @pytest.fixture(scope="module")
 def plugins() -> tuple[str, ...]:
-    text = (PLUGINS / "kernels_that_misbehave.py").read_text()
-    names = [line.split(" ")[0] for line in text.splitlines() if " = _kernel(" in line]
-    return tuple(f"kernels_that_misbehave:{name}" for name in names)
+    return kernels_of("kernels_that_misbehave")
+
+
+@pytest.fixture(scope="module")
+def prying() -> tuple[str, ...]:
+    return kernels_of("kernels_that_pry")
 
 
 @pytest.fixture(scope="module")

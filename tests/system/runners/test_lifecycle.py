@@ -15,7 +15,10 @@ import zmq
 from qallow_agent.base.ids import RunnerId
 from qallow_agent.jobs.local import Forbid, RunnerExited, RunnerReady
 from qallow_agent.kernels.settings import KernelSettings
+from qallow_agent.runtime.fences import Ground, tenant
+from qallow_agent.runtime.nursery_link import prepare_cache
 from qallow_agent.runtime.orders import Preload, order_codec
+from qallow_agent.runtime.settings import RunnerSettings
 
 AGENT = Path(__file__).with_name("agent_process.py")
 
@@ -104,8 +107,9 @@ def test_a_stuck_nursery_is_ended_when_it_does_not_kill(make_world: Any) -> None
 def test_others_may_not_write_the_cache_of_compiled_kernels(
     make_world: Any, tmp_path: Path
 ) -> None:
-    tmp_path.chmod(0o777)
-    world = make_world(cache_dir=str(tmp_path))
+    cache_dir = str(tmp_path / "cache")
+    Path(prepare_cache(cache_dir, tenant(RunnerSettings()))).chmod(0o777)
+    world = make_world(cache_dir=cache_dir)
     world.yard.start(RunnerId("a"), "cpu0", "cpu")
     assert "others may write" in world.await_exit(RunnerId("a")).reason
 
@@ -229,6 +233,22 @@ def test_a_runner_that_reads_no_messages_is_killed(make_world: Any) -> None:
     assert world.await_exit(runner).reason == "killed: it reads no messages"
 
 
+def test_a_runner_works_in_a_folder_of_its_own_that_goes_with_it(make_world: Any) -> None:
+    world = make_world()
+    submitter = world.submitter("litters")
+    folder = Path(f"/proc/{submitter.ready.pid}/cwd").readlink()
+    assert folder.stat().st_mode & 0o777 == 0o700
+    submitter.post(0)
+    assert submitter.results(1)[0].fault is None
+    assert list(folder.iterdir())
+    world.yard.stop(submitter.runner)
+    world.await_exit(submitter.runner)
+    world.pump(lambda: not folder.exists())
+    world.yard.close()
+    assert not folder.parent.exists()
+    submitter.close()
+
+
 def test_a_runner_is_confined(make_world: Any) -> None:
     world = make_world(memory_bytes=1 << 30, file_bytes=1 << 25, open_files=200, niceness=7)
     _, ready = world.start()
@@ -256,7 +276,7 @@ def test_a_nursery_whose_agent_ends_while_it_compiles_goes_quietly() -> None:
     )  # fmt: skip
     theirs.close()
     nothing = KernelSettings(disabled=("elasticity", "harmonic"))
-    ours.send(order_codec().encode(Preload(nothing)))
+    ours.send(order_codec().encode(Preload(nothing, RunnerSettings(), Ground())))
     ours.close()
     _, said = nursery.communicate(timeout=15)
     assert (nursery.returncode, said) == (0, "")

@@ -7,7 +7,7 @@ import pytest
 
 from qallow_agent.base.ids import Sender
 from qallow_agent.base.message import Message
-from qallow_agent.cli import checks, netchecks
+from qallow_agent.cli import checks, fencechecks, netchecks
 from qallow_agent.cli.checks import Check
 from qallow_agent.cli.main import main
 from qallow_agent.cli.options import LocalAgent
@@ -104,6 +104,19 @@ def test_the_gpu_is_there_or_the_reason_is() -> None:
 
 def test_the_jit_works_here() -> None:
     assert checks.jit_check().level == "ok"
+
+
+@pytest.mark.parametrize(("fences", "reached"), [("auto", 0), ("off", 1)])
+def test_fences_are_tried_at_the_keys_themselves(tmp_path: Path, fences: str, reached: int) -> None:
+    key = tmp_path / "node.key"
+    key.write_text("ab" * 32)
+    key.chmod(0o600)
+    settings = configured(f"node.state_dir={tmp_path}", f"runners.fences={fences}")
+    found = list(fencechecks.fence_checks(settings))
+    assert all(check.fix for check in found if check.level != "ok")
+    if not reached and not any(check.level == "ok" for check in found):
+        pytest.skip("this machine offers no fence at all")
+    assert [str(key) in check.what for check in found if check.level == "fail"] == [True] * reached
 
 
 def test_doctor_fails_on_a_wrong_configuration_and_checks_the_rest(

@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -6,9 +7,12 @@ import pytest
 
 from qallow_agent.base.errors import DeviceLost
 from qallow_agent.base.settings import check_bounds
+from qallow_agent.runtime.fences import Tenant
 from qallow_agent.runtime.limits import memory_allowance, orphans
 from qallow_agent.runtime.nursery_link import clean_environment, prepare_cache
 from qallow_agent.runtime.settings import RunnerSettings
+
+OURS = Tenant(os.geteuid(), os.getegid(), changes=False)
 
 
 def test_the_default_settings_are_within_their_bounds() -> None:
@@ -37,23 +41,23 @@ def test_import_paths_come_before_the_inherited_ones(monkeypatch: pytest.MonkeyP
 
 def test_the_cache_folder_is_made_for_us_alone(tmp_path: Path) -> None:
     cache = tmp_path / "a" / "b"
-    prepare_cache(str(cache))
+    prepare_cache(str(cache), OURS)
     assert cache.stat().st_mode & 0o777 == 0o700
-    prepare_cache(str(cache))
+    prepare_cache(str(cache), OURS)
 
 
 @pytest.mark.parametrize("mode", [0o720, 0o702, 0o777])
 def test_a_cache_folder_that_others_may_write_is_refused(tmp_path: Path, mode: int) -> None:
     tmp_path.chmod(mode)
     with pytest.raises(DeviceLost, match="others may write") as caught:
-        prepare_cache(str(tmp_path))
+        prepare_cache(str(tmp_path), OURS)
     assert "chmod 700" in caught.value.hint
 
 
 def test_a_cache_folder_that_cannot_be_made_is_explained(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(DeviceLost, match="no folder for compiled kernels"):
-        prepare_cache(str(tmp_path / "file" / "cache"))
+        prepare_cache(str(tmp_path / "file" / "cache"), OURS)
 
 
 def test_the_memory_allowance_is_as_set_or_part_of_what_is_here() -> None:
