@@ -15,8 +15,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from qallow_agent.kernels.bounds import Demands, Limits
+from qallow_agent.kernels.elasticity import OPS_PER_TICK
 from qallow_agent.kernels.jit import compiled
 from qallow_agent.kernels.recording import records, stride
+from qallow_agent.kernels.spec import Values
 
 F4 = np.float32
 ZERO, ONE = F4(0), F4(1)
@@ -28,6 +31,15 @@ COHERENCE_LOSS = F4(0.2)
 
 LANES = 256
 """Runs advanced together; four lines of this many float32 stay in the nearest cache."""
+
+DEMANDS = Demands(adds=3, operations=5, stores=1)
+"""Of one tick of a run: e is stepped, raised and clamped, d scaled and raised; both are stored
+every second tick."""
+
+
+def bound(limits: Limits, _values: Values) -> float:
+    """Return the operations a second that no code can exceed with these equations."""
+    return OPS_PER_TICK * DEMANDS.bound(limits)
 
 
 @compiled("void(int64, float32[::1], float32[::1], float32[::1], float32[::1])")
