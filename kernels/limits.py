@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from qallow_agent.kernels.bounds import Limits
 from qallow_agent.kernels.jit import compiled, wide_vectors
-from qallow_agent.kernels.scratch import lines
+from qallow_agent.kernels.scratch import scratch
 from qallow_agent.kernels.threads import CREW
 
 F4 = np.float32
@@ -128,7 +128,7 @@ def measure_limits(
     CREW.resize(threads)
     try:
         cached = {
-            name: _best(loop, [lines(CACHED, F4) for _ in range(threads)], count, clock)
+            name: _best(loop, [scratch(CACHED, F4) for _ in range(threads)], count, clock)
             for name, (loop, count) in LOOPS.items()
         }
         parts = np.array_split(np.zeros(memory_bytes // ITEM_BYTES, F4), threads)
@@ -149,8 +149,9 @@ def _best(
     for _ in range(ATTEMPTS):
         work = rounds * count * sum(part.size for part in parts)
 
-        def part(number: int, rounds: int = rounds) -> None:
-            loop(rounds, parts[number])
+        def part(begin: int, end: int, rounds: int = rounds) -> None:
+            for values in parts[begin:end]:
+                loop(rounds, values)
 
         began_s = clock()
         CREW.run(part, len(parts))

@@ -9,7 +9,7 @@ LINE_BYTES = 64
 """A cache line, and the widest vector: one that lies across two lines takes twice as long."""
 
 
-def lines(size: int, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+def scratch(size: int, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
     """Return ``size`` zeros, shape (size,), that share no cache line with other memory."""
     kind = np.dtype(dtype)
     wanted = -(-size * kind.itemsize // LINE_BYTES) * LINE_BYTES

@@ -10,6 +10,9 @@ import os
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 
+SPANS = 4
+"""Spans for each thread: one that is held up leaves the rest to the others."""
+
 
 class Crew:
     """The threads of this process: the caller and those that help it, started when needed.
@@ -31,21 +34,29 @@ class Crew:
         """Let go of the threads that help; a forked child has none of its parent's."""
         self._pool = None
 
-    def run(self, part: Callable[[int], object], count: int) -> None:
-        """Call ``part`` with each number below ``count``, once each and in no certain order.
+    def run(self, part: Callable[[int, int], object], total: int, grain: int = 1) -> None:
+        """Call ``part(begin, end)`` with spans that cover ``range(total)``, in no certain order.
+
+        Args:
+            part: Does the work of a span.
+            total: How much work there is.
+            grain: Each span begins at a multiple of this.
 
         Raises:
             Exception: Whatever a part raised, once no part runs any more.
         """
+        grains = -(-total // grain)
+        spans = min(grains, 1 if self.threads == 1 else self.threads * SPANS)
         numbers = itertools.count()  # next() of it is atomic
 
         def take() -> None:
             for number in numbers:
-                if number >= count:
+                if number >= spans:
                     return
-                part(number)
+                begin, end = grains * number // spans, grains * (number + 1) // spans
+                part(begin * grain, min(end * grain, total))
 
-        helpers = [self._submit(take) for _ in range(min(self.threads, count) - 1)]
+        helpers = [self._submit(take) for _ in range(min(self.threads, spans) - 1)]
         try:
             take()
         finally:
