@@ -114,7 +114,7 @@ def _split(blob: bytes) -> tuple[_Header, bytes]:
         raise CheckpointCorrupt(f"the checkpoint announces a header of {length} bytes")
     try:
         header = _DECODER.decode(blob[start : start + length])
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise CheckpointCorrupt(f"the checkpoint's header does not decode: {error}") from error
     return header, blob[start + length :]
 

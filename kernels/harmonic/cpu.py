@@ -8,14 +8,24 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from qallow_agent.kernels.harmonic import lanes, ring
+from qallow_agent.kernels.bounds import Demands, Limits
+from qallow_agent.kernels.harmonic import OPS_PER_POCKET_TICK, lanes, ring
 from qallow_agent.kernels.harmonic.outputs import Raw, outputs
 from qallow_agent.kernels.recording import records, stride
+from qallow_agent.kernels.spec import Values
 
 F4 = np.float32
 
 WORTH_A_TILE = 8
 """A tile takes as long as so many single runs, however few of its lanes are used."""
+
+DEMANDS = Demands(adds=13, operations=24, stores=2)
+"""Of one tick of a pocket: both updates with their clamps, and the four sums."""
+
+
+def bound(limits: Limits, _values: Values) -> float:
+    """Return the operations a second that no code can exceed with these equations."""
+    return OPS_PER_POCKET_TICK * DEMANDS.bound(limits)
 
 
 def run(
