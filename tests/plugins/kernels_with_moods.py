@@ -1,9 +1,7 @@
 """Plug-in kernels that pass their canaries and misbehave only when they are told to."""
 
 import ctypes
-import tempfile
 import time
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,7 +16,7 @@ FINE, RAISES, CRASHES, HANGS, EATS = range(5)
 def moody(points: int, mood: Any, seconds: float, mark: int) -> Outputs:
     """Answer each point with its mood after ``seconds`` a point, unless a mood forbids it."""
     if mark:
-        Path(tempfile.gettempdir(), f"qallow-mood-{mark}").touch()
+        print(f"moody {mark}", flush=True)  # noqa: T201 - a runner may write no file of ours
     if RAISES in mood:
         raise RuntimeError("in a bad mood")
     if CRASHES in mood:
@@ -45,7 +43,7 @@ MOODY = Kernel(
         parameters=(
             Parameter("mood", "i8", FINE, ge=0, le=1_000_000),
             Parameter("seconds", "f8", 0.0, ge=0, le=600, sweepable=False),
-            Parameter("mark", "i8", 0, ge=0, sweepable=False, doc="Names a file that is made."),
+            Parameter("mark", "i8", 0, ge=0, sweepable=False, doc="Is printed."),
         ),
         outputs=(Output("value", "f4"),),
         cost=lambda _values: Cost(ops=1.0),

@@ -126,8 +126,10 @@ def test_devices_learn_how_many_joules_an_op_takes_and_tell_the_mesh(
     finished(simulation, simulation.submit("a", order(2000, device="b/cpu0")))
     b = simulation.boxes["b"].id
     advert = simulation.boxes["a"].node.rooms.adverts.snapshot()[b]
-    # A virtual op is a point of 20 ms; two runners share what the device draws at rest.
-    expected_j = 0.02 * (BUSY_W + IDLE_W / 2)
+    # A point takes 20 ms; two runners share what the device draws at rest.
+    spec = simulation.boxes["a"].node.rooms.catalog.get("harmonic").spec
+    point_ops = spec.cost(spec.validate({})).ops
+    expected_j = 0.02 * (BUSY_W + IDLE_W / 2) / point_ops
     assert advert.devices[0].joules["harmonic"] == pytest.approx(expected_j, rel=0.1)
 
 

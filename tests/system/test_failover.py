@@ -3,7 +3,6 @@
 import json
 import signal
 import subprocess
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -192,9 +191,7 @@ def test_sigterm_lets_a_running_task_finish_and_says_goodbye(
     mark = worker.pid
     words = ("run", "moody", "--set", "mood=5", "--set", "seconds=2", "--set", f"mark={mark}")
     process = owner.start_cli(*words, "--device", "worker/cpu0", "--json")
-    made = Path(tempfile.gettempdir(), f"qallow-mood-{mark}")
-    eventually(made.exists, 15, "the task runs")
-    made.unlink()
+    eventually(lambda: f"moody {mark}" in worker.log, 15, "the task runs")
     worker.signal(signal.SIGTERM)
     out, err = process.communicate(timeout=30)
     assert process.returncode == 0, err

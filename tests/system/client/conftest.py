@@ -1,6 +1,5 @@
 import os
 import signal
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -54,17 +53,14 @@ def plugins() -> Path:
 
 
 RAISES = 1
-
-
-def mark_of(mark: int) -> Path:
-    """Return the file that an evaluation with this mark makes."""
-    return Path(tempfile.gettempdir(), f"qallow-mood-{mark}")
+MARKS: list[str] = []
+"""What evaluations in this process have said."""
 
 
 def moody(mood: int = 0, seconds: float = 0.0, mark: int = 0) -> float:
     """Do what the kernel of this name does."""
     if mark:
-        mark_of(mark).touch()
+        MARKS.append(f"moody {mark}")
     if mood == RAISES:
         raise RuntimeError("in a bad mood")
     time.sleep(seconds)
@@ -72,18 +68,19 @@ def moody(mood: int = 0, seconds: float = 0.0, mark: int = 0) -> float:
 
 
 class Contract:
-    """An executor, and what it calls the task."""
+    """An executor, what it calls the task, and where the task says that it runs."""
 
-    def __init__(self, pool: Any, task: Any) -> None:
+    def __init__(self, pool: Any, task: Any, said: Callable[[], str]) -> None:
         self.pool = pool
         self.task = task
+        self._said = said
 
-    def marked(self, mark: int) -> bool:
-        """Return whether an evaluation with this mark was begun; once, then it is forgotten."""
-        path = mark_of(mark)
-        found = path.exists()
-        path.unlink(missing_ok=True)
-        return found
+    def marked(self, mark: int, within_s: float = 10.0) -> bool:
+        """Return whether an evaluation with this mark was begun; a log may lag a little behind."""
+        end_s = time.monotonic() + within_s
+        while f"moody {mark}" not in self._said() and time.monotonic() < end_s:
+            time.sleep(0.02)
+        return f"moody {mark}" in self._said()
 
     def value(self, result: Any) -> float:
         return float(getattr(result, "value", result))
@@ -103,8 +100,8 @@ def contract(
     known: None,  # noqa: ARG001 - it is about the process
 ) -> Iterator[Contract]:
     if request.param == "threads":
-        made = Contract(ThreadPoolExecutor(1), moody)
+        made = Contract(ThreadPoolExecutor(1), moody, lambda: "\n".join(MARKS))
     else:
-        made = Contract(Executor(lone.socket), "moody")
+        made = Contract(Executor(lone.socket), "moody", lambda: lone.log)
     yield made
     made.pool.shutdown(wait=True, cancel_futures=True)  # the runner is free for the next one
