@@ -192,9 +192,8 @@ def test_sigterm_lets_a_running_task_finish_and_says_goodbye(
     mark = worker.pid
     words = ("run", "moody", "--set", "mood=5", "--set", "seconds=2", "--set", f"mark={mark}")
     process = owner.start_cli(*words, "--device", "worker/cpu0", "--json")
-    made = Path(tempfile.gettempdir(), f"qallow-mood-{mark}")
-    eventually(made.exists, 15, "the task runs")
-    made.unlink()
+    made = f"qallow-scratch-*/*/qallow-mood-{mark}"
+    eventually(lambda: any(Path(tempfile.gettempdir()).glob(made)), 15, "the task runs")
     worker.signal(signal.SIGTERM)
     out, err = process.communicate(timeout=30)
     assert process.returncode == 0, err
