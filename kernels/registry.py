@@ -21,6 +21,9 @@ from qallow_agent.kernels.values import ITEM_BYTES, closest
 GROUP = "qallow_agent.kernels"
 """Entry-point group in which a package announces its kernels as ``module:ATTRIBUTE``."""
 
+OURS = "qallow-agent"
+"""The origin of the kernels of this very package; all others are plug-ins."""
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:

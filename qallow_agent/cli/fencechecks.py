@@ -11,6 +11,7 @@ from qallow_agent.cli.checks import Check
 from qallow_agent.config.schema import Settings
 from qallow_agent.runtime.fence_trial import Outcome, Trial
 from qallow_agent.runtime.fences import Ground, keys_are_out_of_reach
+from qallow_agent.runtime.groups import survey
 
 _TRIAL_S: Final = 20.0
 _MODULE: Final = "qallow_agent.runtime.fence_trial"
@@ -33,6 +34,8 @@ def fence_checks(settings: Settings) -> Iterator[Check]:
         return
     for fence in outcome.fences:
         yield Check("ok" if fence.up else "warn", "fences", fence.what, fence.fix)
+    limits = survey(settings.runners)
+    yield Check("ok", "limits", limits.what, limits.fix)
     if settings.runners.fences == "required" and not keys_are_out_of_reach(outcome.fences):
         what = "runners.fences is 'required', but nothing here guards the keys"
         yield Check("fail", "fences", what, "mend the fences above")

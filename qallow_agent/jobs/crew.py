@@ -62,6 +62,10 @@ class Crew:
             Phase.STOPPING: self._unstoppable,
         }
 
+    def is_foreign(self, kernel: str) -> bool:
+        """Return whether a kernel's code is a plug-in's."""
+        return kernel in self._kernels and self._kernels[kernel].foreign
+
     def start(self, place: Workplace, now: Instant) -> list[Effect]:
         """Start one more runner of a device."""
         station = Station(

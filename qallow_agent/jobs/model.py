@@ -145,12 +145,14 @@ class KernelOffer:
 
     Args:
         lanes: Points it works on at a time.
+        foreign: Its code is a plug-in's: what it leaves in a runner must meet no other submitter.
     """
 
     name: str
     hash: str
     kinds: tuple[str, ...]
     lanes: int = 1
+    foreign: bool = False
 
 
 class DeviceHealth(StrEnum):

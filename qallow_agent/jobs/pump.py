@@ -35,7 +35,7 @@ class Pump:
             return effects
         effects += self._grant(place, now)
         if place.queue and self._full(place, now):
-            effects += self._turn(place, now)
+            effects += self._replace(place, now) or self._turn(place, now)
             effects += self._grant(place, now)
         effects += self._start(place, now)
         return effects + self._turn_away(place, now)
@@ -66,27 +66,43 @@ class Pump:
     def _try_again(self, place: Workplace, now: Instant) -> list[Effect]:
         """Repeat the canaries on a free runner of a device that is well, now and then."""
         last_s = place.passed_s
-        idle = place.first(Phase.IDLE)
+        idle = place.idle_for(b"") or place.first(Phase.IDLE)
         if idle is None or last_s is None or place.count(Phase.CANARY):
             return []
         if now.mono_s - last_s < self._settings.canary_period_s:
             return []
+        if idle.soiled_by:  # a plug-in that spoilt its runner must not cost the device its name
+            return self._crew.stop(idle, now, kill=False)
         return self._crew.try_canaries(idle, now)
 
     def _grant(self, place: Workplace, now: Instant) -> list[Effect]:
         effects: list[Effect] = []
         while place.queue:
-            idle = place.first(Phase.IDLE)
-            if idle is None:
-                break
             waiting = place.next_waiting(now.mono_s, self._settings.aging_s)
             if waiting is None:
+                break
+            idle = place.idle_for(waiting.request.submitter_key)
+            if idle is None:
                 break
             waiting.slots -= 1
             if waiting.slots < 1:
                 place.queue.remove(waiting)
             rate = place.rates.get(waiting.request.kernel, 0.0)
             effects += self._tenancies.grant(idle, waiting, rate, now)
+            if self._crew.is_foreign(waiting.request.kernel):
+                idle.soiled_by = waiting.request.submitter_key
+        return effects
+
+    def _replace(self, place: Workplace, now: Instant) -> list[Effect]:
+        """End free runners that those who wait may not use; fresh ones take their slots."""
+        effects: list[Effect] = []
+        if place.next_waiting(now.mono_s, self._settings.aging_s) is None:
+            return effects
+        wanted = sum(waiting.slots for waiting in place.queue)
+        soiled = [station for station in place.stations.values()
+                  if station.phase is Phase.IDLE and station.soiled_by]  # fmt: skip
+        for station in soiled[:wanted]:
+            effects += self._crew.stop(station, now, kill=False)
         return effects
 
     def _turn(self, place: Workplace, now: Instant) -> list[Effect]:

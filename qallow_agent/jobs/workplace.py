@@ -67,6 +67,8 @@ class Station:
     busy: RunnerBusy | None = None
     busy_seen_s: Seconds = -math.inf
     killed: bool = False
+    soiled_by: bytes = b""
+    """The submitter whose plug-in kernel has run here: nobody else may use what it left."""
 
     def enter(self, phase: Phase, now: Seconds, until_s: Seconds) -> None:
         """Begin a phase that ends by itself at ``until_s``."""
@@ -151,6 +153,15 @@ class Workplace:
         ]
         same_job = sum(tenancy.lease.job == waiting.request.job for tenancy in theirs)
         return same_job, len(theirs)
+
+    def idle_for(self, submitter_key: bytes) -> Station | None:
+        """Return a free runner that a submitter may use, one that knows it before a fresh one."""
+        fit = [
+            station
+            for station in self.stations.values()
+            if station.phase is Phase.IDLE and station.soiled_by in {b"", submitter_key}
+        ]
+        return max(fit, key=lambda station: bool(station.soiled_by), default=None)
 
     def held_by(self, desk: NodeId, job: JobId) -> list[Station]:
         """Return the runners leased to a job."""

@@ -11,7 +11,7 @@ from qallow_agent.jobs.bench import Bench
 from qallow_agent.jobs.desk import Desk
 from qallow_agent.jobs.model import KernelOffer
 from qallow_agent.jobs.settings import JobSettings
-from qallow_agent.kernels.registry import Catalog
+from qallow_agent.kernels.registry import OURS, Catalog
 from qallow_agent.mesh.adverts.book import AdvertBook
 from qallow_agent.mesh.adverts.settings import AdvertSettings
 from qallow_agent.mesh.discovery.discovery import Discovery
@@ -149,6 +149,7 @@ def _offers(catalog: Catalog) -> tuple[KernelOffer, ...]:
             offer.hash,
             offer.backends,
             lanes=catalog.entry(offer.name).kernel.spec.parallel_points,
+            foreign=catalog.entry(offer.name).origin != OURS,
         )
         for offer in catalog.adverts()
     )

@@ -30,6 +30,11 @@ class RunnerSettings:
     network: bool = setting(
         False, "Whether kernels may connect to other hosts and to services of this machine."
     )
+    cgroup: str = setting(
+        "",
+        "cgroup (version 2) to divide among runners, a folder that is ours alone; empty: the "
+        "agent's own if it was delegated to it; 'off': none.",
+    )
     memory_bytes: int = setting(
         0,
         "Address space a runner may take beyond its start; 0: three quarters of the memory here.",

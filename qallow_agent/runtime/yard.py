@@ -20,6 +20,7 @@ from qallow_agent.kernels.settings import KernelSettings
 from qallow_agent.runtime.berth import Berth, tell_end
 from qallow_agent.runtime.ears import Ears
 from qallow_agent.runtime.fences import Fence, Ground, fence_notices, tenant
+from qallow_agent.runtime.groups import Groups, make_groups
 from qallow_agent.runtime.nursery_link import NurseryLink, prepare_cache
 from qallow_agent.runtime.orders import Fork, Forked, Kill, Preload, Preloaded, Reaped, runner_codec
 from qallow_agent.runtime.scratch import clear_away, make_scratch
@@ -75,6 +76,7 @@ class RunnerYard:
         self._clock_s = clock_s
         self._scratch = ""
         self._fences: tuple[Fence, ...] = ()
+        self._groups = make_groups(settings)
         self._codec = runner_codec()
         self._berths: dict[RunnerId, Berth] = {}
         self._nursery: NurseryLink | None = None
@@ -247,7 +249,7 @@ class RunnerYard:
             if isinstance(report, Preloaded):
                 nursery.ready, self._nursery_deadline_s = True, None
                 self._nursery_failures = 0
-                for notice in _notices(report, self._fences):
+                for notice in _notices(report, self._fences, self._groups):
                     self._say(notice)
                 self._fences = report.fences
                 for berth in list(self._berths.values()):
@@ -256,6 +258,9 @@ class RunnerYard:
                 berth = self._berths[report.runner]
                 if isinstance(report, Forked):
                     berth.pid = report.pid
+                    refused = self._groups.enter(berth.runner, report.pid, self._settings)
+                    if refused:
+                        self._kill(berth, refused)
                 else:
                     self._hear(berth)
                     self._bury(berth, tell_end(report.status, berth.killed))
@@ -285,6 +290,7 @@ class RunnerYard:
     def _kill(self, berth: Berth, why: str) -> None:
         berth.killed = berth.killed or why
         berth.deadline_s = self._clock_s() + _REAP_S
+        self._groups.kill(berth.runner)
         if self._nursery is not None:
             self._nursery.order(Kill(berth.runner))
 
@@ -299,9 +305,12 @@ class RunnerYard:
             self._ears.deafen(berth.socket.fileno())
 
     def _bury(self, berth: Berth, end: str) -> None:
+        limit = self._groups.close(berth.runner)
         self._ears.deafen(berth.socket.fileno())
         self._ears.finish(berth.output, self._clock_s())
-        self._news.append((sender_of(berth.runner), berth.obituary(end)))
+        self._news.append(
+            (sender_of(berth.runner), berth.obituary(f"{end}: {limit}" if limit else end))
+        )
         del self._berths[berth.runner]
         berth.close()
 
@@ -328,9 +337,15 @@ class RunnerYard:
             self._close_nursery(nursery, "", kill=True)
 
 
-def _notices(report: Preloaded, told: tuple[Fence, ...]) -> list[Notice]:
+def _notices(report: Preloaded, told: tuple[Fence, ...], groups: Groups) -> list[Notice]:
     """Return what a nursery found: its fences unless they were told before, and skipped kernels."""
-    fences = fence_notices(report.fences) if report.fences != told else []
+    limits: dict[str, str | int | float | bool | None] = {
+        "fence": "limits", "what": groups.what, "fix": groups.fix,
+    }  # fmt: skip
+    text = "what the limits of runners count"
+    fences = [*fence_notices(report.fences), Notice("runners.limited", text, facts=limits)]
+    if report.fences == told:
+        fences = []
     skipped = [
         Notice("kernels.skipped", "a kernel was not loaded", "warning", {"why": problem})
         for problem in report.problems

@@ -1,5 +1,6 @@
 """The bench: canaries, grants, turns, limits, and every way a runner or a desk goes away."""
 
+import dataclasses
 from types import SimpleNamespace
 from typing import Any
 
@@ -48,6 +49,7 @@ class Stage:
             kernels=[
                 KernelOffer("harmonic", tools.HASH, ("cpu",)),
                 KernelOffer("elasticity", "e" * 64, ("cpu",)),
+                *changes.pop("more", ()),
             ],
             settings=changes.pop("settings", SETTINGS), rng=tools.rng,
         )  # fmt: skip
@@ -616,3 +618,77 @@ def test_senseless_canary_rates_are_not_advertised(tools: SimpleNamespace) -> No
     stage.canary("elasticity", rate=float("inf"))
     stage.canary("harmonic", rate=-1.0)
     assert (stage.state.state, stage.state.rates) == ("ok", {})
+
+
+PLUG_IN = KernelOffer("plug-in", "f" * 64, ("cpu",), foreign=True)
+ADA, BOB = b"a" * 32, b"b" * 32
+ONE_SLOT = BenchDevice("cpu0", "cpu", 1, 1 << 30)
+
+
+def plug_in(stage: Stage, submitter_key: bytes, desk: str = "desk") -> Any:
+    return stage.ask(
+        desk, job=f"job-of-{submitter_key[:1].decode()}", kernel="plug-in", kernel_hash="f" * 64,
+        submitter_key=submitter_key,
+    )  # fmt: skip
+
+
+def soiled(tools: SimpleNamespace, **changes: Any) -> Stage:
+    """Return a bench with one slot, whose runner has run Ada's tasks of a plug-in and is free."""
+    stage = Stage(tools, ONE_SLOT, more=(PLUG_IN,), **changes)
+    stage.ready()
+    for kernel in ("elasticity", "harmonic", "plug-in"):
+        stage.canary(kernel)
+    (grant,) = sent(plug_in(stage, ADA), LeaseGrant)
+    stage.say("desk", LeaseRelease((grant.lease.id,)))
+    return stage
+
+
+def test_a_runner_that_ran_a_plug_in_serves_its_submitter_again(tools: SimpleNamespace) -> None:
+    stage = soiled(tools)
+    assert sent(plug_in(stage, ADA), LeaseGrant)
+
+
+@pytest.mark.parametrize("kernel", ["plug-in", "harmonic"])
+def test_a_runner_that_ran_a_plug_in_serves_no_second_submitter(
+    tools: SimpleNamespace, kernel: str
+) -> None:
+    stage = soiled(tools)
+    hashes = {"plug-in": "f" * 64, "harmonic": tools.HASH}
+    effects = stage.ask(kernel=kernel, kernel_hash=hashes[kernel], submitter_key=BOB)
+    assert not sent(effects, LeaseGrant)
+    assert of(effects, Stop) == [Stop(stage.alive[0], kill=False)]
+    assert of(stage.exit(0, "stopped"), Start)
+    (grant,) = sent(stage.ready(), LeaseGrant)
+    assert grant.lease.submitter_key == BOB
+
+
+def test_a_runner_that_ran_our_own_kernels_serves_everybody(tools: SimpleNamespace) -> None:
+    stage = Stage(tools, ONE_SLOT).warm()
+    lease = stage.lease(submitter_key=ADA)
+    stage.say("desk", LeaseRelease((lease.id,)))
+    assert sent(stage.ask(submitter_key=BOB), LeaseGrant)
+
+
+def test_a_fresh_runner_is_started_beside_a_soiled_one_while_there_are_slots(
+    tools: SimpleNamespace,
+) -> None:
+    stage = Stage(tools, CPU, more=(PLUG_IN,))
+    stage.ready()
+    for kernel in ("elasticity", "harmonic", "plug-in"):
+        stage.canary(kernel)
+    (grant,) = sent(plug_in(stage, ADA), LeaseGrant)
+    stage.say("desk", LeaseRelease((grant.lease.id,)))
+    effects = plug_in(stage, BOB)
+    assert of(effects, Start)
+    assert not of(effects, Stop)
+    assert sent(stage.ready(), LeaseGrant)
+
+
+def test_a_canary_never_runs_where_a_plug_in_ran(tools: SimpleNamespace) -> None:
+    settings = dataclasses.replace(SETTINGS, runner_idle_s=1e6, canary_period_s=60.0)
+    stage = soiled(tools, settings=settings)
+    effects = stage.tick(61.0) + stage.say("@nobody", BenchChanged())
+    effects += plug_in(stage, BOB)
+    assert not sent(effects, RunCanary)
+    stage.exit(0, "stopped")
+    assert sent(stage.ready(), RunCanary)
