@@ -29,6 +29,11 @@ times: Callable[[np.float32, np.float32], np.float32] = (
 )
 """Product of two float32, rounded to nearest, never contracted; for use within kernels."""
 
+over: Callable[[np.float32, np.float32], np.float32] = (
+    operator.truediv if SIMULATED else libdevice.fdiv_rn
+)
+"""Quotient likewise; NVVM turns a plain one by a power of two into a product to be contracted."""
+
 Span = tuple[int, int, int, int]
 """What a launch simulates: ticks made before it, and when it ends; all ticks; between records."""
 

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import cuda
 
-from qallow_agent.kernels.board import Span, launchable, on_board
+from qallow_agent.kernels.board import Span, launchable, on_board, over
 from qallow_agent.kernels.harmonic.cuda_steps import (
     AVERAGE,
     CALM,
@@ -111,7 +111,8 @@ def simulator(pockets: int) -> Any:
         wait = (record + 1) * every - begin
         for tick in range(begin + 1, end + 1):
             p_sum, d_sum, e_sum, c_sum = sweep(p, c, m, feed(coupling[point], h), pulls)
-            m, drift, previous, average = p_sum / count, d_sum / count, average, c_sum / count
+            m, drift, previous = over(p_sum, count), over(d_sum, count), average
+            average = over(c_sum, count)
             h = carried(h, drift)
             first = drift if tick == 1 else first
             if settled_at == 0:
