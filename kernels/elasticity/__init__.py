@@ -77,8 +77,12 @@ KERNEL = Kernel(
     backends={
         "reference": "qallow_agent.kernels.elasticity.reference:run",
         "cpu": "qallow_agent.kernels.elasticity.cpu:run",
+        "cuda": "qallow_agent.kernels.elasticity.cuda:run",
     },
     canary=CANARY,
     module=__name__,
-    sources=("qallow_agent.kernels.recording",),
+    sources=(
+        "qallow_agent.kernels.board",
+        "qallow_agent.kernels.recording",
+    ),
 )

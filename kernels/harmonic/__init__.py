@@ -129,10 +129,15 @@ KERNEL = Kernel(
     backends={
         "reference": "qallow_agent.kernels.harmonic.reference:run",
         "cpu": "qallow_agent.kernels.harmonic.cpu:run",
+        "cuda": "qallow_agent.kernels.harmonic.cuda:run",
     },
     canary=CANARY,
     module=__name__,
     sources=(
+        "qallow_agent.kernels.board",
+        "qallow_agent.kernels.harmonic.cuda_large",
+        "qallow_agent.kernels.harmonic.cuda_small",
+        "qallow_agent.kernels.harmonic.cuda_steps",
         "qallow_agent.kernels.harmonic.lanes",
         "qallow_agent.kernels.harmonic.outputs",
         "qallow_agent.kernels.harmonic.ring",

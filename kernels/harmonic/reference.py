@@ -52,6 +52,12 @@ def mean(terms: Array4) -> Array4:
     return averaged
 
 
+def start(pockets: int) -> tuple[Array4, Array4]:
+    """Return the phases and coherences that every run starts from, each (pockets,)."""
+    i = np.arange(pockets)
+    return (i.astype(F4) / F4(pockets)) * F4(0.4), F4(0.78) + F4(0.02) * (i % 3).astype(F4)
+
+
 def clamp(values: Array4) -> Array4:
     """Return values within [0, 1]; NaN passes through."""
     return np.clip(values, F4(0), F4(1))
@@ -81,9 +87,7 @@ def run(
     """
     every = stride(ticks, record_every)
     k = coupling
-    i = np.arange(pockets).repeat(points).reshape(pockets, points)
-    p = (i.astype(F4) / F4(pockets)) * F4(0.4)
-    c = F4(0.78) + F4(0.02) * (i % 3).astype(F4)
+    p, c = (column.repeat(points).reshape(pockets, points) for column in start(pockets))
     h = mean(np.abs(p - mean(p)))
     average = mean(c)
     first = settled = h

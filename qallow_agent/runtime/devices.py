@@ -13,12 +13,12 @@ from qallow_agent.base.errors import DeviceLost
 from qallow_agent.base.reading import unknown
 from qallow_agent.base.units import Seconds
 from qallow_agent.mesh.wire.kinds import DeviceAdvert, DeviceState
+from qallow_agent.runtime.boards import why_no_cuda
 from qallow_agent.runtime.cgroup import Limits, read_limits
 from qallow_agent.runtime.device_settings import DeviceSettings
 from qallow_agent.runtime.nvml import SOURCE, Nvml, open_nvml
 from qallow_agent.runtime.sensing.energy import BoardEnergy
 
-NO_CUDA_KERNELS = "no CUDA kernels in this build"
 HUNG_PERIODS = 5
 """A driver silent for this many samples is hung: it answers in milliseconds when it is well."""
 _CPUINFO = Path("/proc/cpuinfo")
@@ -41,7 +41,7 @@ class GpuProbe:
     ) -> None:
         self.why = "GPUs are switched off (devices.gpu)"
         self._settings = settings
-        self._why_not = "" if "cuda" in kinds else NO_CUDA_KERNELS
+        self._why_not = why_no_cuda(kinds)
         self._clock = clock
         self._nvml: Nvml | None = None
         self._open_due_s: Seconds | None = None

@@ -82,12 +82,14 @@ def memory_allowance(settings: RunnerSettings) -> int:
     return bytes_here * 3 // 4
 
 
-def confine(settings: RunnerSettings, allowance_bytes: int) -> None:
+def confine(settings: RunnerSettings, allowance_bytes: int, kind: str) -> None:
     """Put this process under its limits, for good.
 
     Args:
         settings: What the operator allows.
         allowance_bytes: Address space beyond what is mapped now (the preloaded libraries).
+        kind: The kind of its device. A driver maps all memory of its boards, and that of the
+            machine, into one address space: only what runs on a CPU is limited by it.
 
     Raises:
         DeviceError: The system refuses a limit.
@@ -99,14 +101,15 @@ def confine(settings: RunnerSettings, allowance_bytes: int) -> None:
     wanted = {
         resource.RLIMIT_NPROC: threads_here + settings.processes,
         resource.RLIMIT_CORE: 0,
-        resource.RLIMIT_AS: mapped_bytes + allowance_bytes,
         resource.RLIMIT_FSIZE: settings.file_bytes,
         resource.RLIMIT_NOFILE: settings.open_files,
     }
-    for kind, value in wanted.items():
-        _, hard = resource.getrlimit(kind)
+    if kind == "cpu":
+        wanted[resource.RLIMIT_AS] = mapped_bytes + allowance_bytes
+    for what, value in wanted.items():
+        _, hard = resource.getrlimit(what)
         limit = value if hard == resource.RLIM_INFINITY else min(value, hard)
-        resource.setrlimit(kind, (limit, limit))
+        resource.setrlimit(what, (limit, limit))
     if settings.cpu_s:
         # The soft limit ends the process by SIGXCPU, which names the reason; the hard one by
         # SIGKILL, which does not.

@@ -23,6 +23,7 @@ from qallow_agent.base.contact import join_address
 from qallow_agent.base.errors import DeviceError, InvariantBroken
 from qallow_agent.jobs.local import RunnerReady
 from qallow_agent.kernels.registry import Catalog
+from qallow_agent.runtime.boards import choose_board
 from qallow_agent.runtime.fences import Ground, close_network, enclose_runner
 from qallow_agent.runtime.gate import ORDERS, Gate
 from qallow_agent.runtime.limits import confine, die_with_parent, memory_allowance, take_name
@@ -51,6 +52,8 @@ _SILENCE_MS: Final = 12_000
 _STDERR: Final = 2
 _BIND_TRIES: Final = 16
 _EXIT_HUNG: Final = 75
+_EXIT_LOST: Final = 74
+"""EX_IOERR: the device failed under a task."""
 
 
 def live(
@@ -70,7 +73,7 @@ def live(
         nursery_pid: Our parent; when it ends we are killed.
 
     Raises:
-        DeviceError: The system refuses a limit, or no port is free.
+        DeviceError: The system refuses a limit, no port is free, or the device is out of reach.
     """
     agent_fd, slate_fd, output_fd = luggage
     os.setsid()
@@ -78,6 +81,8 @@ def live(
     take_name("qallow-runner")
     _settle(output_fd, keep=(agent_fd, slate_fd))
     enclose_runner(ground, order.settings, _furnish(order, ground))
+    if order.kind == "cuda":
+        choose_board(order.device, os.environ)
     slate = Slate(slate_fd)
     agent = socket.socket(fileno=agent_fd)
     codec = runner_codec()
@@ -89,19 +94,22 @@ def live(
     allowance_bytes = memory_allowance(order.settings)
     router, public = open_router(context, allowance_bytes)
     port = bind(router, order.hosts, order.settings)
-    server = Server(router, gate, Workshop(catalog, order.kind, allowance_bytes), slate)
+    workshop = Workshop(catalog, order.kind, allowance_bytes)
+    server = Server(router, gate, workshop, slate)
     os.register_at_fork(after_in_child=lambda: _be_a_copy(server))
     thread = threading.Thread(target=gate.run, name="gate", daemon=True)
     thread.start()
-    confine(order.settings, allowance_bytes)
+    confine(order.settings, allowance_bytes, order.kind)
     close_network(order.settings)
     gate.report(RunnerReady(port, public, os.getpid()))
     server.run()
+    if workshop.lost:  # the gate hears this as the agent's farewell
+        agent.shutdown(socket.SHUT_RD)
     gate.stopped.set()
     router.close(linger=_LINGER_MS)
     thread.join()
     context.term()
-    return 0
+    return _EXIT_LOST if workshop.lost else 0
 
 
 def open_router(

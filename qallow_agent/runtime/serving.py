@@ -104,10 +104,10 @@ class Server:
         """Set in a process that a kernel forked: it must never reach our sockets."""
 
     def run(self) -> None:
-        """Serve; returns after the task at hand once the gate is stopping."""
-        gate, router, backlog = self._gate, self._router, self._backlog
+        """Serve; returns after the task at hand once the gate is stopping or the device lost."""
+        gate, router, backlog, workshop = self._gate, self._router, self._backlog, self._workshop
         watch = Eagerness(router).watch
-        while not gate.stopping:
+        while not (gate.stopping or workshop.lost):
             if backlog:
                 self._serve(backlog.popleft())
                 continue

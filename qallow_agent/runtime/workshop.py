@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from qallow_agent.base.errors import (
     BadParameter,
+    DeviceLost,
     DeviceMemory,
     KernelFailed,
     QallowError,
@@ -52,6 +53,8 @@ class Workshop:
         self._kind = kind
         self._allowance_bytes = allowance_bytes
         self._chosen: dict[str, tuple[Kernel, str]] = {}
+        self.lost = False
+        """Whether the device failed: what a driver left behind spoils every later task."""
         self._last_ops: tuple[str, dict[str, Any], float] = ("", {}, 0.0)
 
     def run(
@@ -105,6 +108,7 @@ class Workshop:
         return chosen
 
     def _explain(self, error: BaseException) -> Fault:
+        self.lost = self.lost or isinstance(error, DeviceLost)
         if isinstance(error, MemoryError):
             allowed = show_bytes(self._allowance_bytes)
             return Fault(

@@ -51,7 +51,8 @@ def test_nothing_older_than_the_floor_is_accepted(
 def test_every_requirement_is_pinned_within_its_range(
     project: dict[str, Any], pins: dict[str, list[str]]
 ) -> None:
-    wanted = [*project["dependencies"], *project["optional-dependencies"]["dev"]]
+    extras = project["optional-dependencies"]
+    wanted = [*project["dependencies"], *extras["dev"], *extras["gpu"]]
     wrong = [
         str(requirement)
         for requirement in map(Requirement, wanted)

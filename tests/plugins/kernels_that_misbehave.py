@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from qallow_agent.base.errors import DeviceLost
 from qallow_agent.kernels.spec import Canary, Cost, Kernel, KernelSpec, Output, Parameter
 
 Outputs = dict[str, Any]
@@ -35,6 +36,10 @@ def mirror(points: int, data: Any) -> Outputs:
 
 def raises(points: int) -> Outputs:
     raise RuntimeError(f"no luck with {points} points \udcff")
+
+
+def loses_its_device(points: int) -> Outputs:
+    raise DeviceLost(f"the board failed after {points} points")
 
 
 def leaves(points: int) -> Outputs:
@@ -141,6 +146,7 @@ ECHO = _kernel(
 WEIGH = _kernel("weigh", DATA)
 MIRROR = _kernel("mirror", DATA, outputs=(Output("data", "f4", ("n",)),))
 RAISES = _kernel("raises")
+LOSES_ITS_DEVICE = _kernel("loses_its_device")
 LEAVES = _kernel("leaves")
 QUITS = _kernel("quits")
 CRASHES = _kernel("crashes")

@@ -31,6 +31,15 @@ def test_a_kernel_that_exits_by_exception_fails_only_its_task(dial: Any) -> None
     assert submitter.alive()
 
 
+def test_a_runner_whose_device_failed_answers_and_makes_room_for_another(
+    dial: Any, world: Any
+) -> None:
+    submitter = dial("loses-its-device")
+    fault = fault_of(submitter)
+    assert (fault.code, "board failed" in fault.message) == ("device-lost", True)
+    assert world.await_exit(submitter.runner).reason == "exited with status 74"
+
+
 def test_a_kernel_whose_outputs_contradict_its_spec_fails(dial: Any) -> None:
     submitter = dial("lies")
     assert fault_of(submitter).code == "kernel-failed"

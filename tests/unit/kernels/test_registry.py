@@ -63,7 +63,7 @@ def test_an_unknown_kernel_is_named_with_the_closest() -> None:
 
 def test_adverts_tell_hash_and_device_kinds() -> None:
     offers = {offer.name: offer for offer in load_catalog().adverts()}
-    assert offers["elasticity"].backends == ("cpu",)
+    assert offers["elasticity"].backends == ("cpu", "cuda")
     assert len(offers["elasticity"].hash) == 64
     assert offers["elasticity"].hash != offers["harmonic"].hash
 
@@ -141,6 +141,10 @@ def test_the_hash_follows_the_source(plugins: Path) -> None:
 def test_the_hash_covers_every_module_that_decides_results() -> None:
     kernel = harmonic.KERNEL
     assert {
+        "qallow_agent.kernels.board",
+        "qallow_agent.kernels.harmonic.cuda_large",
+        "qallow_agent.kernels.harmonic.cuda_small",
+        "qallow_agent.kernels.harmonic.cuda_steps",
         "qallow_agent.kernels.harmonic.lanes",
         "qallow_agent.kernels.harmonic.outputs",
         "qallow_agent.kernels.harmonic.ring",
@@ -151,10 +155,11 @@ def test_the_hash_covers_every_module_that_decides_results() -> None:
 
 def test_a_device_gets_its_best_backend() -> None:
     assert backend_for(harmonic.KERNEL, "cpu") == "cpu"
-    assert device_kinds(harmonic.KERNEL) == ("cpu",)
-    with pytest.raises(KernelFailed, match="'cuda'") as caught:
-        backend_for(harmonic.KERNEL, "cuda")
-    assert "it runs on: cpu" in caught.value.hint
+    assert backend_for(harmonic.KERNEL, "cuda") == "cuda"
+    assert device_kinds(harmonic.KERNEL) == ("cpu", "cuda")
+    with pytest.raises(KernelFailed, match="'fpga'") as caught:
+        backend_for(harmonic.KERNEL, "fpga")
+    assert "it runs on: cpu, cuda" in caught.value.hint
 
 
 def test_a_backend_that_does_not_load_fails_its_tasks_only(plugins: Path) -> None:
