@@ -95,6 +95,10 @@ class Desk:
             return self._roster.archive.get(job)
         return msgspec.structs.replace(live.record, story=live.chronicle.story())
 
+    def rows(self) -> list[dict[str, Any]]:
+        """Return every job, live and over, as documents show it."""
+        return self._counter.rows()
+
     def learn_key(self, node: NodeId, node_key: bytes) -> None:
         """Check this node's lease signatures from now on."""
         self._leasing.learn_key(node, node_key)
