@@ -10,10 +10,14 @@ from qallow_agent.jobs.messages import JobOptions, JobState, ListJobs
 from qallow_agent.node.commands import GetEnergy
 from qallow_agent.testing.client import VirtualClient
 from qallow_agent.testing.effort import Order
+from qallow_agent.testing.premises import simulated_catalog
 from qallow_agent.testing.runners import Craft
 from qallow_agent.testing.simulation import Simulation
 
 IDLE_W, BUSY_W = 20.0, 15.0
+SPEC = simulated_catalog().entry("harmonic").kernel.spec
+OPS = SPEC.demand(SPEC.validate({})).ops
+"""Of one point."""
 
 
 def metered(tools: SimpleNamespace, names: str, *, without: str = "", seed: int = 0) -> Simulation:
@@ -127,8 +131,8 @@ def test_devices_learn_how_many_joules_an_op_takes_and_tell_the_mesh(
     finished(simulation, simulation.submit("a", order(2000, device="b/cpu0")))
     b = simulation.boxes["b"].id
     advert = simulation.boxes["a"].node.rooms.adverts.snapshot()[b]
-    # A virtual op is a point of 20 ms; two runners share what the device draws at rest.
-    expected_j = 0.02 * (BUSY_W + IDLE_W / 2)
+    # A point takes 20 ms; two runners share what the device draws at rest.
+    expected_j = 0.02 * (BUSY_W + IDLE_W / 2) / OPS
     assert advert.devices[0].joules["harmonic"] == pytest.approx(expected_j, rel=0.1)
 
 
@@ -164,7 +168,7 @@ def test_the_bill_is_the_same_sum_by_job_kernel_node_and_day(tools: SimpleNamesp
     assert rows["c"]["unknown_s"] == pytest.approx(20.0, rel=0.1)
     (kernel,) = bills["kernel"]["rows"]
     assert (kernel["kernel"], kernel["op"]) == ("harmonic", "float32 operation")
-    assert kernel["joules_per_op"] == pytest.approx(rows["b"]["gross_j"] / 1000, rel=0.02)
+    assert kernel["joules_per_op"] == pytest.approx(rows["b"]["gross_j"] / 1000 / OPS, rel=0.02)
 
 
 def test_the_bill_shows_what_devices_drew_and_how_much_of_it_nobody_used(
@@ -189,3 +193,49 @@ def test_the_bill_survives_a_restart_of_the_desk(tools: SimpleNamespace) -> None
     simulation.boxes["a"].boot()
     simulation.run(5.0)
     assert [bill(simulation, "a", by)["rows"] for by in ("kernel", "job")] == before
+
+
+def test_a_budget_is_refused_where_nobody_measures(tools: SimpleNamespace) -> None:
+    simulation = metered(tools, "ab", without="ab")
+    client = simulation.submit("a", order(100, max_joules=50.0))
+    simulation.until(lambda: client.over, 5.0)
+    assert "no device of the mesh measures energy" in client.error
+
+
+def test_a_job_beyond_its_budget_is_stopped_with_both_numbers(tools: SimpleNamespace) -> None:
+    simulation = metered(tools, "ab")
+    client = simulation.submit("a", order(20_000, max_joules=400.0))
+    simulation.until(lambda: client.over, 60.0)
+    simulation.run(10.0)
+    assert client.state is JobState.FAILED
+    assert "400 J were allowed" in client.error
+    found = row(simulation, client)
+    assert found["code"] == "budget"
+    # What ran until the figures came in: about four seconds of two boxes.
+    assert 400.0 < found["energy"]["gross_j"] < 400.0 + 6 * 2 * (IDLE_W + 2 * BUSY_W)
+
+
+def test_a_budget_below_the_estimate_is_refused_before_anything_runs(
+    tools: SimpleNamespace,
+) -> None:
+    simulation = metered(tools, "ab", without="a")
+    finished(simulation, simulation.submit("a", order(2000)))
+    drawn_j = worked_j(simulation, "ab")
+    client = simulation.submit("a", order(1_000_000, max_joules=5.0))
+    simulation.until(lambda: client.over, 5.0)
+    assert "is estimated to take" in client.error
+    assert "b/cpu0" in client.error
+    assert worked_j(simulation, "ab") == drawn_j
+
+
+def test_work_that_prefers_energy_goes_where_an_op_takes_the_least(
+    tools: SimpleNamespace,
+) -> None:
+    simulation = metered(tools, "abc")
+    for name, watts in (("a", 90.0), ("b", 15.0), ("c", 60.0)):
+        simulation.boxes[name].craft.busy_w = watts
+    for name in "abc":
+        finished(simulation, simulation.submit("a", order(1000, device=f"{name}/cpu0")))
+    client = simulation.submit("a", Order(points=200, slots=2, options=JobOptions(prefer="energy")))
+    simulation.until(lambda: client.over, 60.0)
+    assert set(client.effort.dispatcher.share) == {"b/cpu0"}
