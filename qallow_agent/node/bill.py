@@ -37,7 +37,7 @@ def _of_jobs(view: View, query: GetEnergy) -> list[Document]:
     names = ("job", "kernel", "state", "submitted_s", "ended_s")
     return [
         {name: row[name] for name in names} | row["energy"]
-        for row in view.rooms.desk.rows()
+        for row in view.rooms.desk.counter.rows()
         if row["energy"] is not None and (row["ended_s"] or view.now.wall_s) >= query.since_s
     ]
 
