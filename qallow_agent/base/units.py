@@ -9,6 +9,8 @@ Seconds = float
 _DURATION = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _SIZE = {"": 1, "b": 1, "kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30, "tib": 1 << 40,
          "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}  # fmt: skip
+_JOULES = ((1e-9, "pJ", 1e12), (1e-6, "nJ", 1e9), (1e-3, "uJ", 1e6), (1.0, "mJ", 1e3),
+           (1e3, "J", 1.0), (1e6, "kJ", 1e-3), (1e9, "MJ", 1e-6))  # fmt: skip
 _NUMBER = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?)\s*([a-zA-Z]*)\s*")
 
 
@@ -50,6 +52,17 @@ def show_bytes(count: float) -> str:
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
         count /= 1024
     return f"{count:.1f} TiB"
+
+
+def show_joules(joules: float) -> str:
+    """Return an energy for people with three significant digits (``"1.25 mJ"``)."""
+    size = abs(joules)
+    if size == 0:
+        return "0 J"
+    for limit, unit, scale in _JOULES:
+        if size < limit:
+            return f"{joules * scale:.3g} {unit}"
+    return f"{joules / 1e9:.4g} GJ"
 
 
 def show_seconds(seconds: float) -> str:

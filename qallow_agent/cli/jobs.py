@@ -9,6 +9,7 @@ import click
 from qallow_agent.base.errors import JobNotFound
 from qallow_agent.base.ids import JobId
 from qallow_agent.base.units import show_seconds
+from qallow_agent.cli.joules import describe
 from qallow_agent.cli.options import LocalAgent, asks_agent
 from qallow_agent.cli.output import emit, pairs, table
 from qallow_agent.jobs.messages import JobCancel, ListJobs
@@ -86,7 +87,9 @@ def _facts(job: dict[str, Any]) -> list[tuple[str, str]]:
     for name, value in job.items():
         if value in ("", None, [], {}):
             continue
-        if name in _MOMENTS:
+        if name == "energy":
+            rows += describe(value)
+        elif name in _MOMENTS:
             local = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(value))
             ago = show_seconds(max(0.0, time.time() - value))
             rows.append((_MOMENTS[name], f"{local}, {ago} ago"))

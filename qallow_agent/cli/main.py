@@ -44,6 +44,7 @@ COMMANDS = {
     "jobs": ("jobs:jobs", "List jobs, or show one."),
     "result": ("jobs:result", "Fetch a retained result."),
     "cancel": ("jobs:cancel", "Cancel a job."),
+    "energy": ("energy:energy", "Say how many joules work took."),
     "kernels": ("kernels:kernels", "List and describe kernels."),
     "config": ("config:config", "Show, explain and validate the configuration."),
 }

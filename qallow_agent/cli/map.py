@@ -9,6 +9,7 @@ import numpy.typing as npt
 from qallow_agent.base.errors import EXIT_OK, JobCancelled, QallowError, UsageError
 from qallow_agent.base.units import show_seconds
 from qallow_agent.cli.harvest import Harvest, open_folder, write_results
+from qallow_agent.cli.joules import SETTLE_S, describe, spent
 from qallow_agent.cli.output import emit, note, pairs
 from qallow_agent.cli.show import inline, show_points, write_csv
 from qallow_agent.cli.work import (
@@ -155,7 +156,15 @@ class Survey:
             "seconds": seconds,
             "rate_per_s": done / seconds if seconds > 0 else 0.0,
             "share": dict(sorted(self._harvest.where.items())),
+            "energy": self._energy(),
         }
+
+    def _energy(self) -> dict[str, Any] | None:
+        """Return what the job used; a record on disk is worth waiting for the last of it."""
+        if not self._name.job:
+            return None
+        patience_s = 0.0 if self._order.output is None else SETTLE_S
+        return spent(self._order.socket, self._name.job, patience_s)
 
 
 def _named_apart(inputs: Mapping[str, Array], outputs: Mapping[str, Array]) -> dict[str, Array]:
@@ -173,4 +182,6 @@ def _say(summary: Mapping[str, Any]) -> None:
         rows.append(("trouble", f"{summary['failed']:,} failed, {summary['rerun']:,} re-run"))
     for place, count in summary["share"].items():
         rows.append((place, f"{count:,} points ({count / max(done, 1):.0%})"))
+    if summary["energy"]:
+        rows += describe(summary["energy"])
     pairs(rows)

@@ -165,6 +165,9 @@ def work_options(function: Command) -> Command:
         click.option("--key", default="", metavar="TEXT",
                      help="The same key again returns the same job."),
         click.option("--retain", is_flag=True, help="Keep the result for 'qallow-agent result'."),
+        click.option("--max-joules", "max_joules", type=click.FloatRange(0, min_open=True),
+                     metavar="JOULES",
+                     help="Stop when it has used more, gross; needs devices with a meter."),
         click.option("--detach", "detached", is_flag=True, help="Run in the background."),
         socket_option,
     )  # fmt: skip
@@ -207,6 +210,7 @@ def read_order(kernel: str, flags: Mapping[str, Any], sweeps: Sequence[str] = ()
         priority=flags["priority"],
         idempotency_key=flags["key"],
         retain=flags["retain"],
+        max_joules=flags["max_joules"] or 0.0,
     )
     form = "json" if flags["as_json"] else flags["form"]
     return Order(kernel, inputs, options, flags["output"], flags["socket"], form)

@@ -70,8 +70,9 @@ class Mesh:
 
     How work is run may be said by name beside the kernel's parameters, or together as
     :class:`~qallow_agent.jobs.messages.JobOptions`: ``deadline`` and ``start_within`` (seconds, or
-    text such as ``"2s"``), ``retries``, ``device``, ``prefer``, ``priority``, ``idempotency_key``
-    and ``retain``; see :class:`~qallow_agent.client.wishes.Wishes`.
+    text such as ``"2s"``), ``retries``, ``device``, ``prefer``, ``priority``,
+    ``idempotency_key``, ``retain`` and ``max_joules``; see
+    :class:`~qallow_agent.client.wishes.Wishes`.
 
     Args:
         connection: To the agent.

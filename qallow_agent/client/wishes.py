@@ -24,6 +24,8 @@ class Wishes(TypedDict, total=False):
         priority: Higher first.
         idempotency_key: Submitting again under the same key returns the same job's results.
         retain: Keep the results at the agent for later.
+        max_joules: Gross joules that the job may use; single evaluations with equal options share
+            a job, and so a budget.
     """
 
     deadline: float | str | None
@@ -34,6 +36,7 @@ class Wishes(TypedDict, total=False):
     priority: int | None
     idempotency_key: str | None
     retain: bool | None
+    max_joules: float | None
 
 
 NAMES = frozenset(Wishes.__annotations__)

@@ -97,15 +97,24 @@ class Meter:
         self.reading = reading
         self.windows.sample(reading.value, read_s)
 
-    def open(self, account: Account, lease: LeaseId) -> None:
-        """Begin a lease; one of a job that has an account here is added to it."""
+    def open(self, account: Account, lease: LeaseId) -> Account | None:
+        """Begin a lease; one of a job that has an account here is added to it.
+
+        Returns:
+            An account that is new and will stay unknown.
+        """
         for known in self.accounts.values():
             if (known.desk, known.job) == (account.desk, account.job):
                 account = known
                 break
+        new = not account.leases and account.over_s is None
         account.leases.append(lease)
         account.over_s = None
         self.accounts[lease] = account
+        if not new or self.windows.begun:
+            return None
+        account.add(unknown_joules(self._why_not()), Use())
+        return account
 
     def worked(self, lease: LeaseId, begin_s: Seconds, end_s: Seconds, use: Use) -> None:
         """Take in what a lease's runner did."""

@@ -61,15 +61,15 @@ class Meters:
         self._places: dict[LeaseId, Meter] = {}
         self.sums = Sums(kept)
 
-    def lend(self, lent: Lent) -> None:
-        """Begin a lease."""
+    def lend(self, lent: Lent) -> Account | None:
+        """Begin a lease; return its account when that can be told of already: nobody measures."""
         meter = self._meters.get(lent.device)
         if meter is None:
             meter = self._meters[lent.device] = Meter(lent.device)
         self._opened += 1
         name = f"{self._epoch}.{self._opened}"
-        meter.open(Account(name, lent.device, lent.job, lent.desk, lent.kernel), lent.lease)
         self._places[lent.lease] = meter
+        return meter.open(Account(name, lent.device, lent.job, lent.desk, lent.kernel), lent.lease)
 
     def end(self, lease: LeaseId, now: Seconds) -> None:
         """Take in that a lease is over; its runner may have a last word to say."""

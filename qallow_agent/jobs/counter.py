@@ -9,7 +9,7 @@ from qallow_agent.jobs.live import LiveJob
 from qallow_agent.jobs.messages import Deposit, Fetch, ListJobs
 from qallow_agent.jobs.model import JobRecord
 from qallow_agent.jobs.roster import Roster, connection_of, same_client
-from qallow_agent.jobs.tabs import used
+from qallow_agent.jobs.tabs import describe
 
 _MOST_DEPOSITORS = 1_024
 
@@ -75,16 +75,20 @@ class Counter:
         hint = "run it again with --retain"
         return [refuse(sender, "job-not-found", f"{job} {record.state}: {why}", hint)]
 
+    def rows(self) -> list[dict[str, Any]]:
+        """Return every job, live and over, the oldest first."""
+        rows = [_row(record, None) for record in self._roster.archive.records()]
+        rows += [_row(live.record, live) for live in self._roster.live.values()]
+        return sorted(rows, key=lambda row: (row["submitted_s"], row["job"]))
+
     def jobs(self, sender: Sender, message: ListJobs, _now: Instant) -> list[Effect]:
         """Answer which jobs there are, live and over."""
         job = message.job
-        rows = [_row(record, None) for record in self._roster.archive.records()]
-        rows += [_row(live.record, live) for live in self._roster.live.values()]
+        rows = self.rows()
         if job is not None:
             rows = [row for row in rows if row["job"] == job]
             if not rows:
                 return unknown_job(sender, job)
-        rows.sort(key=lambda row: (row["submitted_s"], row["job"]))
         document = {"schema": "qallow.jobs/v1", "jobs": rows}
         return [Reply(sender, Report("qallow.jobs/v1", document))]
 
@@ -104,7 +108,6 @@ def unknown_job(sender: Sender, job: JobId) -> list[Effect]:
 
 def _row(record: JobRecord, live: LiveJob | None) -> dict[str, Any]:
     leases = [] if live is None else list(live.held.values())
-    energy = used(record, over=live is None)
     return {
         "job": record.id,
         "kernel": record.kernel,
@@ -123,8 +126,7 @@ def _row(record: JobRecord, live: LiveJob | None) -> dict[str, Any]:
         "code": record.code,
         "error": record.error,
         "hint": record.hint,
-        "energy": None if energy is None else energy.document(),
-        "energy_settled": all(tab.settled for tab in record.energy),
+        "energy": describe(record, over=live is None),
         "result_bytes": record.result_bytes,
         "retained": record.complete,
     }

@@ -65,9 +65,10 @@ class Desk:
         self._settings = settings
         self._roster = Roster(settings, kept)
         self._leasing = Leasing(settings)
-        self._counter = Counter(self._roster)
+        self.counter = Counter(self._roster)
+        """Knows every job, live and over."""
         self._cashier = Cashier(self._roster)
-        self._reception = Reception(self._roster, self._leasing, self._counter, settings, rng)
+        self._reception = Reception(self._roster, self._leasing, self.counter, settings, rng)
         self._routes = self._wire()
 
     def receive(self, sender: Sender, message: Message, now: Instant) -> list[Effect]:
@@ -148,7 +149,7 @@ class Desk:
         self._roster.check()
 
     def _wire(self) -> Mapping[type[Message], Route]:
-        reception, counter = self._reception, self._counter
+        reception, counter = self._reception, self.counter
         return {
             OpenSession: reception.open,
             JobProgress: reception.progress,

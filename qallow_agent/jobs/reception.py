@@ -1,5 +1,7 @@
 """The reception: everything a client says about its jobs."""
 
+import math
+
 from qallow_agent.base.ids import Entropy, JobId, Sender, draw_id
 from qallow_agent.base.machine import Announce, Effect, Instant, Reply
 from qallow_agent.base.message import Done
@@ -103,8 +105,8 @@ class Reception:
         options = order.options
         # NaN is refused too: no comparison with it holds.
         sound = options.start_s > 0 and options.deadline_s >= 0 and order.slots > 0
-        if not sound or order.points < 0:
-            why = "start_s and slots must be above 0, deadline_s and points at least 0"
+        if not sound or order.points < 0 or not 0 <= options.max_joules < math.inf:
+            why = "start_s and slots must be above 0; deadline_s, points and max_joules at least 0"
             return [refuse(sender, "bad-parameter", why)]
         known = options.idempotency_key and self._roster.by_key(options.idempotency_key)
         if known:

@@ -1,6 +1,7 @@
 """Tabs: what a job has used so far on each device, as the benches tell; kept with its record."""
 
 import math
+from typing import Any
 
 import msgspec
 
@@ -40,16 +41,31 @@ def find(tabs: Tabs, node: NodeId, message: JobEnergy) -> EnergyTab | None:
 def used(record: JobRecord, *, over: bool) -> Joules | None:
     """Return what a job has used, all in all; None when it never had a device.
 
-    A job that is over and has unsettled tabs used more than is known: their benches died, or are
+    A job that is over and has pending tabs used more than is known: their benches died, or are
     about to tell the rest.
     """
     if not record.energy:
         return None
     whole = total(tab.joules for tab in record.energy)
-    missing = [tab.place for tab in record.energy if not tab.settled]
+    missing = pending(record)
     if over and missing:
         whole = unknown_joules(f"{missing[0]} has not told all that it used").plus(whole)
     return whole
+
+
+def pending(record: JobRecord) -> tuple[str, ...]:
+    """Return the devices of which more joules may be told."""
+    return tuple(
+        tab.place for tab in record.energy if not tab.settled and tab.joules.provenance != "unknown"
+    )
+
+
+def describe(record: JobRecord, *, over: bool) -> dict[str, Any] | None:
+    """Return what a job has used as a document; None when it never had a device."""
+    whole = used(record, over=over)
+    if whole is None:
+        return None
+    return whole.document() | {"pending": list(pending(record))}
 
 
 def put(tabs: Tabs, before: EnergyTab, tab: EnergyTab) -> Tabs:

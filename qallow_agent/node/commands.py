@@ -1,5 +1,7 @@
 """What a person or program asks its local agent over the control socket, besides jobs."""
 
+from typing import Literal
+
 from qallow_agent.base.message import Done, Failure, Message, Report
 from qallow_agent.jobs.messages import CONTROL_JOB_KINDS
 
@@ -18,6 +20,16 @@ class GetDevices(Message, tag="ask.devices"):
 
 class GetDiagnosis(Message, tag="ask.diagnosis"):
     """What the agent itself can check; answered by Report ``qallow.diagnosis/v1``."""
+
+
+class GetEnergy(Message, tag="ask.energy"):
+    """What jobs of this node used since ``since_s`` (wall time), summed up ``by`` something.
+
+    Answered by Report ``qallow.energy/v1``.
+    """
+
+    by: Literal["job", "kernel", "node", "day"] = "kernel"
+    since_s: float = 0.0
 
 
 class CreateInvite(Message, tag="do.invite"):
@@ -54,7 +66,7 @@ class StoreState(Message, tag="fact.store"):
 
 
 CONTROL_KINDS: tuple[type[Message], ...] = (
-    GetStatus, GetPeers, GetDevices, GetDiagnosis, CreateInvite, LeaveMesh, StopAgent, Revoke,
-    Report, Done, Failure, *CONTROL_JOB_KINDS,
+    GetStatus, GetPeers, GetDevices, GetDiagnosis, GetEnergy, CreateInvite, LeaveMesh, StopAgent,
+    Revoke, Report, Done, Failure, *CONTROL_JOB_KINDS,
 )  # fmt: skip
 """Every kind spoken on the control socket."""

@@ -12,6 +12,7 @@ from qallow_agent.base.units import Seconds
 from qallow_agent.jobs.messages import OpenSession, SessionOpened
 from qallow_agent.mesh.wire.facts import MemberDown, MemberSuspect, MemberUp, Sensed
 from qallow_agent.node import commands, documents
+from qallow_agent.node.bill import bill
 from qallow_agent.node.documents import Document, View
 from qallow_agent.node.rooms import Rooms, Self
 
@@ -65,17 +66,11 @@ class FrontDesk:
 
     def answer(self, sender: Sender, query: Message, now: Instant) -> list[Effect]:
         """Answer a query with its document."""
-        view = View(
-            me=self._me,
-            rooms=self._rooms,
-            now=now,
-            state="ready" if self._look_s is None else "draining",
-            uptime_s=0.0 if self._born_s is None else now.mono_s - self._born_s,
-            changed_s=self._changed_s,
-            sensed=self.sensed,
-            trouble=self._trouble,
-        )
-        document = _DOCUMENTS[type(query)](view)
+        view = self._view(now)
+        if isinstance(query, commands.GetEnergy):
+            document = bill(view, query)
+        else:
+            document = _DOCUMENTS[type(query)](view)
         return [Reply(sender, Report(str(document["schema"]), document))]
 
     def open_session(self, sender: Sender, message: OpenSession, now: Instant) -> list[Effect]:
@@ -150,6 +145,18 @@ class FrontDesk:
     def next_deadline(self) -> Seconds | None:
         """Return when a draining node looks again; None otherwise."""
         return self._look_s
+
+    def _view(self, now: Instant) -> View:
+        return View(
+            me=self._me,
+            rooms=self._rooms,
+            now=now,
+            state="ready" if self._look_s is None else "draining",
+            uptime_s=0.0 if self._born_s is None else now.mono_s - self._born_s,
+            changed_s=self._changed_s,
+            sensed=self.sensed,
+            trouble=self._trouble,
+        )
 
     def _goodbye(self, reason: str, now: Instant) -> list[Effect]:
         ended = [*self._rooms.desk.drain(now), *self._rooms.meters.sums.save()]

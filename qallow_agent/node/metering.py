@@ -35,7 +35,9 @@ class Metering:
         meters, now_s = self._rooms.meters, now.mono_s
         match fact:
             case local.LeaseBegun():
-                meters.lend(Lent(fact.lease, fact.job, fact.desk, fact.device, fact.kernel))
+                lent = Lent(fact.lease, fact.job, fact.desk, fact.device, fact.kernel)
+                account = meters.lend(lent)
+                return [] if account is None else [_statement(account)]
             case local.LeaseOver():
                 meters.end(fact.lease, now_s)
             case local.RunnerBusy():

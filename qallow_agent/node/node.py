@@ -123,7 +123,7 @@ class Node:
             submissions.place: (local.PlacementWanted,),
             self._survey.learn: (local.LinkMeasured, local.StartMeasured),
             front.answer: (commands.GetStatus, commands.GetPeers, commands.GetDevices,
-                           commands.GetDiagnosis),
+                           commands.GetDiagnosis, commands.GetEnergy),
             front.open_session: (jobs.OpenSession,),
             front.invite: (commands.CreateInvite,),
             front.revoke: (commands.Revoke,),

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from qallow_agent.base.errors import DeadlineExceeded, InvariantBroken, NotAllowed
+from qallow_agent.base.errors import DeadlineExceeded, InvariantBroken, JobRejected, NotAllowed
 from qallow_agent.base.ids import Entropy, Sender
 from qallow_agent.base.machine import Announce, Effect, Instant
 from qallow_agent.base.message import Message
@@ -13,6 +13,7 @@ from qallow_agent.jobs.story import MOST_JUDGED, Judged
 from qallow_agent.node.permissions import SUBMITTERS
 from qallow_agent.node.rooms import Rooms, Self
 from qallow_agent.node.survey import Survey, request_of
+from qallow_agent.placement.budget import objection
 from qallow_agent.placement.forecast import forecast, judge, useful_slots
 from qallow_agent.placement.request import Decision
 from qallow_agent.placement.router import choose
@@ -42,6 +43,7 @@ class Submissions:
             UnknownKernel: This node does not know the kernel; the hint names the closest.
             BadParameter: A parameter is wrong; the message names kernel, parameter and bounds.
             DeadlineExceeded: It cannot be done in time; the hint says what could be.
+            JobRejected: It cannot be done within its budget of energy, or nobody could tell.
         """
         if not isinstance(message, SubmitJob):
             raise InvariantBroken(f"{type(message).__name__} is no submission")
@@ -52,7 +54,7 @@ class Submissions:
                 hint="submit from another node, or join it again with an invite --role submitter",
             )
         terms = self.terms_of(message)
-        if message.points > 0 and not self._rooms.desk.named(message.options.idempotency_key):
+        if not self._rooms.desk.named(message.options.idempotency_key):
             message, terms = self._admit(message, terms, now)
         return self._rooms.desk.submit(sender, message, terms, now)
 
@@ -105,10 +107,17 @@ class Submissions:
         return [Announce(made)]
 
     def _admit(self, order: SubmitJob, terms: Terms, now: Instant) -> tuple[SubmitJob, Terms]:
-        """Return a job with as many slots as are of use; refuse a deadline that cannot be met."""
+        """Return a job with as many slots as are of use; refuse limits that cannot be kept."""
+        if order.points < 1 and not order.options.max_joules:
+            return order, terms
         candidates = self._survey.candidates(order.kernel, now.mono_s)
         settings = self._rooms.placement
         request = request_of(order, terms, max(1, order.slots))
+        over = objection(request, candidates, settings)
+        if over is not None:
+            raise JobRejected(over.why, hint=over.fix)
+        if order.points < 1:
+            return order, terms
         deadline_s = order.options.deadline_s
         if deadline_s > 0:
             verdict = judge(request, deadline_s, forecast(request, candidates, settings))

@@ -7,6 +7,7 @@ from qallow_agent.jobs.local import LinkMeasured, PlacementWanted, StartMeasured
 from qallow_agent.jobs.messages import SubmitJob
 from qallow_agent.jobs.model import Terms
 from qallow_agent.mesh.wire.kinds import Advert, DeviceAdvert, DeviceState, MemberRecord, Role
+from qallow_agent.node.metering import energy_of
 from qallow_agent.node.rooms import Rooms, Self
 from qallow_agent.placement.experience import Experience
 from qallow_agent.placement.request import Candidate, Request
@@ -88,6 +89,8 @@ class Survey:
             waiting=device.waiting,
             reserved_bytes=device.reserved_bytes,
             model=device.model,
+            joules_per_op=device.joules.get(kernel),
+            metered=energy_of(device).value is not None,
             simulated=device.simulated,
             why=device.why,
         )
@@ -116,4 +119,5 @@ def request_of(
         device=order.options.device,
         prefer=order.options.prefer,
         avoid=() if wanted is None else wanted.avoid,
+        max_joules=order.options.max_joules,
     )

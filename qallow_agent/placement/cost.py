@@ -24,6 +24,7 @@ MOST_BANDWIDTH = 1e13
 """Bytes per second that no link has."""
 MOST_START_S: Seconds = 3_600.0
 _LEAST_RATE = 1e-6
+_MOST_JOULES = 1e12
 _MOST_RATE = 1e18
 """An advert that claims more claims nothing: no device computes an exa-op on one slot."""
 
@@ -93,6 +94,15 @@ def sane(value: float | None, most: float) -> float | None:
 def within(value: float, most: float = MOST_S) -> float:
     """Return a quantity held between 0 and ``most``; NaN is ``most``."""
     return max(0.0, value) if value < most else most
+
+
+def point_joules(request: Request, candidate: Candidate) -> float | None:
+    """Return what one point takes on a candidate, gross; None when that is not known."""
+    known = candidate.joules_per_op
+    if known == 0:
+        return 0.0
+    claimed = sane(known, _MOST_JOULES)
+    return None if claimed is None else within(claimed * request.ops, _MOST_JOULES)
 
 
 def gather(candidates: Iterable[Candidate]) -> Peers:

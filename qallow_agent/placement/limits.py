@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from qallow_agent.base.units import show_bytes
+from qallow_agent.base.units import show_bytes, show_joules
+from qallow_agent.placement.cost import point_joules
 from qallow_agent.placement.request import Candidate, Request
 from qallow_agent.placement.settings import PlacementSettings
 
@@ -27,7 +28,11 @@ class Refusal:
 
 def refusal(request: Request, candidate: Candidate, settings: PlacementSettings) -> Refusal | None:
     """Return why a candidate cannot take the job; None when it can, perhaps after queueing."""
-    return _unfit_for_good(request, candidate, settings) or _unfit_for_now(request, candidate)
+    return (
+        _unfit_for_good(request, candidate, settings)
+        or _over_budget(request, candidate)
+        or _unfit_for_now(request, candidate)
+    )
 
 
 def _unfit_for_good(
@@ -67,6 +72,20 @@ def _never_room(
         return None
     why = f"offers {show_bytes(room_bytes)}, a task needs {show_bytes(request.memory_bytes)}"
     return Refusal(why, lasting=True, change="make the task smaller")
+
+
+def _over_budget(request: Request, candidate: Candidate) -> Refusal | None:
+    if not request.max_joules:
+        return None
+    if not candidate.metered:
+        why = "measures no energy, and the job has a budget of it"
+        return Refusal(why, lasting=False, change="leave out max_joules")
+    each = point_joules(request, candidate)
+    whole = 0.0 if each is None else each * max(1, request.points)
+    if whole <= request.max_joules:
+        return None
+    why = f"would take {show_joules(whole)} for the whole job, {show_joules(request.max_joules)} "
+    return Refusal(why + "are allowed", lasting=False, change="raise max_joules")
 
 
 def _unfit_for_now(request: Request, candidate: Candidate) -> Refusal | None:

@@ -25,6 +25,7 @@ class Request:
         device: ``any``, a device kind, ``gpu``, or ``node-name/device-name``.
         prefer: ``latency``, ``throughput`` or ``energy``.
         avoid: ``node-id/device`` that refused just now.
+        max_joules: Gross joules the whole job may use; 0 for any number.
     """
 
     kernel: str
@@ -37,6 +38,7 @@ class Request:
     device: str = "any"
     prefer: str = "throughput"
     avoid: tuple[str, ...] = ()
+    max_joules: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +56,8 @@ class Candidate:
         waiting: Slots that others wait for.
         reserved_bytes: Memory promised to leases.
         model: What people call the device.
-        joules_per_op: Measured or estimated; None when unknown.
+        joules_per_op: Gross, measured or estimated; None when unknown.
+        metered: Something counts its joules.
         simulated: Only chosen when named.
     """
 
@@ -77,6 +80,7 @@ class Candidate:
     reserved_bytes: int = 0
     model: str = ""
     joules_per_op: float | None = None
+    metered: bool = False
     simulated: bool = False
     why: str = ""
 

@@ -1,13 +1,20 @@
 """What a candidate would cost under a preference: one number, and the arithmetic in words."""
 
 from qallow_agent.base.units import show_seconds
-from qallow_agent.placement.cost import CROWDING, MOST_S, Estimate, Peers, estimate, sane, within
+from qallow_agent.placement.cost import (
+    CROWDING,
+    MOST_S,
+    Estimate,
+    Peers,
+    estimate,
+    point_joules,
+    within,
+)
 from qallow_agent.placement.request import Candidate, Request
 from qallow_agent.placement.settings import PlacementSettings
 
 _UNKNOWN_JOULES = 1e15
 """Ranks candidates of unknown consumption behind every known one, in order of speed."""
-_MOST_JOULES = 1e12
 _SOURCES = {
     "measured": "measured",
     "canary": "by its canary",
@@ -39,7 +46,7 @@ def cost(
         return within(found.point_s + found.wait_s + found.rtt_s, 2 * MOST_S)
     flow_s = within(found.point_s + found.wait_s / _points_a_slot(request), 2 * MOST_S)
     if request.prefer == "energy":
-        joules = _joules(request, candidate)
+        joules = point_joules(request, candidate)
         if joules is None:
             return _UNKNOWN_JOULES + flow_s
         crowd = min(1.0, (max(0, candidate.busy) + taken) / max(1, candidate.slots))
@@ -61,7 +68,7 @@ def explain(
     if candidate.state != "ok":
         parts.append(candidate.state)
     parts += _ways(found, candidate)
-    joules = _joules(request, candidate)
+    joules = point_joules(request, candidate)
     if request.prefer == "energy":
         parts.append("joules unknown" if joules is None else f"{joules:.3g} J a point")
         return ", ".join(parts)
@@ -88,11 +95,3 @@ def _ways(found: Estimate, candidate: Candidate) -> list[str]:
 
 def _points_a_slot(request: Request) -> float:
     return max(1.0, request.points / max(1, request.slots))
-
-
-def _joules(request: Request, candidate: Candidate) -> float | None:
-    known = candidate.joules_per_op
-    if known == 0:
-        return 0.0
-    claimed = sane(known, _MOST_JOULES)
-    return None if claimed is None else within(claimed * request.ops, _MOST_JOULES)

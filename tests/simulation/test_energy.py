@@ -7,12 +7,17 @@ import pytest
 
 from qallow_agent.base.message import Report
 from qallow_agent.jobs.messages import JobOptions, JobState, ListJobs
+from qallow_agent.node.commands import GetEnergy
 from qallow_agent.testing.client import VirtualClient
 from qallow_agent.testing.effort import Order
+from qallow_agent.testing.premises import simulated_catalog
 from qallow_agent.testing.runners import Craft
 from qallow_agent.testing.simulation import Simulation
 
 IDLE_W, BUSY_W = 20.0, 15.0
+SPEC = simulated_catalog().entry("harmonic").kernel.spec
+OPS = SPEC.demand(SPEC.validate({})).ops
+"""Of one point."""
 
 
 def metered(tools: SimpleNamespace, names: str, *, without: str = "", seed: int = 0) -> Simulation:
@@ -58,7 +63,7 @@ def test_a_job_is_charged_what_its_runners_really_drew(tools: SimpleNamespace) -
     energy = found["energy"]
     drawn_j = worked_j(simulation, "abc") - before_j
     assert drawn_j > 500
-    assert found["energy_settled"]
+    assert energy["pending"] == []
     assert energy["provenance"] == "measured"
     assert energy["net_j"] == pytest.approx(drawn_j, rel=0.02)
     assert energy["low_j"] <= drawn_j <= energy["high_j"]
@@ -70,7 +75,7 @@ def test_two_jobs_at_a_time_add_up_to_what_the_devices_drew(tools: SimpleNamespa
     before_j = worked_j(simulation, "ab")
     clients = [simulation.submit(name, order(2000)) for name in "ab"]
     rows = [finished(simulation, client) for client in clients]
-    assert all(each["energy_settled"] for each in rows)
+    assert all(each["energy"]["pending"] == [] for each in rows)
     drawn_j = worked_j(simulation, "ab") - before_j
     assert sum(each["energy"]["net_j"] for each in rows) == pytest.approx(drawn_j, rel=0.02)
     assert {each["energy"]["provenance"] for each in rows} == {"estimated"}
@@ -84,7 +89,7 @@ def test_where_no_meter_is_the_joules_are_unknown_and_the_reason_is_given(
     assert found["energy"]["gross_j"] is None
     assert found["energy"]["provenance"] == "unknown"
     assert "has no energy meter" in found["energy"]["why"]
-    assert found["energy_settled"]
+    assert found["energy"]["pending"] == []
 
 
 def test_what_an_executor_had_not_told_when_it_died_is_unknown_and_the_rest_is_kept(
@@ -98,7 +103,7 @@ def test_what_an_executor_had_not_told_when_it_died_is_unknown_and_the_rest_is_k
     simulation.boxes["c"].kill()
     found = finished(simulation, client)
     assert client.state is JobState.SUCCEEDED
-    assert not found["energy_settled"]
+    assert found["energy"]["pending"] == ["c/cpu0"]
     assert found["energy"]["provenance"] == "unknown"
     assert "c/cpu0 has not told all" in found["energy"]["why"]
     assert found["energy"]["high_j"] is None
@@ -127,9 +132,7 @@ def test_devices_learn_how_many_joules_an_op_takes_and_tell_the_mesh(
     b = simulation.boxes["b"].id
     advert = simulation.boxes["a"].node.rooms.adverts.snapshot()[b]
     # A point takes 20 ms; two runners share what the device draws at rest.
-    spec = simulation.boxes["a"].node.rooms.catalog.get("harmonic").spec
-    point_ops = spec.cost(spec.validate({})).ops
-    expected_j = 0.02 * (BUSY_W + IDLE_W / 2) / point_ops
+    expected_j = 0.02 * (BUSY_W + IDLE_W / 2) / OPS
     assert advert.devices[0].joules["harmonic"] == pytest.approx(expected_j, rel=0.1)
 
 
@@ -142,3 +145,97 @@ def test_the_sums_of_a_desk_are_what_its_jobs_were_charged(tools: SimpleNamespac
     drawn_j = sum(each.drawn_j for each in sums.devices(0.0))
     idle_j = sum(each.idle_j for each in sums.devices(0.0))
     assert drawn_j > idle_j > 0
+
+
+def bill(simulation: Simulation, name: str, by: str, since_s: float = 0.0) -> dict[str, Any]:
+    answer = simulation.ask(name, GetEnergy(by, since_s))  # type: ignore[arg-type]
+    assert isinstance(answer, Report)
+    assert answer.schema == "qallow.energy/v1"
+    return answer.document
+
+
+def test_the_bill_is_the_same_sum_by_job_kernel_node_and_day(tools: SimpleNamespace) -> None:
+    simulation = metered(tools, "abc", without="c")
+    for device in ("b/cpu0", "c/cpu0"):
+        finished(simulation, simulation.submit("a", order(1000, device=device)))
+    bills = {by: bill(simulation, "a", by) for by in ("job", "kernel", "node", "day")}
+    sums = {by: sum(row["gross_j"] or 0.0 for row in each["rows"]) for by, each in bills.items()}
+    assert sums["kernel"] > 300.0
+    assert sums == pytest.approx(dict.fromkeys(sums, sums["kernel"]))
+    rows = {row["node"]: row for row in bills["node"]["rows"]}
+    assert (rows["b"]["provenance"], rows["c"]["provenance"]) == ("measured", "unknown")
+    assert rows["c"]["gross_j"] is None
+    assert rows["c"]["unknown_s"] == pytest.approx(20.0, rel=0.1)
+    (kernel,) = bills["kernel"]["rows"]
+    assert (kernel["kernel"], kernel["op"]) == ("harmonic", "float32 operation")
+    assert kernel["joules_per_op"] == pytest.approx(rows["b"]["gross_j"] / 1000 / OPS, rel=0.02)
+
+
+def test_the_bill_shows_what_devices_drew_and_how_much_of_it_nobody_used(
+    tools: SimpleNamespace,
+) -> None:
+    simulation = metered(tools, "ab", without="b")
+    simulation.run(60.0)
+    (device,) = bill(simulation, "a", "kernel")["devices"]
+    assert device["idle_share"] == 1.0
+    assert device["idle_w"] == pytest.approx(IDLE_W, rel=1e-3)
+    (blind,) = bill(simulation, "b", "kernel")["devices"]
+    assert (blind["drawn_j"], blind["provenance"]) == (None, "unknown")
+    assert bill(simulation, "a", "kernel", since_s=4e9)["devices"][0]["drawn_j"] is None
+
+
+def test_the_bill_survives_a_restart_of_the_desk(tools: SimpleNamespace) -> None:
+    simulation = metered(tools, "ab")
+    finished(simulation, simulation.submit("a", order(1000)))
+    before = [bill(simulation, "a", by)["rows"] for by in ("kernel", "job")]
+    simulation.stop("a")
+    simulation.run(3.0)
+    simulation.boxes["a"].boot()
+    simulation.run(5.0)
+    assert [bill(simulation, "a", by)["rows"] for by in ("kernel", "job")] == before
+
+
+def test_a_budget_is_refused_where_nobody_measures(tools: SimpleNamespace) -> None:
+    simulation = metered(tools, "ab", without="ab")
+    client = simulation.submit("a", order(100, max_joules=50.0))
+    simulation.until(lambda: client.over, 5.0)
+    assert "no device of the mesh measures energy" in client.error
+
+
+def test_a_job_beyond_its_budget_is_stopped_with_both_numbers(tools: SimpleNamespace) -> None:
+    simulation = metered(tools, "ab")
+    client = simulation.submit("a", order(20_000, max_joules=400.0))
+    simulation.until(lambda: client.over, 60.0)
+    simulation.run(10.0)
+    assert client.state is JobState.FAILED
+    assert "400 J were allowed" in client.error
+    found = row(simulation, client)
+    assert found["code"] == "budget"
+    # What ran until the figures came in: about four seconds of two boxes.
+    assert 400.0 < found["energy"]["gross_j"] < 400.0 + 6 * 2 * (IDLE_W + 2 * BUSY_W)
+
+
+def test_a_budget_below_the_estimate_is_refused_before_anything_runs(
+    tools: SimpleNamespace,
+) -> None:
+    simulation = metered(tools, "ab", without="a")
+    finished(simulation, simulation.submit("a", order(2000)))
+    drawn_j = worked_j(simulation, "ab")
+    client = simulation.submit("a", order(1_000_000, max_joules=5.0))
+    simulation.until(lambda: client.over, 5.0)
+    assert "is estimated to take" in client.error
+    assert "b/cpu0" in client.error
+    assert worked_j(simulation, "ab") == drawn_j
+
+
+def test_work_that_prefers_energy_goes_where_an_op_takes_the_least(
+    tools: SimpleNamespace,
+) -> None:
+    simulation = metered(tools, "abc")
+    for name, watts in (("a", 90.0), ("b", 15.0), ("c", 60.0)):
+        simulation.boxes[name].craft.busy_w = watts
+    for name in "abc":
+        finished(simulation, simulation.submit("a", order(1000, device=f"{name}/cpu0")))
+    client = simulation.submit("a", Order(points=200, slots=2, options=JobOptions(prefer="energy")))
+    simulation.until(lambda: client.over, 60.0)
+    assert set(client.effort.dispatcher.share) == {"b/cpu0"}

@@ -7,6 +7,7 @@ import pytest
 
 from qallow_agent.jobs.messages import JobState
 from qallow_agent.testing.chaos import Chaos
+from qallow_agent.testing.runners import Craft
 from qallow_agent.testing.simulation import Simulation
 
 TORMENT_S = 60.0
@@ -21,7 +22,8 @@ def tormented(simulation: Simulation, seed: int, spare: tuple[str, ...] = ()) ->
 def test_a_job_whose_owner_lives_loses_nothing_to_any_fault(
     tools: SimpleNamespace, seed: int
 ) -> None:
-    simulation = tools.small("abcde", seed)
+    # With meters: the joules of jobs and idling must add up whatever happens.
+    simulation = tools.small("abcde", seed, craft=Craft(idle_w=20.0, busy_w=15.0))
     client = simulation.submit("a", tools.order(points=8000))
     tormented(simulation, seed, spare=("a",))
     assert (client.state, client.effort.done) == (JobState.SUCCEEDED, 8000)

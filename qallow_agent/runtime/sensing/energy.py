@@ -4,6 +4,7 @@ from typing import Protocol
 
 from qallow_agent.base.reading import Reading, unknown
 from qallow_agent.base.units import Seconds
+from qallow_agent.energy.counter import Odometer
 
 UNIT = "joules"
 LONGEST_STEP_S: Seconds = 10.0
@@ -16,30 +17,6 @@ class EnergyMeter(Protocol):
     def read(self, now_s: Seconds) -> Reading:
         """Return the joules since the first call: they never fall. Unknown says why."""
         ...
-
-
-class Odometer:
-    """Adds up a counter that wraps or starts anew.
-
-    Args:
-        span: Where the counter wraps to 0; 0 for one that only restarts.
-    """
-
-    def __init__(self, span: float = 0.0) -> None:
-        self.span = span
-        self.total = 0.0
-        self._before: float | None = None
-
-    def add(self, count: float) -> float:
-        """Take in what the counter shows; return what it has counted since the first call."""
-        if self._before is not None:
-            step = count - self._before
-            if step < 0:
-                # A restarted counter began at 0: what it shows is all it has counted since.
-                step = step + self.span if self.span else count
-            self.total += max(0.0, step)
-        self._before = count
-        return self.total
 
 
 class PowerIntegral:

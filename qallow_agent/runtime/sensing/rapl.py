@@ -4,7 +4,8 @@ from pathlib import Path
 
 from qallow_agent.base.reading import Reading, unknown
 from qallow_agent.base.units import Seconds
-from qallow_agent.runtime.sensing.energy import UNIT, Odometer
+from qallow_agent.energy.counter import Odometer
+from qallow_agent.runtime.sensing.energy import UNIT
 from qallow_agent.runtime.sensing.files import ROOT, folders, number, reading, text
 
 SOURCE = "rapl"

@@ -45,6 +45,14 @@ def test_an_odometer_counts_like_one_who_saw_every_step(
     assert restarting.total == counted_restarting
 
 
+@given(st.sampled_from([0.0, 65_536.0]), st.lists(st.floats(0, 1e12), min_size=1, max_size=50))
+def test_joules_never_fall_whatever_a_counter_shows(span: float, shown: list[float]) -> None:
+    odometer = Odometer(span)
+    totals = [odometer.add(count) for count in shown]
+    assert totals[0] == 0
+    assert totals == sorted(totals)
+
+
 @given(
     st.floats(0.0, 1e6), st.floats(1.0, 60.0), st.integers(1, 8),
     st.dictionaries(st.sampled_from("abcdef"), st.floats(1e-6, 60.0), max_size=6),

@@ -13,7 +13,13 @@ from qallow_agent.base.machine import Instant, soonest
 from qallow_agent.base.message import Done, Failure, Message, kind_of, kinds
 from qallow_agent.base.reading import unknown
 from qallow_agent.base.settings import Setting, check_bounds, setting
-from qallow_agent.base.units import parse_duration, parse_size, show_bytes, show_seconds
+from qallow_agent.base.units import (
+    parse_duration,
+    parse_size,
+    show_bytes,
+    show_joules,
+    show_seconds,
+)
 
 
 @pytest.mark.parametrize(
@@ -69,6 +75,15 @@ def test_a_size_is_shown(count: float, text: str) -> None:
 )
 def test_a_duration_is_shown(seconds: float, text: str) -> None:
     assert show_seconds(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("joules", "text"),
+    [(0.0, "0 J"), (2.5e-10, "250 pJ"), (3e-9, "3 nJ"), (1.234e-6, "1.23 uJ"), (0.05, "50 mJ"),
+     (12.34, "12.3 J"), (3.6e6, "3.6 MJ"), (2.5e9, "2.5 GJ")],
+)  # fmt: skip
+def test_joules_have_three_digits_and_the_nearest_unit(joules: float, text: str) -> None:
+    assert show_joules(joules) == text
 
 
 def test_an_id_follows_from_the_key_alone() -> None:

@@ -2,8 +2,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from qallow_agent.base.reading import Reading, unknown
 from qallow_agent.runtime.sensing.battery import Battery
@@ -11,7 +9,6 @@ from qallow_agent.runtime.sensing.energy import (
     LONGEST_STEP_S,
     BoardEnergy,
     FirstMeter,
-    Odometer,
     Paced,
     PowerIntegral,
 )
@@ -40,37 +37,6 @@ def tree(tmp_path: Path) -> Tree:
 
 def watts(value: float) -> Reading:
     return Reading(value, "watts", "test")
-
-
-# --- counters ---------------------------------------------------------------------------------
-
-
-@given(
-    span=st.integers(1_000, 1_000_000),
-    start=st.integers(0, 999),
-    steps=st.lists(st.integers(0, 999), max_size=50),
-)
-def test_a_counter_that_wraps_adds_up_as_one_that_never_does(
-    span: int, start: int, steps: list[int]
-) -> None:
-    odometer, endless = Odometer(span), start
-    assert odometer.add(start % span) == 0
-    for step in steps:
-        endless += step
-        assert odometer.add(endless % span) == endless - start
-
-
-@given(st.lists(st.floats(0, 1e12), min_size=1, max_size=50))
-def test_joules_never_fall_whatever_a_counter_shows(shown: list[float]) -> None:
-    odometer = Odometer()
-    totals = [odometer.add(count) for count in shown]
-    assert totals[0] == 0
-    assert totals == sorted(totals)
-
-
-def test_a_counter_that_restarts_goes_on_from_what_was_counted() -> None:
-    odometer = Odometer()
-    assert [odometer.add(count) for count in (500.0, 510.0, 3.0, 5.0)] == [0, 10, 13, 15]
 
 
 def test_constant_power_adds_up_to_power_times_time() -> None:
