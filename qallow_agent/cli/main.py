@@ -44,6 +44,7 @@ COMMANDS = {
     "jobs": ("jobs:jobs", "List jobs, or show one."),
     "result": ("jobs:result", "Fetch a retained result."),
     "cancel": ("jobs:cancel", "Cancel a job."),
+    "explain": ("explain:explain", "Say why here, why not there, and what would change it."),
     "kernels": ("kernels:kernels", "List and describe kernels."),
     "config": ("config:config", "Show, explain and validate the configuration."),
 }

@@ -1,7 +1,7 @@
 """What a person or program asks its local agent over the control socket, besides jobs."""
 
 from qallow_agent.base.message import Done, Failure, Message, Report
-from qallow_agent.jobs.messages import CONTROL_JOB_KINDS
+from qallow_agent.jobs.messages import CONTROL_JOB_KINDS, SubmitJob
 
 
 class GetStatus(Message, tag="ask.status"):
@@ -18,6 +18,16 @@ class GetDevices(Message, tag="ask.devices"):
 
 class GetDiagnosis(Message, tag="ask.diagnosis"):
     """What the agent itself can check; answered by Report ``qallow.diagnosis/v1``."""
+
+
+class Explain(Message, tag="ask.explain"):
+    """Why something runs where it runs; answered by Report ``qallow.explain/v1``.
+
+    Either ``subject``, a job or a node by id or name, or ``order``: where that would run now.
+    """
+
+    subject: str = ""
+    order: SubmitJob | None = None
 
 
 class CreateInvite(Message, tag="do.invite"):
@@ -54,7 +64,7 @@ class StoreState(Message, tag="fact.store"):
 
 
 CONTROL_KINDS: tuple[type[Message], ...] = (
-    GetStatus, GetPeers, GetDevices, GetDiagnosis, CreateInvite, LeaveMesh, StopAgent, Revoke,
-    Report, Done, Failure, *CONTROL_JOB_KINDS,
+    GetStatus, GetPeers, GetDevices, GetDiagnosis, Explain, CreateInvite, LeaveMesh, StopAgent,
+    Revoke, Report, Done, Failure, *CONTROL_JOB_KINDS,
 )  # fmt: skip
 """Every kind spoken on the control socket."""
