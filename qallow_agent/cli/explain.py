@@ -25,8 +25,8 @@ _PASSAGES = {
 
 
 @click.command(
-    epilog="Examples: qallow-agent explain job-gamhuux2bkzrgjky; qallow-agent explain box2; "
-    "qallow-agent explain --kernel harmonic --set pockets=32 --set ticks=400"
+    epilog="Example: qallow-agent explain job-gamhuux2bkzrgjky; of a node: qallow-agent explain "
+    "box2; of an order: qallow-agent explain --kernel harmonic --set pockets=32 --set ticks=400"
 )
 @click.argument("subject", metavar="[JOB|NODE]", default="")
 @click.option("--kernel", default="", help="Say where this would run now; nothing is run.")

@@ -53,7 +53,8 @@ def call(serve: Serve, document: dict[str, Any], *words: str) -> tuple[int, list
     asked: list[Message] = []
 
     def answer(_: Sender, message: Message) -> list[Message]:
-        asked.append(message)
+        if isinstance(message, Explain):
+            asked.append(message)
         return [Report("qallow.explain/v1", document)]
 
     code = main(["explain", *words, "--socket", str(serve(answer))])
