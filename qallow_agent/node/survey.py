@@ -81,6 +81,7 @@ class Survey:
             },
             rate=device.rates.get(kernel),
             tried=kernel in device.tried,
+            joules_per_op=device.joules.get(kernel),
             rtt_s=self.rtt_s(record.node),
             bandwidth_bytes=seen.link(record.node),
             start_s=seen.start_s(key),
