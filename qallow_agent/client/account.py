@@ -60,7 +60,8 @@ class Account:
         """Return how far it is."""
         dispatcher = self._team.dispatcher
         tally = dispatcher.tally
-        return JobProgress(job, tally.done, tally.failed, tally.rerun, dict(dispatcher.share))
+        share, links = dict(dispatcher.share), dispatcher.links()
+        return JobProgress(job, tally.done, tally.failed, tally.rerun, share, links)
 
     def news(self, job: JobId, now: Seconds) -> JobProgress | None:
         """Return how far it is when that should be told: a few times a second, if it moves."""

@@ -109,6 +109,8 @@ class Job:
         self.account = Account(self._team, guess_s, order.slots)
         self._hunger = Hunger(order.options.start_s, _GRACE_S)
         self._channel = 0
+        self._ops = 0.0
+        """Operations of one evaluation, as the agent declared them."""
         self._given_up: QallowError | None = None
         self._until_s: Seconds | None = None
         self._ends_s: Seconds | None = None
@@ -220,7 +222,8 @@ class Job:
         now = time.monotonic()
         if isinstance(message, LeaseGrant) and self.phase is Phase.OPEN:
             self._watching = False
-            self._team.grant(message.lease, now)
+            hint_s = self._ops / message.rate if message.rate > 0 else None
+            self._team.grant(message.lease, now, hint_s)
         elif isinstance(message, LeaseLost) and self.phase is Phase.OPEN:
             self._team.lose(message, now)
             if message.code in _SLOTS_AGAIN:
@@ -241,6 +244,8 @@ class Job:
         self.phase = Phase.OPEN
         self._until_s = None
         self._watching = message.known
+        self._ops = message.ops
+        self.account.slots = message.slots or self.order.slots
         if self._given_up is not None:
             self._say_end(_state_of(self._given_up), self._given_up.message)
 

@@ -10,6 +10,7 @@ from qallow_agent import __version__
 from qallow_agent.base.errors import AgentUnreachable
 from qallow_agent.base.keys import CurveKey
 from qallow_agent.base.units import Seconds
+from qallow_agent.client.account import MOST_SLOTS
 from qallow_agent.client.arguments import collect
 from qallow_agent.client.book import KernelBook
 from qallow_agent.client.connection import Connection
@@ -267,7 +268,7 @@ class Mesh:
             kernel,
             points.count,
             sample,
-            1,
+            min(points.count, MOST_SLOTS),
             options,
             extremes=points.extremes(),
             shapes=points.fixed.shapes,

@@ -70,16 +70,24 @@ class Team:
         self._keeper = keeper
         self._report = report
         self._touch = touch
+        self._hints: dict[LeaseId, Seconds | None] = {}
         self._leaving: dict[LeaseId, tuple[Wire, Seconds]] = {}
         self._dropped: dict[int, tuple[Piece, Seconds]] = {}
         self._first_sent_s: Seconds | None = None
 
     # --- leases ----------------------------------------------------------------------------------
 
-    def grant(self, lease: Lease, now: Seconds) -> None:
-        """Connect to the runner of a lease."""
+    def grant(self, lease: Lease, now: Seconds, hint_s: Seconds | None = None) -> None:
+        """Connect to the runner of a lease.
+
+        Args:
+            lease: The lease.
+            now: Monotonic seconds.
+            hint_s: Seconds that one evaluation should take there.
+        """
         if lease.id in self.wires or lease.id in self._leaving:
             return
+        self._hints[lease.id] = hint_s
         wire = self._exchange.dial(lease, self, now)
         self.wires[lease.id] = wire
         if wire.hopeless:
@@ -88,6 +96,7 @@ class Team:
     def lose(self, lost: LeaseLost, now: Seconds) -> None:
         """Take back what was in flight under a lost lease; the desk says who is to blame."""
         wire = self.wires.pop(lost.lease, None)
+        self._hints.pop(lost.lease, None)
         if wire is not None:
             self._leaving[lost.lease] = (wire, now + _FAREWELL_S)
             self._settle(
@@ -97,7 +106,7 @@ class Team:
     def wire_up(self, wire: Wire) -> None:
         """Give a connected runner work."""
         if wire.lease.id in self.wires:
-            self.dispatcher.granted(wire.lease)
+            self.dispatcher.granted(wire.lease, self._hints.pop(wire.lease.id, None))
             self._touch()
 
     def wire_down(self, wire: Wire, reason: str) -> None:
@@ -230,6 +239,7 @@ class Team:
 
     def _give_up(self, wire: Wire, code: LeaseEnd, reason: str) -> None:
         self._leaving.pop(wire.lease.id, None)
+        self._hints.pop(wire.lease.id, None)
         wire.close()
         if self.wires.pop(wire.lease.id, None) is None:
             return

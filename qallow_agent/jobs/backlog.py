@@ -69,9 +69,7 @@ class Backlog:
         if not self.sweeps or len(line.flights) >= self._settings.slices_ahead:
             return None
         sweep = next(iter(self.sweeps.values()))
-        points = slice_points(
-            sweep, line.rates.get(sweep.number, sweep.point_s), runners, self._settings
-        )
+        points = slice_points(sweep, line.likely_s(sweep), runners, self._settings, line.hint_s)
         piece = self._cut(sweep, points)
         if sweep.number in self.sweeps:
             # Behind the others, so that concurrent sweeps share the runners.

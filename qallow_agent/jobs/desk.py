@@ -67,6 +67,8 @@ class Desk:
         self._leasing = Leasing(settings)
         self.counter = Counter(self._roster)
         """Knows every job, live and over."""
+        self.refusals = self._leasing.refusals
+        """The last refusals of benches, of any job."""
         self._cashier = Cashier(self._roster)
         self._reception = Reception(self._roster, self._leasing, self.counter, settings, rng)
         self._routes = self._wire()
@@ -85,16 +87,20 @@ class Desk:
         live = self._roster.live.get(job)
         return None if live is None else Needs(live.order, live.terms)
 
-    def named(self, key: str) -> bool:
-        """Return whether an idempotency key names a job here."""
-        return bool(key) and self._roster.by_key(key) is not None
+    def account_of(self, job: JobId, *, key: str = "") -> JobRecord | None:
+        """Return the record of a job, live or over, with its story up to now.
 
-    def account_of(self, job: JobId) -> JobRecord | None:
-        """Return the record of a job, live or over, with its story up to now."""
+        Args:
+            job: Its id; "" to find it by its key.
+            key: Its idempotency key.
+        """
         live = self._roster.live.get(job)
-        if live is None:
+        if live is not None:
+            return msgspec.structs.replace(live.record, story=live.chronicle.story())
+        if job:
             return self._roster.archive.get(job)
-        return msgspec.structs.replace(live.record, story=live.chronicle.story())
+        named = self._roster.by_key(key) if key else None
+        return named.record if isinstance(named, LiveJob) else named
 
     def learn_key(self, node: NodeId, node_key: bytes) -> None:
         """Check this node's lease signatures from now on."""

@@ -9,8 +9,8 @@ Rules, kept by construction and checked by the property tests:
 - A piece that kills its runner is suspect: a slice is split to find the guilty point, a single
   task fails after ``poison_strikes``.
 
-Each task costs O(1): deques and dicts, no rescans. Only hedging looks at all leases, and that a
-few times a second while a runner stands idle.
+Each task costs O(1): deques and dicts, no rescans. Only second starts look at all leases, and that
+a few times a second while a runner stands idle.
 """
 
 import math
@@ -27,6 +27,7 @@ from qallow_agent.jobs.messages import Lease
 from qallow_agent.jobs.model import HARMLESS_ENDS
 from qallow_agent.jobs.parcels import ResultHead
 from qallow_agent.jobs.settings import DispatchSettings
+from qallow_agent.jobs.tail import hedges, thefts
 from qallow_agent.jobs.work import Dispatch, Outcome, Piece, Sweep
 
 _HEDGE_PERIOD_S = 0.05
@@ -63,6 +64,14 @@ class Dispatcher:
     def idle(self) -> bool:
         """Whether every piece and every point has its outcome."""
         return not self._backlog.live and not self._backlog.sweeps
+
+    def links(self) -> dict[str, float]:
+        """Return bytes per second by ``node-name/device``, where something large has travelled."""
+        found: dict[str, float] = {}
+        for line in self._lines.values():
+            if line.link_bytes_s is not None:
+                found[line.label] = max(line.link_bytes_s, found.get(line.label, 0.0))
+        return found
 
     def add(
         self, token: object = None, *, input_bytes: int = 0, deadline_s: Seconds | None = None
@@ -116,11 +125,16 @@ class Dispatcher:
             for piece in list(self._backlog.live.values())
         ]
 
-    def granted(self, lease: Lease) -> None:
-        """Use a lease from now on; a lease already known, or already lost, changes nothing."""
+    def granted(self, lease: Lease, hint_s: Seconds | None = None) -> None:
+        """Use a lease from now on; a lease already known, or already lost, changes nothing.
+
+        Args:
+            lease: A runner that can be sent work.
+            hint_s: Seconds that one point should take there, until it was measured.
+        """
         if lease.id not in self._lines and lease.id not in self._ghosts:
             label = f"{lease.node_name}/{lease.device}"
-            line = Line(lease.id, label, lease.credits, self._settings)
+            line = Line(lease.id, label, lease.credits, self._settings, hint_s)
             self._lines[lease.id] = line
             self._open[lease.id] = line
 
@@ -179,6 +193,8 @@ class Dispatcher:
         if line is None:
             self.tally.late += len(heads)
             return []
+        if alive and len(heads) == 1:
+            line.time_link(heads[0].number, heads[0].seconds, now)
         line.heard_s = now
         outcomes: list[Outcome] = []
         for index, head in enumerate(heads):
@@ -215,7 +231,7 @@ class Dispatcher:
             self._open[line.lease] = line
         if now >= self._hedge_at and self._may_hedge():
             self._hedge_at = now + _HEDGE_PERIOD_S
-            orders += self._hedges(now)
+            orders += self._second_starts(now)
         return orders
 
     def tick(self, now: Seconds) -> list[Outcome]:
@@ -283,30 +299,17 @@ class Dispatcher:
             and any(not line.flights for line in self._open.values())
         )
 
-    def _hedges(self, now: Seconds) -> list[Dispatch]:
-        """Start pieces of stalled runners a second time on idle ones, one each, oldest first.
-
-        Source: Dean and Barroso, "The Tail at Scale" (2013), hedged requests.
-        """
-        idle = [line for line in self._open.values() if not line.flights]
+    def _second_starts(self, now: Seconds) -> list[Dispatch]:
+        """Start pieces a second time on idle runners: those of stalled ones, then of slow ones."""
         orders: list[Dispatch] = []
-        for line in self._lines.values():
-            late_s = line.late_s(now)
-            if late_s < self._settings.hedge_after_s:
-                continue
-            for piece, _, _ in list(line.flights.values()):
-                if not idle:
-                    return orders
-                if piece.settled or piece.hedged or piece.strikes:
-                    continue
-                expected_s = line.expected_s(piece) or idle[0].expected_s(piece)
-                if expected_s is None or late_s < self._settings.hedge_factor * expected_s:
-                    continue
-                other = idle.pop(0)
+        for choose in (hedges, thefts):
+            idle = [line for line in self._open.values() if not line.flights]
+            for piece, line in choose(self._lines.values(), idle, now, self._settings):
                 piece.hedged = True
-                self.tally.hedged += 1
-                other.send(piece, now)
-                if other.room <= 0:
-                    del self._open[other.lease]
-                orders.append(Dispatch(other.lease, [piece]))
+                self.tally.hedged += choose is hedges
+                self.tally.stolen += choose is thefts
+                line.send(piece, now)
+                if line.room <= 0:
+                    del self._open[line.lease]
+                orders.append(Dispatch(line.lease, [piece]))
         return orders

@@ -1,9 +1,10 @@
 """Leasing: how the desk gets leases for its jobs, keeps them and loses them."""
 
 import math
+from collections import deque
 
 from qallow_agent.base.errors import BadSignature
-from qallow_agent.base.ids import NodeId, Sender
+from qallow_agent.base.ids import JobId, NodeId, Sender
 from qallow_agent.base.machine import Announce, Effect, Reply, Send
 from qallow_agent.base.notice import Notice
 from qallow_agent.base.units import Seconds
@@ -21,7 +22,12 @@ from qallow_agent.jobs.messages import (
 )
 from qallow_agent.jobs.model import JobEvent, LeaseEnd
 from qallow_agent.jobs.settings import JobSettings
+from qallow_agent.jobs.story import short
 
+Refused = tuple[float, JobId, NodeId, str, str]
+"""Wall time, job, node, device, reason."""
+
+_MOST_REFUSALS = 64
 _MOST_TTL_S = 3_600.0
 _MOST_CREDITS = 65_536
 _KEY_BYTES = 32
@@ -44,6 +50,8 @@ class Leasing:
     def __init__(self, settings: JobSettings) -> None:
         self._settings = settings
         self._keys: dict[NodeId, bytes] = {}
+        self.refusals: deque[Refused] = deque(maxlen=_MOST_REFUSALS)
+        """The last ones, of any job."""
 
     def learn_key(self, node: NodeId, node_key: bytes) -> None:
         """Check this node's lease signatures from now on."""
@@ -125,6 +133,8 @@ class Leasing:
             return []
         job.reason, job.hint = refusal.reason, refusal.hint
         job.chronicle.note(now, "refused", f"{sender}/{refusal.device}", refusal.reason)
+        at_s = job.chronicle.wall_s(now)
+        self.refusals.append((at_s, job.record.id, sender, refusal.device, short(refusal.reason)))
         job.avoid[f"{sender}/{refusal.device}"] = now + self._settings.avoid_s
         return self.place(job, now)
 

@@ -13,6 +13,9 @@ _NEWEST = 0.5
 _LONG_TASK_S = 0.25
 """Above this the way to the runner is small change, and a queue behind a task only delays it."""
 
+_LINK_BYTES = 1 << 18
+"""Less is mostly latency and says nothing of a link's width."""
+
 _MOST_RATES = 64
 """Sweeps whose speed is remembered per runner; the oldest are over by then."""
 
@@ -25,18 +28,29 @@ class Line:
         label: ``node-name/device``, under which its points are counted.
         most: Tasks in flight the runner accepts: the lease's credits.
         settings: How far ahead to send.
+        hint_s: Seconds that one point should take here, until it was measured.
     """
 
     __slots__ = (
-        "_most", "_settings", "flights", "flying_bytes", "heard_s", "label", "lease",
-        "rates", "task_s", "window",
+        "_most", "_settings", "flights", "flying_bytes", "heard_s", "hint_s", "label", "lease",
+        "link_bytes_s", "rates", "task_s", "window",
     )  # fmt: skip
 
-    def __init__(self, lease: LeaseId, label: str, most: int, settings: DispatchSettings) -> None:
+    def __init__(
+        self,
+        lease: LeaseId,
+        label: str,
+        most: int,
+        settings: DispatchSettings,
+        hint_s: Seconds | None = None,
+    ) -> None:
         self.lease = lease
         self.label = label
         self._most = max(1, most)
         self._settings = settings
+        self.hint_s = hint_s
+        self.link_bytes_s: float | None = None
+        """Bytes per second there and back, where something large has travelled alone."""
         self.flights: dict[int, Flight] = {}
         """In the order sent: the first is what the runner is at."""
         self.flying_bytes = 0
@@ -103,6 +117,39 @@ class Line:
         sweep.point_s = point_s if overall is None else overall + _NEWEST * (point_s - overall)
         sweep.largest = max(sweep.largest, points)
 
+    def time_link(self, number: int, seconds: Seconds, now: Seconds) -> None:
+        """Learn from an answer how fast bytes travel, if its task was alone and large.
+
+        Alone, so that it waited behind nothing: all of the time that its runner was not at it,
+        it was under way, and so were its arrays.
+
+        Args:
+            number: The piece.
+            seconds: What it took its runner.
+            now: Monotonic seconds.
+        """
+        flight = self.flights.get(number)
+        if flight is None or len(self.flights) != 1:
+            return
+        piece, _, sent_s = flight
+        way_s = now - sent_s - seconds
+        if piece.input_bytes < _LINK_BYTES or sent_s < self.heard_s or not way_s > 0:
+            return
+        measured = piece.input_bytes / way_s
+        known = self.link_bytes_s
+        self.link_bytes_s = measured if known is None else known + _NEWEST * (measured - known)
+
+    def likely_s(self, sweep: Sweep) -> Seconds | None:
+        """Return the seconds of a point here as far as they are known; None when nothing is.
+
+        A runner that was not measured is taken for no faster than the others, and for no faster
+        than it was said to be.
+        """
+        known = self.rates.get(sweep.number)
+        if known is not None or sweep.point_s is None:
+            return known
+        return max(sweep.point_s, self.hint_s or 0.0)
+
     def late_s(self, now: Seconds) -> Seconds:
         """Return how long the runner has been at the first task in flight; 0 without any."""
         if not self.flights:
@@ -119,6 +166,6 @@ class Line:
     def expected_s(self, piece: Piece) -> Seconds | None:
         """Return how long a piece should take here; None when nothing was measured yet."""
         if piece.sweep is not None:
-            point_s = self.rates.get(piece.sweep.number, piece.sweep.point_s)
+            point_s = self.likely_s(piece.sweep)
             return None if point_s is None else point_s * piece.points
         return self.task_s

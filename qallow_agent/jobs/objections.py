@@ -31,7 +31,8 @@ def objection(
     name = place.spec.name
     if not place.spec.usable or place.state is DeviceHealth.LOST:
         return Objection("no-device", f"{name} is {place.state}: {place.why}", "see: doctor")
-    if len(request.submitter_key) != _KEY_BYTES or request.slots < 1:
+    sound = request.slots >= 1 and request.memory_bytes >= 0
+    if len(request.submitter_key) != _KEY_BYTES or not sound:
         return Objection("malformed", "a request needs a CURVE key of 32 bytes and a slot")
     if len(place.queue) >= max(1, settings.queue_length):
         return Objection("no-device", f"{len(place.queue)} jobs already wait for {name}")

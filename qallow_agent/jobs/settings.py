@@ -139,7 +139,13 @@ class DispatchSettings:
         3.0, "a task this many times later than expected is started a second time", ge=1, le=1_000
     )
     hedge_after_s: float = setting(
-        0.5, "no task is started a second time before this", unit="s", ge=0.01, le=3_600
+        0.5, "no late task is started a second time before this", unit="s", ge=0.01, le=3_600
+    )
+    steal_factor: float = setting(
+        1.5,
+        "an idle runner takes over what it would finish this many times sooner",
+        ge=1,
+        le=1_000,
     )
     poison_strikes: int = setting(2, "runners a task may kill before it fails", ge=1, le=100)
     most_kills: int = setting(24, "runners a job may kill before all of it fails", ge=1, le=10_000)

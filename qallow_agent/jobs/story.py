@@ -10,6 +10,7 @@ MOST_JUDGED = 32
 """Verdicts kept of one decision while its job lives; in the archive fewer are."""
 _MOST_DECISIONS = 4
 _MOST_PASSAGES = 32
+_MOST_CHARACTERS = 300
 _ARCHIVED_DECISIONS = 2
 _ARCHIVED_JUDGED = 8
 _ARCHIVED_PASSAGES = 16
@@ -85,6 +86,10 @@ class Chronicle:
         self._decisions: list[Decided] = []
         self._passages: deque[Passage] = deque(maxlen=_MOST_PASSAGES)
 
+    def wall_s(self, now: Seconds) -> Seconds:
+        """Return the wall time of a monotonic second."""
+        return now + self._ahead_s
+
     def decided(
         self,
         now: Seconds,
@@ -96,7 +101,7 @@ class Chronicle:
         hint: str = "",
     ) -> None:
         """Take in a decision; the first one is kept, and the last few."""
-        decision = Decided(now + self._ahead_s, wanted, judged, more, reason, hint)
+        decision = Decided(self.wall_s(now), wanted, judged, more, reason, hint)
         last = self._decisions[-1] if self._decisions else None
         if last is not None and _outcome(last) == _outcome(decision):
             self._decisions[-1] = msgspec.structs.replace(decision, times=last.times + 1)
@@ -107,11 +112,16 @@ class Chronicle:
 
     def note(self, now: Seconds, what: str, where: str = "", why: str = "") -> None:
         """Take in what happened; only the newest is kept."""
-        self._passages.append(Passage(now + self._ahead_s, what, where, why))
+        self._passages.append(Passage(self.wall_s(now), what, where, short(why)))
 
     def story(self) -> Story:
         """Return what is known so far."""
         return Story(tuple(self._decisions), tuple(self._passages))
+
+
+def short(why: str) -> str:
+    """Return a reason that a peer gave, as long as a person reads."""
+    return why[:_MOST_CHARACTERS]
 
 
 def abridged(story: Story) -> Story:

@@ -1,5 +1,6 @@
 """What the dispatcher hands out and what comes of it: pieces, sweeps, orders and outcomes."""
 
+import math
 from dataclasses import dataclass
 
 import msgspec
@@ -121,31 +122,40 @@ class Tally:
     """Results (not points) that came after the outcome was known, or that nobody asked for."""
     hedged: int = 0
     """Pieces started a second time because they were late."""
+    stolen: int = 0
+    """Pieces started a second time because an idle runner would be done sooner."""
     kills: int = 0
     """Runners that pieces of this job killed."""
 
 
 def slice_points(
-    sweep: Sweep, point_s: Seconds | None, runners: int, settings: DispatchSettings
+    sweep: Sweep,
+    point_s: Seconds | None,
+    runners: int,
+    settings: DispatchSettings,
+    hint_s: Seconds | None = None,
 ) -> int:
     """Return how many points the next slice of a sweep should have for one runner.
 
-    Nothing measured: a small first slice. Measured: ``slice_s`` of work, less near the tail,
-    where every runner gets at most half of its fair share of what is left (guided
-    self-scheduling), and never much more than what was measured before.
+    Nothing measured: a small first slice, of no more than a slice's time by the hint. Measured:
+    ``slice_s`` of work, less near the tail, where every runner gets at most half of its fair
+    share of what is left (guided self-scheduling), and never much more than what was measured
+    before.
 
     Args:
         sweep: It has points left.
         point_s: Seconds per point on this runner; None when unknown.
         runners: Runners that share the work.
         settings: The sizes.
+        hint_s: Seconds per point to expect until they are measured.
 
     Source: Polychronopoulos and Kuck, "Guided Self-Scheduling" (1987), with time for iterations.
     """
     left = sweep.left
     if point_s is None:
         fair = -(-left // (4 * max(1, runners)))
-        return max(1, min(settings.slice_first_points, fair, left))
+        hinted = settings.slice_s / hint_s if hint_s else math.inf
+        return max(1, int(min(settings.slice_first_points, fair, left, hinted)))
     point_s = max(point_s, 1e-9)
     wanted_s = settings.slice_s
     if sweep.rate > 0:

@@ -3,7 +3,7 @@
 from typing import Literal
 
 from qallow_agent.base.message import Done, Failure, Message, Report
-from qallow_agent.jobs.messages import CONTROL_JOB_KINDS
+from qallow_agent.jobs.messages import CONTROL_JOB_KINDS, SubmitJob
 
 
 class GetStatus(Message, tag="ask.status"):
@@ -30,6 +30,16 @@ class GetEnergy(Message, tag="ask.energy"):
 
     by: Literal["job", "kernel", "node", "day"] = "kernel"
     since_s: float = 0.0
+
+
+class Explain(Message, tag="ask.explain"):
+    """Why something runs where it runs; answered by Report ``qallow.explain/v1``.
+
+    Either ``subject``, a job or a node by id or name, or ``order``: where that would run now.
+    """
+
+    subject: str = ""
+    order: SubmitJob | None = None
 
 
 class CreateInvite(Message, tag="do.invite"):
@@ -66,7 +76,8 @@ class StoreState(Message, tag="fact.store"):
 
 
 CONTROL_KINDS: tuple[type[Message], ...] = (
-    GetStatus, GetPeers, GetDevices, GetDiagnosis, GetEnergy, CreateInvite, LeaveMesh, StopAgent,
+    GetStatus, GetPeers, GetDevices, GetDiagnosis, GetEnergy, Explain, CreateInvite, LeaveMesh,
+    StopAgent,
     Revoke, Report, Done, Failure, *CONTROL_JOB_KINDS,
 )  # fmt: skip
 """Every kind spoken on the control socket."""

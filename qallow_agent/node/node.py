@@ -18,6 +18,7 @@ from qallow_agent.jobs import messages as jobs
 from qallow_agent.mesh.wire import facts
 from qallow_agent.mesh.wire import kinds as mesh
 from qallow_agent.node import commands, documents, permissions
+from qallow_agent.node.explain import Explanations
 from qallow_agent.node.front import FrontDesk
 from qallow_agent.node.metering import Metering
 from qallow_agent.node.rooms import Rooms, Self
@@ -46,6 +47,7 @@ class Node:
         self._survey = Survey(me, rooms)
         self._submissions = Submissions(me, rooms, self._survey, rng)
         self._metering = Metering(rooms)
+        self._explanations = Explanations(me, rooms, self._survey, self._submissions)
         self._machines: tuple[Machine, ...] = (
             rooms.doorkeeper,
             rooms.membership,
@@ -124,6 +126,7 @@ class Node:
             self._survey.learn: (local.LinkMeasured, local.StartMeasured),
             front.answer: (commands.GetStatus, commands.GetPeers, commands.GetDevices,
                            commands.GetDiagnosis, commands.GetEnergy),
+            self._explanations.answer: (commands.Explain,),
             front.open_session: (jobs.OpenSession,),
             front.invite: (commands.CreateInvite,),
             front.revoke: (commands.Revoke,),

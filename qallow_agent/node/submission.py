@@ -3,13 +3,13 @@
 import msgspec
 
 from qallow_agent.base.errors import DeadlineExceeded, InvariantBroken, JobRejected, NotAllowed
-from qallow_agent.base.ids import Entropy, Sender
+from qallow_agent.base.ids import Entropy, JobId, Sender
 from qallow_agent.base.machine import Announce, Effect, Instant
 from qallow_agent.base.message import Message
 from qallow_agent.jobs.local import Choice, PlacementMade, PlacementWanted
 from qallow_agent.jobs.messages import Demand, SubmitJob
 from qallow_agent.jobs.model import Terms
-from qallow_agent.jobs.story import MOST_JUDGED, Judged
+from qallow_agent.jobs.story import MOST_JUDGED, Judged, short
 from qallow_agent.node.permissions import SUBMITTERS
 from qallow_agent.node.rooms import Rooms, Self
 from qallow_agent.node.survey import Survey, request_of
@@ -33,7 +33,8 @@ class Submissions:
         self._me = me
         self._rooms = rooms
         self._survey = survey
-        self._rng = rng
+        self.rng = rng
+        """Entropy for draws, dry runs included."""
 
     def submit(self, sender: Sender, message: Message, now: Instant) -> list[Effect]:
         """Validate a job against its kernel and hand it to the desk.
@@ -54,7 +55,8 @@ class Submissions:
                 hint="submit from another node, or join it again with an invite --role submitter",
             )
         terms = self.terms_of(message)
-        if not self._rooms.desk.named(message.options.idempotency_key):
+        key = message.options.idempotency_key
+        if self._rooms.desk.account_of(JobId(""), key=key) is None:
             message, terms = self._admit(message, terms, now)
         return self._rooms.desk.submit(sender, message, terms, now)
 
@@ -89,7 +91,7 @@ class Submissions:
             request_of(needs.order, needs.terms, message.slots, message),
             self._survey.candidates(needs.order.kernel, now.mono_s),
             self._rooms.placement,
-            self._rng,
+            self.rng,
         )
         choices = tuple(
             Choice(each.node, each.device, each.slots, each.why, each.cold)
@@ -133,6 +135,6 @@ def judged(decision: Decision) -> tuple[Judged, ...]:
     """Return the verdicts of a decision that are worth keeping: the chosen, then the best."""
     ranked = sorted(decision.explanation, key=lambda each: not each.slots)
     return tuple(
-        Judged(each.label, each.score, each.why, each.slots, each.lasting, each.change)
+        Judged(each.label, each.score, short(each.why), each.slots, each.lasting, each.change)
         for each in ranked[:MOST_JUDGED]
     )

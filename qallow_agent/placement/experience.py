@@ -41,6 +41,11 @@ class Experience:
         """Fold in how long a device without a warm runner took to grant one."""
         _fold(self._starts, device, sane(seconds, MOST_START_S))
 
+    def cooling(self, device: str, now: Seconds) -> bool:
+        """Return whether a device counts as hot for having been hot a short while ago."""
+        since_s = self._hot.get(device)
+        return since_s is not None and now - since_s < self._hot_s
+
     def hot(self, device: str, now: Seconds, *, seen_hot: bool) -> bool:
         """Return whether a device counts as hot: it is, or was a short while ago.
 
@@ -53,12 +58,9 @@ class Experience:
             if len(self._hot) > _MOST_KEPT:
                 self._hot.popitem(last=False)
             return True
-        since_s = self._hot.get(device)
-        if since_s is None:
-            return False
-        if now - since_s < self._hot_s:
+        if self.cooling(device, now):
             return True
-        del self._hot[device]
+        self._hot.pop(device, None)
         return False
 
 

@@ -88,10 +88,14 @@ def forecast(
     hopeful: list[Lane] = []
     for each in fitting:
         rate = estimate(request, each, 0, peers, settings).rate
-        lanes = _lanes(request, each, peers, settings)
-        likely += lanes
+        likely += _lanes(request, each, peers, settings)
         share = rate.ops / rate.hopeful
-        hopeful += [replace(lane, point_s=lane.point_s * share) for lane in lanes]
+        # A start-up that nobody measured is a guess as well.
+        ready = each if each.start_s else replace(each, state="ok", warm=each.slots)
+        hopeful += [
+            replace(lane, point_s=lane.point_s * share)
+            for lane in _lanes(request, ready, peers, settings)
+        ]
     best = _best(likely, request.slots)
     return Forecast(
         needs_s=_finish_s(best, request.points),

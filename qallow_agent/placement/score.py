@@ -74,7 +74,7 @@ def explain(
         return ", ".join(parts)
     each = "task" if request.prefer == "latency" else "point"
     seconds = show_seconds(cost(request, candidate, 0, peers, settings))
-    return f"{seconds} a {each}: " + ", ".join(parts)
+    return f"about {seconds} a {each}: " + ", ".join(parts)
 
 
 def _ways(found: Estimate, candidate: Candidate) -> list[str]:

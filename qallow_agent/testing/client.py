@@ -88,6 +88,7 @@ class VirtualClient:
         )
         self._prefix = ""
         self._requests = 0
+        self._ops = 0.0
 
     def start(self) -> None:
         """Connect to the agent and submit."""
@@ -141,8 +142,8 @@ class VirtualClient:
                 self.error = str(revive(message.code, message.message))
                 self.state = JobState.FAILED
                 self._news(f"was refused: {message.message}")
-            case LeaseGrant(lease=lease):
-                self.effort.grant(lease)
+            case LeaseGrant(lease=lease, rate=rate):
+                self.effort.grant(lease, self._ops / rate if rate else None)
             case LeaseLost():
                 self._lost(message)
             case JobStopped() if not self.over:
@@ -155,6 +156,7 @@ class VirtualClient:
 
     def _accepted(self, message: JobAccepted) -> None:
         self.job = message.job
+        self._ops = message.ops
         self._news("was accepted")
         self.process.after(PROGRESS_S, self._beat)
         self.effort.begin()
@@ -166,8 +168,8 @@ class VirtualClient:
 
     def _progress(self, job: JobId) -> JobProgress:
         tally = self.effort.dispatcher.tally
-        share = dict(self.effort.dispatcher.share)
-        return JobProgress(job, tally.done, tally.failed, tally.rerun, share)
+        share, links = dict(self.effort.dispatcher.share), self.effort.dispatcher.links()
+        return JobProgress(job, tally.done, tally.failed, tally.rerun, share, links)
 
     def _broken(self, lease: LeaseId, end: LeaseEnd, reason: str) -> None:
         """Tell the desk, which tells us that the lease is lost and looks for another one."""

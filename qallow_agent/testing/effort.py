@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from qallow_agent.base.errors import InvariantBroken
 from qallow_agent.base.ids import LeaseId
+from qallow_agent.base.units import Seconds
 from qallow_agent.jobs.dispatch import Dispatcher
 from qallow_agent.jobs.messages import JobOptions, Lease, LeaseLost
 from qallow_agent.jobs.model import LeaseEnd
@@ -84,6 +85,7 @@ class Effort:
             key,
             Fates(up=self._up, broken=broken, results=self._results),
         )
+        self._hints: dict[LeaseId, Seconds | None] = {}
         self._planned_s: float | None = None
         self._begun = False
         self._over = False
@@ -104,9 +106,10 @@ class Effort:
         self.dispatcher.add_sweep(self._order.points)
         self._go_on([])
 
-    def grant(self, lease: Lease) -> None:
-        """Use a lease as soon as its runner is connected."""
+    def grant(self, lease: Lease, hint_s: Seconds | None) -> None:
+        """Use a lease as soon as its runner is connected; a point should take ``hint_s`` there."""
         if not self._over:
+            self._hints[lease.id] = hint_s
             self._lines.grant(lease)
 
     def lose(self, lost: LeaseLost) -> None:
@@ -132,7 +135,7 @@ class Effort:
         return 0 if self._over else self.dispatcher.useful_slots(self._order.slots)
 
     def _up(self, lease: Lease) -> None:
-        self.dispatcher.granted(lease)
+        self.dispatcher.granted(lease, self._hints.pop(lease.id, None))
         self._go_on([])
 
     def _results(self, parcel: ResultParcel) -> None:

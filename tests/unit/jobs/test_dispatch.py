@@ -496,3 +496,85 @@ def test_speeds_of_old_sweeps_are_forgotten(tools: SimpleNamespace) -> None:
         dispatcher.add_sweep(1)
     finish_all(dispatcher, tools)
     assert len(dispatcher._lines["one"].rates) == 64
+
+
+def test_the_first_slice_is_no_longer_than_its_hint_allows(tools: SimpleNamespace) -> None:
+    dispatcher = Dispatcher(SETTINGS)
+    dispatcher.add_sweep(10_000)
+    for name, hint_s in (("fast", 1e-6), ("slow", 0.02), ("slower", 5.0), ("unknown", None)):
+        dispatcher.granted(tools.lease(name), hint_s)
+    first = {order.lease: order.pieces[0].points for order in dispatcher.orders(0.0)}
+    assert first == {"fast": 64, "slow": 2, "slower": 1, "unknown": 64}
+
+
+def test_a_runner_that_was_not_measured_is_taken_for_no_faster_than_it_was_said_to_be(
+    tools: SimpleNamespace,
+) -> None:
+    dispatcher = Dispatcher(SETTINGS)
+    dispatcher.add_sweep(1_000_000)
+    dispatcher.granted(tools.lease("fast"), 1e-4)
+    (order,) = dispatcher.orders(0.0)
+    dispatcher.results("fast", [ResultHead(order.pieces[0].number, 1, 0.0064)], 0.01)
+    dispatcher.granted(tools.lease("slow"), 1e-2)
+    points = {order.lease: order.pieces[0].points for order in dispatcher.orders(0.02)}
+    assert points["slow"] == 5
+    assert points["fast"] == 500
+
+
+def stuck_tail(tools: SimpleNamespace, fast_s: float) -> tuple[Dispatcher, str, str]:
+    """Return a dispatcher whose sweep is all handed out: one runner is done, one has a point."""
+    dispatcher = Dispatcher(DispatchSettings(slice_most_points=1, slices_ahead=1))
+    for name in ("slow", "fast"):
+        dispatcher.granted(tools.lease(name, node=name))
+    dispatcher.add_sweep(4)
+    for now in (0.0, 10.0):
+        orders = {order.lease: order.pieces[0] for order in dispatcher.orders(now)}
+        dispatcher.results("fast", [ResultHead(orders["fast"].number, 1, fast_s)], now + fast_s)
+        if now == 0.0:
+            dispatcher.results("slow", [ResultHead(orders["slow"].number, 1, 10.0)], 10.0)
+    return dispatcher, "slow", "fast"
+
+
+def test_an_idle_runner_takes_over_what_a_slow_one_has_just_begun(tools: SimpleNamespace) -> None:
+    dispatcher, slow, fast = stuck_tail(tools, fast_s=1.0)
+    (theft,) = dispatcher.orders(11.1)
+    assert theft.lease == fast
+    assert (dispatcher.tally.stolen, dispatcher.tally.hedged) == (1, 0)
+    piece = theft.pieces[0]
+    assert len(dispatcher.results(fast, [ResultHead(piece.number, 2, 1.0)], 12.1)) == 1
+    assert dispatcher.idle
+    assert not dispatcher.results(slow, [ResultHead(piece.number, 1, 10.0)], 20.0)
+    assert dispatcher.tally.late == 1
+
+
+def test_nothing_is_taken_over_that_would_not_be_done_much_sooner(tools: SimpleNamespace) -> None:
+    dispatcher, _, _ = stuck_tail(tools, fast_s=7.0)
+    assert not dispatcher.orders(17.1)
+    assert dispatcher.tally.stolen == 0
+
+
+def test_a_link_is_timed_by_what_is_large_and_travels_alone(tools: SimpleNamespace) -> None:
+    dispatcher = Dispatcher(SETTINGS)
+    dispatcher.granted(tools.lease("one", node="one"))
+    piece = dispatcher.add(input_bytes=1_000)
+    dispatcher.orders(0.0)
+    dispatcher.results("one", [ResultHead(piece.number, 1, 2.0)], 2.5)
+    assert dispatcher.links() == {}
+    piece = dispatcher.add(input_bytes=1 << 20)
+    dispatcher.orders(100.0)
+    dispatcher.results("one", [ResultHead(piece.number, 1, 2.0)], 102.25)
+    assert dispatcher.links() == {"one/cpu0": (1 << 20) / 0.25}
+
+
+def test_what_waited_behind_others_says_nothing_of_a_link(tools: SimpleNamespace) -> None:
+    dispatcher = Dispatcher(SETTINGS)
+    dispatcher.granted(tools.lease("one", node="one"))
+    probe = dispatcher.add()
+    dispatcher.orders(0.0)
+    dispatcher.results("one", [tools.answer(probe)], 0.1)
+    pieces = [dispatcher.add(input_bytes=1 << 20) for _ in range(2)]
+    dispatcher.orders(1.0)
+    for number, piece in enumerate(pieces):
+        head = ResultHead(piece.number, 1, 0.1)
+        dispatcher.results("one", [head], 2.0 + number)
+    assert dispatcher.links() == {}

@@ -63,6 +63,13 @@ def test_queue_and_start_up_count() -> None:
     assert not verdict(request(1, ops=1.0), 4.0, cold).why
 
 
+def test_a_start_up_that_nobody_measured_refuses_nothing() -> None:
+    said = verdict(request(1, ops=1.0), 0.1, candidate(warm=0))
+    assert (said.why, bool(said.doubt)) == ("", True)
+    warming = candidate(state="warming", rate=None)
+    assert "taken on trust" in verdict(request(), 1.0, warming).doubt
+
+
 @pytest.mark.parametrize("rate", [None, float("nan"), -1.0])
 def test_nothing_is_refused_on_a_guess(rate: float | None) -> None:
     said = verdict(request(), 1.0, candidate(), candidate("new", rate=rate))
