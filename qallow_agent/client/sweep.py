@@ -143,7 +143,7 @@ class MapResults(Iterator[Result]):
         """
         while True:
             try:
-                block = self._wait(self._take_block)
+                block = self._wait(self.take_ready_block)
             except StopIteration:
                 return
             yield block
@@ -159,7 +159,13 @@ class MapResults(Iterator[Result]):
         self._count_used(emptied)
         return self._judged(result)
 
-    def _take_block(self) -> Block | None:
+    def take_ready_block(self) -> Block | None:
+        """Return a slice that is there already; None when one must wait.
+
+        Raises:
+            StopIteration: That was the last one.
+            QallowError: Why there will be no more.
+        """
         block = self._shelf.take_block()
         self._count_used(block)
         return self._judged(block)
