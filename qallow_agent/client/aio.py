@@ -7,8 +7,11 @@ from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any, Self
 
+from qallow_agent.base.errors import QallowError, StorageError
 from qallow_agent.client.aflow import Frames, flow
 from qallow_agent.client.chime import Chime
+from qallow_agent.client.gather import open_target
+from qallow_agent.client.harvest import Array
 from qallow_agent.client.points import Grid
 from qallow_agent.client.results import Block, Result
 from qallow_agent.client.session import Mesh, connect
@@ -196,6 +199,37 @@ class AsyncResults(AsyncIterator[Result]):
             except StopAsyncIteration:
                 return
             yield block
+
+    async def arrays(self) -> "dict[str, Array]":
+        """Return all results as arrays; see :meth:`MapResults.arrays`.
+
+        Raises:
+            QallowError: As there.
+        """
+        found = self._results.gathering(None)
+        async for block in self.blocks():
+            found.add(block)
+        return found.arrays()
+
+    async def save(self, path: str | Path) -> list[str]:
+        """Write all results to a file, in a thread of its own; see :meth:`MapResults.save`.
+
+        Args:
+            path: As there.
+
+        Raises:
+            QallowError: As there.
+        """
+        target = await asyncio.to_thread(open_target, path)
+        found = self._results.gathering(target.parent)
+        try:
+            async for block in self.blocks():
+                found.add(block)
+        except QallowError as error:
+            if not isinstance(error, StorageError):
+                await asyncio.to_thread(found.save, target)
+            raise
+        return await asyncio.to_thread(found.save, target)
 
     async def aclose(self) -> None:
         """Cancel what is left; the iterator ends."""
