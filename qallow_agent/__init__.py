@@ -8,13 +8,16 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from qallow_agent.client.aio import AsyncMesh, aconnect
     from qallow_agent.client.executor import Executor
+    from qallow_agent.client.files import read_columns
     from qallow_agent.client.futures import JobFuture
+    from qallow_agent.client.points import Columns
     from qallow_agent.client.results import Result
     from qallow_agent.client.session import Mesh, connect
     from qallow_agent.jobs.messages import JobOptions, JobProgress
 
 __all__ = [
     "AsyncMesh",
+    "Columns",
     "Executor",
     "JobFuture",
     "JobOptions",
@@ -24,10 +27,12 @@ __all__ = [
     "__version__",
     "aconnect",
     "connect",
+    "read_columns",
 ]
 
 _DOORS = {
     "AsyncMesh": "qallow_agent.client.aio",
+    "Columns": "qallow_agent.client.points",
     "Executor": "qallow_agent.client.executor",
     "JobFuture": "qallow_agent.client.futures",
     "JobOptions": "qallow_agent.jobs.messages",
@@ -36,6 +41,7 @@ _DOORS = {
     "Result": "qallow_agent.client.results",
     "aconnect": "qallow_agent.client.aio",
     "connect": "qallow_agent.client.session",
+    "read_columns": "qallow_agent.client.files",
 }
 
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from qallow_agent.base.errors import JobFailed, UsageError
+from qallow_agent.cli.deliver import is_file
 
 JOB_LINE = re.compile(r"^job (\S+)", re.MULTILINE)
 """What the background command writes to its log once the job has an owner."""
@@ -31,9 +32,9 @@ def detach(arguments: Sequence[str], output: Path | None) -> tuple[int, Path, st
         JobFailed: The background command ended at once; its last words are the message.
     """
     if output is None:
-        raise UsageError("--detach needs a place for the results", hint="give -o DIR")
-    output.mkdir(parents=True, exist_ok=True)
-    log = output / _LOG_NAME
+        raise UsageError("--detach needs a place for the results", hint="give -o DIR or -o FILE")
+    log = output.with_name(f"{output.name}.log") if is_file(output) else output / _LOG_NAME
+    log.parent.mkdir(parents=True, exist_ok=True)
     words = [word for word in arguments if word != "--detach"]
     pid = _spawn([sys.executable, "-m", "qallow_agent.cli.main", *words], log)
     deadline_s = time.monotonic() + _HINT_S

@@ -1,13 +1,8 @@
 """What a job is given on the command line: ``--set``, ``--params FILE`` and ``--sweep``."""
 
-import csv
 import json
 import math
-import struct
-import tomllib
-import zipfile
-import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,18 +12,13 @@ import numpy.typing as npt
 
 from qallow_agent.base.errors import BadParameter, UsageError
 from qallow_agent.cli.kernels import Shape
+from qallow_agent.client.files import guess, numbers_of, read_values, word
+from qallow_agent.client.points import Columns
 
 MAX_POINTS = 100_000_000
 """A larger sweep does not fit the submitter's memory with its results."""
 
 Array = npt.NDArray[Any]
-_UNREADABLE = (
-    ValueError, KeyError, IndexError, EOFError, OverflowError, NotImplementedError, RecursionError,
-    struct.error, zipfile.BadZipFile, zlib.error, csv.Error, MemoryError,
-)  # fmt: skip
-"""What the readers of JSON, TOML, CSV and NPZ raise on bytes that are not theirs."""
-
-_WORDS = {"true": True, "yes": True, "false": False, "no": False}
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,13 +50,9 @@ class Inputs:
             if axis.size
         }
 
-    def grid(self) -> Mapping[str, Array] | Iterator[dict[str, Any]]:
-        """Return the points as ``Mesh.map`` takes them: axes of a grid, or one mapping a row."""
-        if not self.columns:
-            return self.sweeps
-        names = tuple(self.columns)
-        rows = zip(*(column.tolist() for column in self.columns.values()), strict=True)
-        return (dict(zip(names, row, strict=True)) for row in rows)
+    def grid(self) -> Mapping[str, Array] | Columns:
+        """Return the points as ``Mesh.map`` takes them: axes of a grid, or columns side by side."""
+        return Columns(self.columns) if self.columns else self.sweeps
 
     def at(self, points: Array) -> dict[str, Array]:
         """Return, for some points by index, the value of every parameter that differs.
@@ -104,7 +90,7 @@ def read_inputs(
     fixed: dict[str, Any] = {}
     columns: dict[str, Array] = {}
     for path in files:
-        for name, value in _read_file(path).items():
+        for name, value in read_values(path).items():
             _place(name, value, shapes.get(name), fixed, columns)
     for assignment in assignments:
         name, text = _split(assignment, "--set", "name=value")
@@ -124,9 +110,7 @@ def read_inputs(
     both = sorted(set(axes) & set(fixed))
     if both:
         raise UsageError(f"{both[0]} is both set and swept", hint="give it once")
-    lengths = {name: len(column) for name, column in columns.items()}
-    if len(set(lengths.values())) > 1:
-        raise UsageError(f"columns differ in length: {lengths}", hint="one value a point each")
+    Columns(columns)
     inputs = Inputs(fixed, columns, axes)
     if inputs.points > MAX_POINTS:
         raise UsageError(f"{inputs.points:,} points are too many", hint=f"at most {MAX_POINTS:,}")
@@ -142,7 +126,7 @@ def parse_value(name: str, text: str, shape: Shape | None) -> Any:
     text = text.strip()
     try:
         if shape is None:
-            return _guess(text)
+            return guess(text)
         if shape.rank:
             return np.asarray(json.loads(text), dtype=shape.dtype)
         return _scalar(text, shape.dtype)
@@ -211,7 +195,7 @@ def _split(text: str, option: str, form: str) -> tuple[str, str]:
 
 def _scalar(text: str, dtype: str) -> Any:
     if dtype == "b1":
-        return _WORDS[text.lower()] if text.lower() in _WORDS else bool(int(text))
+        return word(text)
     if dtype[0] in "iu":
         try:
             return int(text, 0)
@@ -221,17 +205,6 @@ def _scalar(text: str, dtype: str) -> Any:
                 raise
             return int(number)
     return complex(text) if dtype[0] == "c" else float(text)
-
-
-def _guess(text: str) -> Any:
-    for read in (int, float):
-        try:
-            return read(text)
-        except ValueError:
-            continue
-    if text.startswith(("[", "{")):
-        return np.asarray(json.loads(text))
-    return _WORDS.get(text.lower(), text)
 
 
 def _kind(dtype: str) -> str:
@@ -250,71 +223,10 @@ def _place(
     if not isinstance(value, list | np.ndarray):
         fixed[name] = value
         return
-    try:
-        array = np.asarray(value)
-    except ValueError as error:
-        raise BadParameter(f"{name} is a ragged list", hint="give equally long rows") from error
-    if array.dtype.kind not in "biufc":
-        odd = next((item for item in value if isinstance(item, str)), None)
-        what = f"{odd!r}, which is no number" if odd is not None else f"{array.dtype}, not numbers"
-        raise BadParameter(f"{name} holds {what}", hint="give numbers, separated by commas in CSV")
+    array = numbers_of(name, value)
     if array.ndim == 0:
         fixed[name] = array.item()
     elif array.ndim == 1 and (shape is None or shape.rank == 0):
         columns[name] = array
     else:
         fixed[name] = array
-
-
-def _read_file(path: Path) -> dict[str, Any]:
-    readers = {".json": _json, ".toml": _toml, ".csv": _csv, ".npz": _npz}
-    reader = readers.get(path.suffix.lower())
-    if reader is None:
-        raise UsageError(
-            f"{path} is of no kind that is read here", hint=f"one of {', '.join(sorted(readers))}"
-        )
-    try:
-        return reader(path)
-    except OSError as error:
-        raise UsageError(
-            f"{path} cannot be read: {error.strerror or error}", hint="name an existing file"
-        ) from error
-    except _UNREADABLE as error:
-        raise UsageError(
-            f"{path} does not hold parameters: {error}", hint="names with values, one a parameter"
-        ) from error
-
-
-def _json(path: Path) -> dict[str, Any]:
-    document = json.loads(path.read_text(encoding="utf-8"))
-    if not isinstance(document, dict):
-        raise ValueError("it is not an object")  # noqa: TRY004 - the file is wrong, not a type of ours
-    return document
-
-
-def _toml(path: Path) -> dict[str, Any]:
-    return tomllib.loads(path.read_text(encoding="utf-8"))
-
-
-def _csv(path: Path) -> dict[str, Any]:
-    with path.open(newline="", encoding="utf-8-sig") as opened:
-        rows = list(csv.reader(opened))
-    if not any(rows[1:]):
-        raise ValueError("it has no rows below a header")
-    for number, row in enumerate(rows, start=1):
-        if row and len(row) != len(rows[0]):
-            raise ValueError(f"row {number} has {len(row)} of {len(rows[0])} columns")
-    names = [name.strip() for name in rows[0]]
-    values = [[_guess(cell.strip()) for cell in row] for row in rows[1:] if row]
-    return {name: [row[place] for row in values] for place, name in enumerate(names)}
-
-
-def _npz(path: Path) -> dict[str, Any]:
-    with path.open("rb") as opened:  # numpy leaks a file that it opens itself and cannot read
-        if not zipfile.is_zipfile(opened):
-            raise ValueError("it is no NPZ archive")
-        opened.seek(0)
-        archive = np.load(opened, allow_pickle=False)
-        if isinstance(archive, np.ndarray):
-            raise ValueError("it is one array without a name")  # noqa: TRY004 - the file is wrong
-        return {name: archive[name] for name in archive.files}

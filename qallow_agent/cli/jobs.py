@@ -53,11 +53,12 @@ def cancel(agent: LocalAgent, job: str, as_json: bool) -> None:
 
 @click.command(epilog="Example: qallow-agent result job-gamhuux2bkzrgjky -o out/")
 @click.argument("job")
-@click.option("-o", "--output", metavar="DIR", type=click.Path(path_type=Path), required=True,
-              help="Write results.npz and summary.json there.")  # fmt: skip
+@click.option("-o", "--output", metavar="DIR|FILE", type=click.Path(path_type=Path), required=True,
+              help="Write results.npz and summary.json there, or one .csv, .npz or .parquet "
+              "file.")  # fmt: skip
 @asks_agent
 def result(agent: LocalAgent, job: str, output: Path, as_json: bool) -> None:
-    """Fetch the retained result of a job and write it to a folder."""
+    """Fetch the retained result of a job and write it to a folder or a file."""
     from qallow_agent.cli.retained import fetch  # noqa: PLC0415 - brings numpy
 
     written = fetch(agent, JobId(job), output)

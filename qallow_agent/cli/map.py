@@ -4,14 +4,13 @@ from collections.abc import Mapping
 from typing import Any
 
 import click
-import numpy.typing as npt
 
 from qallow_agent.base.errors import EXIT_OK, JobCancelled, QallowError, UsageError
 from qallow_agent.base.units import show_seconds
-from qallow_agent.cli.harvest import Harvest, open_folder, write_results
+from qallow_agent.cli.deliver import deliver, folder_of, open_output, save_table
 from qallow_agent.cli.joules import SETTLE_S, describe, spent
 from qallow_agent.cli.output import emit, note, pairs
-from qallow_agent.cli.show import inline, show_points, write_csv
+from qallow_agent.cli.show import few, inline, print_csv, say_left_out, show_points
 from qallow_agent.cli.work import (
     EXIT_INTERRUPTED,
     JobName,
@@ -25,10 +24,10 @@ from qallow_agent.cli.work import (
     say_cancelled,
     work_options,
 )
+from qallow_agent.client.harvest import Harvest
 from qallow_agent.client.progress import ProgressLine
+from qallow_agent.client.tables import table_of
 from qallow_agent.jobs.messages import JobProgress
-
-Array = npt.NDArray[Any]
 
 
 @click.command(
@@ -50,7 +49,7 @@ def map_(kernel: str, sweeps: tuple[str, ...], **flags: Any) -> int:
     if not order.inputs.columns and not order.inputs.sweeps:
         raise UsageError("nothing is swept", hint="give --sweep, a file with columns, or use 'run'")
     if order.output is not None:
-        open_folder(order.output)
+        open_output(order.output)
     if flags["detached"]:
         go_background(order.output, as_json=order.form == "json")
         return EXIT_OK
@@ -71,7 +70,8 @@ class Survey:
 
     def __init__(self, order: Order) -> None:
         self._order = order
-        self._harvest = Harvest(order.inputs.points)
+        spool = None if order.output is None else folder_of(order.output)
+        self._harvest = Harvest(order.inputs.points, spool)
         self._line = ProgressLine(order.kernel, order.inputs.points)
         self._name = JobName()
         self._failed = 0
@@ -120,20 +120,20 @@ class Survey:
     def _finish(self, state: str, error: QallowError | None = None) -> None:
         self._line.end()
         order, seconds = self._order, self._line.elapsed_s
-        outputs = self._harvest.arrays()
-        inputs = order.inputs.at(outputs["point"])
-        arrays = {"point": outputs.pop("point")} | _named_apart(inputs, outputs) | outputs
+        points = table_of(self._harvest, order.inputs.at)
         summary = self._summary(state, seconds, error)
         if order.output is not None and self._harvest.count:
-            for path in write_results(order.output, arrays, summary):
+            files, left_out = deliver(order.output, save_table(points), summary)
+            for path in files:
                 note(f"wrote {path}")
+            say_left_out(left_out)
         if order.form == "json":
-            emit("qallow.map/v1", summary | {"values": inline(arrays)})
+            emit("qallow.map/v1", summary | {"values": few(points)})
         elif order.form == "csv":
-            write_csv(arrays)
+            print_csv(points)
         else:
             if order.output is None:
-                show_points(arrays)
+                show_points(points)
             _say(summary)
 
     def _summary(self, state: str, seconds: float, error: QallowError | None) -> dict[str, Any]:
@@ -165,13 +165,6 @@ class Survey:
             return None
         patience_s = 0.0 if self._order.output is None else SETTLE_S
         return spent(self._order.socket, self._name.job, patience_s)
-
-
-def _named_apart(inputs: Mapping[str, Array], outputs: Mapping[str, Array]) -> dict[str, Array]:
-    """Return the parameters under their names, or ``parameter_x`` where an output is called x."""
-    return {
-        f"parameter_{name}" if name in outputs else name: column for name, column in inputs.items()
-    }
 
 
 def _say(summary: Mapping[str, Any]) -> None:

@@ -8,15 +8,15 @@ import numpy as np
 from qallow_agent.base.errors import StorageCorrupt
 from qallow_agent.base.ids import JobId
 from qallow_agent.base.message import Report
-from qallow_agent.cli.harvest import write_results
+from qallow_agent.cli.deliver import deliver, save_retained
 from qallow_agent.cli.options import LocalAgent
 from qallow_agent.client.control import ControlLink
 from qallow_agent.config.load import find_socket
 from qallow_agent.jobs.messages import Deposit, Fetch, ListJobs
 
 
-def fetch(agent: LocalAgent, job: JobId, directory: Path) -> list[Path]:
-    """Write the retained result of a job into a folder and return the files.
+def fetch(agent: LocalAgent, job: JobId, output: Path) -> list[Path]:
+    """Write the retained result of a job into a folder or a file and return the files.
 
     Raises:
         JobNotFound: Unknown, not retained, or past its retention.
@@ -32,7 +32,7 @@ def fetch(agent: LocalAgent, job: JobId, directory: Path) -> list[Path]:
         raise StorageCorrupt(f"the retained result of {job} is no archive: {error}") from error
     jobs = about.document.get("jobs") if isinstance(about, Report) else None
     summary = {"schema": "qallow.retained/v1", "job": job, "about": (jobs or [{}])[0]}
-    return write_results(directory, arrays, summary)
+    return deliver(output, save_retained(arrays), summary)[0]
 
 
 def _parts(link: ControlLink, job: JobId) -> bytes:

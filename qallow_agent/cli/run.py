@@ -8,9 +8,9 @@ import numpy as np
 
 from qallow_agent.base.errors import EXIT_OK, QallowError, UsageError
 from qallow_agent.base.units import show_seconds
-from qallow_agent.cli.harvest import open_folder, write_results
+from qallow_agent.cli.deliver import deliver, open_output, save_single, single_row
 from qallow_agent.cli.output import emit, note
-from qallow_agent.cli.show import inline, show_outputs, write_csv
+from qallow_agent.cli.show import inline, print_csv, say_left_out, show_outputs
 from qallow_agent.cli.work import (
     EXIT_INTERRUPTED,
     JobName,
@@ -39,7 +39,7 @@ def run(kernel: str, **flags: Any) -> int:
         names = ", ".join(order.inputs.columns)
         raise UsageError(f"{names} holds many values, 'run' takes one", hint="use 'map'")
     if order.output is not None:
-        open_folder(order.output)
+        open_output(order.output)
     if flags["detached"]:
         go_background(order.output, as_json=order.form == "json")
         return EXIT_OK
@@ -90,12 +90,14 @@ def _show(order: Order, outcome: Outcome, job: str, seconds: float) -> None:
     }
     arrays = {name: np.asarray(value) for name, value in outcome.values.items()}
     if order.output is not None:
-        for path in write_results(order.output, arrays, summary):
+        files, left_out = deliver(order.output, save_single(arrays), summary)
+        for path in files:
             note(f"wrote {path}")
+        say_left_out(left_out)
     if order.form == "json":
         emit("qallow.run/v1", summary | {"values": inline(outcome.values)})
     elif order.form == "csv":
-        write_csv({"point": np.arange(1)} | {name: each[None] for name, each in arrays.items()})
+        print_csv(single_row(arrays))
     else:
         show_outputs(outcome.values)
         note(f"on {outcome.where}, after {show_seconds(seconds)}")

@@ -1,14 +1,14 @@
 """Results for people and programs: a short table, CSV rows, numbers in JSON."""
 
-import csv
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from qallow_agent.cli.output import MIN_WIDTH, note, table
+from qallow_agent.client.tables import WIDE, Table, write_csv
 
 Array = npt.NDArray[Any]
 
@@ -24,34 +24,40 @@ def show_outputs(values: Mapping[str, Any]) -> None:
     table(("OUTPUT", "VALUE"), [(name, _short(np.asarray(v))) for name, v in values.items()])
 
 
-def show_points(arrays: Mapping[str, Array]) -> None:
+def show_points(points: Table) -> None:
     """Print the first and last points of a map, as many columns as fit a line."""
-    count = len(arrays["point"])
-    columns = _single(arrays, count)
-    while len(columns) > 1 and sum(max(len(name), 10) + 2 for name in columns) > MIN_WIDTH:
-        columns.popitem()
-    rows = list(range(count))
-    if count > _SHOWN_ROWS:
-        rows = [*rows[: _SHOWN_ROWS // 2], *rows[-_SHOWN_ROWS // 2 :]]
+    names = points.single()
+    while len(names) > 1 and sum(max(len(name), 10) + 2 for name in names) > MIN_WIDTH:
+        names.pop()
+    shown = points.ends(names, _SHOWN_ROWS // 2)
     table(
-        [name.upper() for name in columns],
-        [[_number(column[row]) for column in columns.values()] for row in rows],
+        [name.upper() for name in names],
+        [
+            [_number(value) for value in row]
+            for row in zip(*(shown[name].reshape(-1).tolist() for name in names), strict=True)
+        ],
         empty="no point was finished",
     )
-    if count > _SHOWN_ROWS:
-        note(f"({count - len(rows):,} points in between; -o DIR writes all, with every output)")
+    if points.count > _SHOWN_ROWS:
+        between = points.count - _SHOWN_ROWS
+        note(f"({between:,} points in between; -o DIR writes all, with every output)")
 
 
-def write_csv(arrays: Mapping[str, Array]) -> None:
-    """Print one row a point to stdout: parameters and outputs that are single numbers."""
-    count = len(arrays["point"])
-    columns = _single(arrays, count)
-    writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows(zip(*(column.tolist() for column in columns.values()), strict=True))
-    left_out = sorted(set(arrays) - set(columns))
-    if left_out:
-        note(f"not in the rows, as they hold several numbers a point: {', '.join(left_out)}")
+def print_csv(points: Table) -> None:
+    """Print one row a point to stdout: parameters and outputs."""
+    say_left_out(write_csv(sys.stdout, points))
+
+
+def say_left_out(names: Sequence[str]) -> None:
+    """Say which outputs rows of single numbers have no place for."""
+    if names:
+        note(f"left out, as they hold none or over {WIDE} numbers a point: {', '.join(names)}")
+
+
+def few(points: Table) -> dict[str, Any] | None:
+    """Return the columns as lists for a JSON document; None when they are too many numbers."""
+    numbers = points.count * sum(field.size for field in points.fields.values())
+    return None if numbers > _INLINE_NUMBERS else inline(points.arrays())
 
 
 def inline(arrays: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -60,15 +66,6 @@ def inline(arrays: Mapping[str, Any]) -> dict[str, Any] | None:
     if sum(array.size for array in plain.values()) > _INLINE_NUMBERS:
         return None
     return {name: array.tolist() for name, array in plain.items()}
-
-
-def _single(arrays: Mapping[str, Array], count: int) -> dict[str, Array]:
-    """Return the arrays that hold one number a point (perhaps behind axes of length 1)."""
-    return {
-        name: array.reshape(count)
-        for name, array in arrays.items()
-        if array.ndim and len(array) == count == array.size
-    }
 
 
 def _short(array: Array) -> str:

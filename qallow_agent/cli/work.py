@@ -3,7 +3,7 @@
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -16,6 +16,7 @@ from qallow_agent.cli.inputs import Inputs, read_inputs
 from qallow_agent.cli.kernels import open_catalog, parameter_shapes
 from qallow_agent.cli.options import duration, json_option, socket_option
 from qallow_agent.cli.output import emit, note
+from qallow_agent.client.points import Grid
 from qallow_agent.config.load import find_socket
 from qallow_agent.jobs.messages import JobOptions, JobProgress
 
@@ -109,7 +110,7 @@ class Workplace(Protocol):
     def map(
         self,
         kernel: str,
-        grid: Mapping[str, Any] | Iterable[Mapping[str, Any]],
+        grid: Grid,
         /,
         *,
         ordered: bool = True,
@@ -145,9 +146,10 @@ def work_options(function: Command) -> Command:
                      help="Set a parameter."),
         click.option("--params", "files", metavar="FILE", multiple=True,
                      type=click.Path(path_type=Path),
-                     help="Parameters from a JSON, TOML, CSV or NPZ file."),
-        click.option("-o", "--output", metavar="DIR", type=click.Path(path_type=Path),
-                     help="Write results.npz and summary.json there."),
+                     help="Parameters from a JSON, TOML, CSV, NPZ or Parquet file."),
+        click.option("-o", "--output", metavar="DIR|FILE", type=click.Path(path_type=Path),
+                     help="Write results.npz and summary.json to a folder, or the results to one "
+                     "file: .csv, .npz or .parquet."),
         click.option("--format", "form", type=click.Choice(["table", "json", "csv"]),
                      default="table", help="What to print.", show_default=True),
         json_option,

@@ -91,10 +91,19 @@ def cut(axis: Array, places: Array | slice) -> Array:
     return np.ascontiguousarray(axis[places])
 
 
+def join(parts: Sequence[Array]) -> Array:
+    """Return arrays one after the other; whole numbers beside fractions become fractions."""
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
 def unravel(start: int, points: int, lengths: Sequence[int]) -> tuple[Array, ...]:
     """Return where consecutive points of a grid lie on each axis; the last axis is the fastest."""
-    places = np.unravel_index(np.arange(start, start + points), tuple(lengths))
-    return tuple(np.asarray(place) for place in places)
+    return unravel_at(np.arange(start, start + points), lengths)
+
+
+def unravel_at(places: Array, lengths: Sequence[int]) -> tuple[Array, ...]:
+    """Return where some points of a grid lie on each axis; the last axis is the fastest."""
+    return tuple(np.asarray(place) for place in np.unravel_index(places, tuple(lengths)))
 
 
 def archive_of(blocks: Sequence[Block]) -> bytes:

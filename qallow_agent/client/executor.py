@@ -11,6 +11,7 @@ from typing import Any, Self
 from qallow_agent.base.errors import JobCancelled, UsageError
 from qallow_agent.client.flow import Flow
 from qallow_agent.client.futures import JobFuture
+from qallow_agent.client.points import Columns
 from qallow_agent.client.results import Result
 from qallow_agent.client.session import Mesh, connect
 from qallow_agent.client.sweep import MapResults
@@ -92,9 +93,9 @@ class Executor(StandardExecutor):
 
         Args:
             kernel: Its name.
-            *iterables: A mapping of axes (every combination is a point), an iterable of mappings
-                (one a point), or iterables of the kernel's first parameters, side by side like
-                those of :func:`map`.
+            *iterables: A mapping of axes (every combination is a point), :class:`Columns` (every
+                row is one), an iterable of mappings (one a point), or iterables of the kernel's
+                first parameters, side by side like those of :func:`map`.
             timeout: Seconds from now after which the iterator raises TimeoutError.
             chunksize: Accepted for compatibility; work is cut to size by how fast it goes.
             buffersize: How many evaluations may be under way or wait to be read; the iterables are
@@ -113,7 +114,7 @@ class Executor(StandardExecutor):
         if not iterables:
             raise UsageError("map needs something to iterate over")
         grid = iterables[0]
-        if len(iterables) > 1 or not isinstance(grid, Mapping):
+        if len(iterables) > 1 or not isinstance(grid, Mapping | Columns):
             rows = self._rows(kernel, iterables)
             if buffersize is not None:
                 return self._flow(kernel, rows, buffersize, until_s, fixed)

@@ -1,5 +1,6 @@
 """The points of a sweep: a grid or a list of rows, cut into columns on demand."""
 
+import itertools
 import math
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -12,11 +13,38 @@ from qallow_agent.kernels.spec import KernelSpec
 if TYPE_CHECKING:
     from qallow_agent.client.arrays import Array
 
-Grid = Mapping[str, Any] | Iterable[Mapping[str, Any]]
-"""Axes whose every combination is a point (the last one fastest), or one mapping a point."""
+
+class Columns:
+    """Parameters side by side: the values of one row are a point.
+
+    Args:
+        columns: Equally long lists or arrays of numbers by name; also a data frame.
+
+    Raises:
+        UsageError: They differ in length.
+    """
+
+    def __init__(self, columns: Mapping[str, Any]) -> None:
+        self.by_name = dict(columns)
+        lengths = {name: len(column) for name, column in self.by_name.items()}
+        if len(set(lengths.values())) > 1:
+            raise UsageError(f"columns differ in length: {lengths}", hint="one value a point each")
+
+    def __repr__(self) -> str:
+        return f"<Columns {', '.join(self.by_name)}>"
+
+
+Grid = Mapping[str, Any] | Columns | Iterable[Mapping[str, Any]]
+"""Axes whose every combination is a point (the last one fastest), columns whose rows are the
+points, or one mapping a point."""
 
 MOST_POINTS = 1 << 31
 """A job of more is a mistake; with their results they would not fit any submitter."""
+
+MOST_ROWS = 1 << 24
+"""An iterable that yields more has no end, or is a mistake: a sweep is read before it starts."""
+
+_ROWS_AT_ONCE = 1 << 14
 
 _GUESSED_POINT_BYTES = 256
 """Output bytes of one point of a kernel that is not known here."""
@@ -62,6 +90,16 @@ class Points:
         """Return the scalars of one point, swept ones included."""
         return self.fixed.scalars | {name: axis[0].item() for name, (axis, _) in self._axes.items()}
 
+    def at(self, places: "Array") -> "dict[str, Array]":
+        """Return the swept parameters of some points by index."""
+        from qallow_agent.client.arrays import unravel_at  # noqa: PLC0415 - brings NumPy
+
+        rows = [places] * len(self._axes)
+        if self._product and len(self._axes) > 1:
+            rows = list(unravel_at(places, self._lengths))
+        axes = self._axes.items()
+        return {name: axis[row] for (name, (axis, _)), row in zip(axes, rows, strict=True)}
+
     def columns(self, start: int, points: int) -> tuple[tuple[ArrayHead, ...], list[Any]]:
         """Return heads and buffers of some consecutive points."""
         from qallow_agent.client.arrays import cut, unravel  # noqa: PLC0415 - brings NumPy
@@ -87,7 +125,10 @@ def lay_out(spec: KernelSpec | None, grid: Grid, fixed: Mapping[str, Any]) -> Po
     from qallow_agent.client.arrays import axis_of, extremes_of  # noqa: PLC0415 - brings NumPy
 
     product = isinstance(grid, Mapping)
-    lists = dict(grid) if isinstance(grid, Mapping) else _by_name(grid)
+    if isinstance(grid, Columns):
+        lists: dict[str, Any] | None = grid.by_name
+    else:
+        lists = dict(grid) if isinstance(grid, Mapping) else _by_name(grid)
     if lists is None:
         return None
     if not lists:
@@ -107,21 +148,34 @@ def lay_out(spec: KernelSpec | None, grid: Grid, fixed: Mapping[str, Any]) -> Po
     return points
 
 
-def _by_name(rows: Iterable[Mapping[str, Any]]) -> dict[str, list[Any]] | None:
-    columns: dict[str, list[Any]] | None = None
-    for number, row in enumerate(rows):
-        if not isinstance(row, Mapping):
-            raise UsageError(f"row {number} is a {type(row).__name__}, not a mapping of parameters")
-        if columns is None:
-            columns = {name: [] for name in row}
-        if row.keys() != columns.keys():
+def _by_name(rows: Iterable[Mapping[str, Any]]) -> "dict[str, Any] | None":
+    """Return rows as columns; only some of them are in memory as rows at a time."""
+    from qallow_agent.client.arrays import join, outgoing  # noqa: PLC0415 - brings NumPy
+
+    names: tuple[str, ...] = ()
+    chunks: list[dict[str, Array]] = []
+    numbered = enumerate(rows)
+    while chunk := list(itertools.islice(numbered, _ROWS_AT_ONCE)):
+        for number, row in chunk:
+            if not isinstance(row, Mapping):
+                raise UsageError(
+                    f"row {number} is a {type(row).__name__}, not a mapping of parameters"
+                )
+            names = names or tuple(row)
+            if len(row) != len(names) or any(name not in row for name in names):
+                raise UsageError(
+                    f"row {number} names {', '.join(row)}; the first one {', '.join(names)}",
+                    hint="give every row the same parameters",
+                )
+        if chunk[-1][0] >= MOST_ROWS:
             raise UsageError(
-                f"row {number} names {', '.join(row)}; the first one {', '.join(columns)}",
-                hint="give every row the same parameters",
+                f"the rows are more than {MOST_ROWS:,}, or have no end",
+                hint="stream() takes what has no end; axes and Columns take more",
             )
-        for name, value in row.items():
-            columns[name].append(value)
-    return columns
+        chunks.append({name: outgoing(name, [row[name] for _, row in chunk])[0] for name in names})
+    if not chunks:
+        return None
+    return {name: join([chunk[name] for chunk in chunks]) for name in names}
 
 
 def _output_bytes(

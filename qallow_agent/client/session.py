@@ -171,6 +171,7 @@ class Mesh:
             wake=lambda: connection.nudge(job),
             on_progress=on_progress,
             line=ProgressLine(kernel, points.count, on=True) if progress and points else None,
+            points=points,
         )
 
     def stream(

@@ -3,12 +3,19 @@
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from typing import Self, TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Self, TypeVar
 
+from qallow_agent.base.errors import QallowError, StorageError, UsageError
+from qallow_agent.client.points import Points
 from qallow_agent.client.progress import ProgressLine
 from qallow_agent.client.results import Block, Result
 from qallow_agent.client.stream import End, Gap, Item, Stream
 from qallow_agent.jobs.messages import JobProgress
+
+if TYPE_CHECKING:
+    from qallow_agent.client.gather import Gathering
+    from qallow_agent.client.harvest import Array
 
 _LOOK_S = 1.0
 
@@ -33,6 +40,7 @@ class Shelf:
         self._row = 0
         self._end: End | None = None
         self._gap: Gap | None = None
+        self._taken = False
 
     def add(self, item: Block | Gap | End) -> None:
         """Take in what arrived."""
@@ -50,6 +58,7 @@ class Shelf:
         """Return the next result, and its block when this was the last one of it."""
         if not self._ready:
             return None, None
+        self._taken = True
         block = self._ready[0]
         result = Result(block, self._row, block.start + self._row)
         self._row += 1
@@ -59,9 +68,28 @@ class Shelf:
         self._ready.popleft()
         return result, block
 
+    def any_order(self) -> None:
+        """From now on hand results out as they come.
+
+        Raises:
+            UsageError: Some were taken already.
+        """
+        if self._taken:
+            raise UsageError(
+                "some results were taken already",
+                hint="gather or save them all, or take them one by one",
+            )
+        self._ordered = False
+        waiting, self._waiting = list(self._waiting.values()), {}
+        for item in waiting:
+            self.add(item)
+
     def take_block(self) -> Block | None:
         """Return the next results a slice at a time; None when one must wait."""
-        return self._ready.popleft() if self._ready else None
+        if not self._ready:
+            return None
+        self._taken = True
+        return self._ready.popleft()
 
     def verdict(self) -> BaseException | None:
         """Return why nothing more can be taken: StopIteration, an error, or None to wait."""
@@ -93,6 +121,7 @@ class MapResults(Iterator[Result]):
         wake: Tells the mesh that there is room for more.
         on_progress: Called by ``next``, in the reader's thread, a few times a second.
         line: Shows progress to a person.
+        points: What is swept; None when that is nothing.
     """
 
     def __init__(
@@ -105,6 +134,7 @@ class MapResults(Iterator[Result]):
         wake: Callable[[], None],
         on_progress: Callable[[JobProgress], None] | None,
         line: ProgressLine | None,
+        points: Points | None,
     ) -> None:
         self.stream = stream
         self._shelf = shelf
@@ -113,6 +143,7 @@ class MapResults(Iterator[Result]):
         self._wake = wake
         self._on_progress = on_progress
         self._line = line
+        self._points = points
         self._over: BaseException | None = None
         self.until_s: float | None = None
         """Monotonic second after which ``next`` raises TimeoutError; None for never."""
@@ -127,9 +158,6 @@ class MapResults(Iterator[Result]):
         """Whether it was read to its end or closed, and nothing of it goes on."""
         return self._over is not None and self.stream.holds is None
 
-    def __iter__(self) -> Self:
-        return self
-
     def __next__(self) -> Result:
         return self._wait(self.take_ready)
 
@@ -143,10 +171,69 @@ class MapResults(Iterator[Result]):
         """
         while True:
             try:
-                block = self._wait(self._take_block)
+                block = self._wait(self.take_ready_block)
             except StopIteration:
                 return
             yield block
+
+    def arrays(self) -> "dict[str, Array]":
+        """Return all results: one array an output, its first axis the points, in order.
+
+        ``point`` numbers the points; the swept parameters are there under their names
+        (``parameter_x`` where an output is called ``x``).
+
+        Raises:
+            UsageError: Some results were taken already.
+            QallowError: Why a point, or the rest, has none.
+        """
+        found = self.gathering(None)
+        for block in self.blocks():
+            found.add(block)
+        return found.arrays()
+
+    def save(self, path: str | Path) -> list[str]:
+        """Write all results to a ``.npz``, ``.csv`` or ``.parquet`` file, atomically.
+
+        What does not fit into memory waits on disk beside the file. When a point or the job fails,
+        the points that are finished are written all the same, before the error is raised.
+
+        Args:
+            path: The file; one that is there is replaced. It has the columns of :meth:`arrays`.
+
+        Returns:
+            The outputs that are left out of CSV, as they hold more than 64 numbers a point.
+
+        Raises:
+            UsageError: Its ending is another one, or some results were taken already.
+            StorageError: It cannot be written; what was there is untouched.
+            QallowError: Why a point, or the rest, has no result.
+        """
+        from qallow_agent.client.gather import open_target  # noqa: PLC0415 - brings NumPy
+
+        target = open_target(path)
+        found = self.gathering(target.parent)
+        try:
+            for block in self.blocks():
+                found.add(block)
+        except QallowError as error:
+            if not isinstance(error, StorageError):
+                found.save(target)
+            raise
+        return found.save(target)
+
+    def gathering(self, spool: Path | None) -> "Gathering":
+        """Return what gathers the slices of ``blocks``, which from now on come in any order.
+
+        Args:
+            spool: A folder for what is too large for memory; None to keep everything there.
+
+        Raises:
+            UsageError: Some results were taken already.
+        """
+        from qallow_agent.client.gather import Gathering  # noqa: PLC0415 - brings NumPy
+
+        self._shelf.any_order()
+        return Gathering(self._points, spool)
 
     def take_ready(self) -> Result | None:
         """Return a result that is there already; None when one must wait.
@@ -159,7 +246,13 @@ class MapResults(Iterator[Result]):
         self._count_used(emptied)
         return self._judged(result)
 
-    def _take_block(self) -> Block | None:
+    def take_ready_block(self) -> Block | None:
+        """Return a slice that is there already; None when one must wait.
+
+        Raises:
+            StopIteration: That was the last one.
+            QallowError: Why there will be no more.
+        """
         block = self._shelf.take_block()
         self._count_used(block)
         return self._judged(block)
@@ -226,14 +319,12 @@ class MapResults(Iterator[Result]):
             found = take()
             if found is not None:
                 return found
-            item = self.stream.get(self._patience_s())
+            patience_s = _LOOK_S
+            if self.until_s is not None:
+                patience_s = min(_LOOK_S, max(self.until_s - time.monotonic(), 1e-3))
+            item = self.stream.get(patience_s)
             if item is not None:
                 self.learn(item)
             elif self.until_s is not None and time.monotonic() >= self.until_s:
                 self.close()
                 raise TimeoutError("the next result did not come in time")
-
-    def _patience_s(self) -> float:
-        if self.until_s is None:
-            return _LOOK_S
-        return min(_LOOK_S, max(self.until_s - time.monotonic(), 1e-3))

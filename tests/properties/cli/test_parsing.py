@@ -1,7 +1,5 @@
 import contextlib
 import io
-import itertools
-import random
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -10,7 +8,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qallow_agent.base.errors import UserError
-from qallow_agent.cli.harvest import Harvest
 from qallow_agent.cli.inputs import parse_sweep, parse_value, read_inputs
 from qallow_agent.cli.kernels import Shape
 from qallow_agent.cli.output import fit
@@ -35,7 +32,7 @@ def test_any_sweep_is_taken_or_refused(name: str, rule: str) -> None:
 
 
 @settings(deadline=None, max_examples=60)
-@given(kind=st.sampled_from(["json", "toml", "csv", "npz"]), data=st.binary(max_size=80))
+@given(kind=st.sampled_from(["json", "toml", "csv", "npz", "parquet"]), data=st.binary(max_size=80))
 def test_any_file_is_taken_or_refused(kind: str, data: bytes) -> None:
     with TemporaryDirectory() as folder, contextlib.suppress(UserError):
         path = Path(folder) / f"a.{kind}"
@@ -55,26 +52,6 @@ def test_a_damaged_archive_is_taken_or_refused(cut: int, flip: int) -> None:
         path = Path(folder) / "a.npz"
         path.write_bytes(data)
         read_inputs(SHAPES, [], [path])
-
-
-@settings(deadline=None)
-@given(cuts=st.sets(st.integers(1, 19), max_size=6), seed=st.randoms())
-def test_a_harvest_does_not_depend_on_cuts_or_order_of_arrival(
-    cuts: set[int], seed: random.Random
-) -> None:
-    points = np.arange(20)
-    edges = [0, *sorted(cuts), 20]
-    slices = [slice(start, stop) for start, stop in itertools.pairwise(edges)]
-    seed.shuffle(slices)
-    harvest = Harvest(20)
-    for each in slices:
-        values = points[each]
-        outputs = {"square": values**2, "trace": values[:, None] + np.zeros(3)}
-        harvest.add(each.start, len(values), outputs, "a/cpu0")
-    arrays = harvest.arrays()
-    assert arrays["point"].tolist() == points.tolist()
-    assert arrays["square"].tolist() == (points**2).tolist()
-    assert arrays["trace"].tolist() == np.repeat(points[:, None], 3, axis=1).tolist()
 
 
 @settings(deadline=None)

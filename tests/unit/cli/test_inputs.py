@@ -8,6 +8,7 @@ import pytest
 from qallow_agent.base.errors import BadParameter, UsageError
 from qallow_agent.cli.inputs import Inputs, parse_sweep, parse_value, read_inputs
 from qallow_agent.cli.kernels import Shape
+from qallow_agent.client.points import Columns
 
 SHAPES = {
     "pockets": Shape("i8"),
@@ -96,7 +97,9 @@ def test_files_of_every_kind_say_the_same(tmp_path: Path) -> None:
         inputs = read_inputs(SHAPES, ["pockets=8"], [tmp_path / f"a.{kind}"])
         assert inputs.fixed == {"pockets": 8}
         assert inputs.columns["coupling"].tolist() == [0.1, 0.2]
-        assert list(inputs.grid()) == [{"coupling": 0.1}, {"coupling": 0.2}]
+        grid = inputs.grid()
+        assert isinstance(grid, Columns)
+        assert grid.by_name["coupling"] is inputs.columns["coupling"]
 
 
 def test_an_array_parameter_is_no_column(tmp_path: Path) -> None:

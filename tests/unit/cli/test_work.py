@@ -13,12 +13,14 @@ import pytest
 
 from qallow_agent.base.errors import JobCancelled, KernelFailed, StorageError
 from qallow_agent.base.ids import JobId
-from qallow_agent.cli.harvest import Harvest, open_folder, write_results
+from qallow_agent.cli.deliver import deliver, open_output, save_single, single_row
 from qallow_agent.cli.inputs import Inputs
 from qallow_agent.cli.main import main
 from qallow_agent.cli.map import Survey
 from qallow_agent.cli.run import carry_out
+from qallow_agent.cli.show import print_csv
 from qallow_agent.cli.work import EXIT_INTERRUPTED, Order, end_like_an_interrupt
+from qallow_agent.client.files import read_columns
 from qallow_agent.client.progress import ProgressLine, describe
 from qallow_agent.jobs.messages import JobOptions, JobProgress
 
@@ -207,19 +209,10 @@ def test_an_interrupted_run_is_cancelled(
     assert "cancelled job j-1" in capsys.readouterr().err
 
 
-def test_a_late_duplicate_changes_nothing() -> None:
-    harvest = Harvest(4)
-    harvest.add(0, 2, {"y": np.array([1.0, 1.0])}, "a/cpu0")
-    harvest.add(0, 2, {"y": np.array([2.0, 2.0])}, "b/cpu0")
-    harvest.add(1, 2, {"y": np.array([3.0, 3.0])}, "c/cpu0")
-    assert harvest.arrays()["y"].tolist() == [1.0, 1.0, 3.0]
-    assert harvest.count == 3
-    assert harvest.where == {"a/cpu0": 2, "c/cpu0": 1}
-
-
 def test_results_replace_older_ones_whole(tmp_path: Path) -> None:
-    write_results(tmp_path / "new", {"y": np.zeros(3)}, {"schema": "x"})
-    write_results(tmp_path / "new", {"y": np.ones(2)}, {"schema": "x", "worst": float("nan")})
+    deliver(tmp_path / "new", save_single({"y": np.zeros(3)}), {"schema": "x"})
+    summary = {"schema": "x", "worst": float("nan")}
+    deliver(tmp_path / "new", save_single({"y": np.ones(2)}), summary)
     assert sorted(path.name for path in (tmp_path / "new").iterdir()) == [
         "results.npz",
         "summary.json",
@@ -232,7 +225,7 @@ def test_results_replace_older_ones_whole(tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(StorageError, match="cannot be written"):
-        write_results(tmp_path / "file" / "below", {}, {})
+        deliver(tmp_path / "file" / "below", save_single({}), {})
 
 
 @pytest.mark.parametrize(
@@ -256,11 +249,53 @@ def test_a_map_that_somebody_else_cancels_is_not_called_failed(tmp_path: Path) -
 
 
 def test_a_place_for_results_is_tried_before_anything_runs(tmp_path: Path) -> None:
-    open_folder(tmp_path / "new" / "below")
+    open_output(tmp_path / "new" / "below")
     assert list((tmp_path / "new" / "below").iterdir()) == []
     (tmp_path / "file").touch()
     with pytest.raises(StorageError, match="it is a file"):
-        open_folder(tmp_path / "file")
+        open_output(tmp_path / "file")
+
+
+@pytest.mark.parametrize("name", ["out.csv", "out.npz", "out.parquet"])
+def test_a_map_goes_into_the_one_file_that_is_named(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "new" / name
+    open_output(path)
+    assert Survey(order(path)).carry_out(Mesh()) == 0
+    assert [each.name for each in path.parent.iterdir()] == [name]
+    if name != "out.npz":
+        columns = read_columns(path).by_name
+    else:
+        with np.load(path) as archive:
+            columns = dict(archive)
+    assert {key: each.tolist() for key, each in columns.items()} == {
+        "point": [0, 1, 2, 3],
+        "x": [0, 1, 2, 3],
+        "square": [1, 2, 5, 10],
+    }
+
+
+def test_a_folder_that_looks_like_a_file_stays_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "out.csv").mkdir()
+    assert Survey(order(tmp_path / "out.csv")).carry_out(Mesh()) == 0
+    assert sorted(each.name for each in (tmp_path / "out.csv").iterdir()) == [
+        "results.npz",
+        "summary.json",
+    ]
+
+
+def test_outputs_too_wide_for_rows_are_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arrays = {"y": np.arange(3.0), "image": np.zeros((9, 9))}
+    assert deliver(tmp_path / "one.csv", save_single(arrays), {}) == (
+        [tmp_path / "one.csv"],
+        ["image"],
+    )
+    assert (tmp_path / "one.csv").read_text() == "point,y[0],y[1],y[2]\n0,0.0,1.0,2.0\n"
+    print_csv(single_row(arrays))
+    said = capsys.readouterr()
+    assert said.out.splitlines()[0] == "point,y[0],y[1],y[2]"
+    assert "image" in said.err
 
 
 @pytest.mark.parametrize("words", [("map", "--sweep", "coupling=0:0.001:3"), ("run",)])

@@ -1,10 +1,12 @@
 import os
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
-from qallow_agent.base.errors import JobCancelled, KernelFailed, NoDevice
+from qallow_agent.base.errors import JobCancelled, KernelFailed, NoDevice, UsageError
+from qallow_agent.client.points import lay_out
 from qallow_agent.client.results import Block
 from qallow_agent.client.stream import MOST_AHEAD_BYTES, End, Gap, Stream
 from qallow_agent.client.sweep import MapResults, Shelf
@@ -28,6 +30,7 @@ class Reader:
             wake=self._wake,
             on_progress=self.progress.append,
             line=None,
+            points=lay_out(None, {"a": [5.0, 6.0, 7.0, 8.0]}, {}),
         )
 
     def _cancel(self) -> None:
@@ -198,3 +201,42 @@ def test_without_a_bound_a_reader_is_never_behind() -> None:
     reader.stream.put(block(0, 1, MOST_AHEAD_BYTES + 1))
     assert not reader.stream.full
     assert reader.woken == 1
+
+
+def test_all_results_are_arrays_in_the_order_of_the_points() -> None:
+    reader = Reader()
+    for item in (block(2, 2), block(0, 2), End()):
+        reader.stream.put(item)
+    arrays = reader.results.arrays()
+    assert {name: each.tolist() for name, each in arrays.items()} == {
+        "point": [0, 1, 2, 3],
+        "a": [5, 6, 7, 8],
+        "x": [[0]] * 4,
+    }
+
+
+def test_a_failed_sweep_writes_what_is_finished_and_says_why(tmp_path: Path) -> None:
+    reader = Reader()
+    for item in (block(3, 1), gap(2), block(0, 2), End()):
+        reader.stream.put(item)
+    with pytest.raises(KernelFailed, match="point 2"):
+        reader.results.save(tmp_path / "new" / "out.csv")
+    rows = (tmp_path / "new" / "out.csv").read_text().splitlines()
+    assert rows == ["point,a,x", "0,5.0,0", "1,6.0,0", "3,8.0,0"]
+
+
+def test_results_are_either_taken_or_gathered() -> None:
+    reader = Reader()
+    reader.stream.put(block(0, 2))
+    next(reader.results)
+    with pytest.raises(UsageError, match="taken already"):
+        reader.results.arrays()
+
+
+@pytest.mark.parametrize("name", ["out", "out.txt"])
+def test_a_file_of_another_kind_is_refused_before_anything_is_read(
+    tmp_path: Path, name: str
+) -> None:
+    with pytest.raises(UsageError, match="no file for results") as caught:
+        Reader().results.save(tmp_path / name)
+    assert ".csv, .npz, .parquet" in caught.value.hint
