@@ -69,9 +69,14 @@ class Joules(msgspec.Struct, frozen=True, omit_defaults=True):
         }
 
 
+def caveat(provenance: Provenance, why: str) -> Joules:
+    """Return no energy at all, whose provenance and reason rub off on any sum."""
+    return Joules(provenance=provenance, why=why[:_LONGEST_WHY])
+
+
 def unknown_joules(why: str) -> Joules:
     """Return joules that nobody measured, and why."""
-    return Joules(provenance="unknown", why=why[:_LONGEST_WHY])
+    return caveat("unknown", why)
 
 
 def total(parts: Iterable[Joules]) -> Joules:

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 
 from qallow_agent.base.errors import InvariantBroken
 from qallow_agent.base.ids import JobId, LeaseId, NodeId
-from qallow_agent.base.joules import Joules, unknown_joules
-from qallow_agent.base.reading import Reading, unknown
+from qallow_agent.base.joules import Joules, caveat, unknown_joules
+from qallow_agent.base.reading import Provenance, Reading, unknown
 from qallow_agent.base.units import Seconds
 from qallow_agent.energy.account import Baseline, Split, split
 from qallow_agent.energy.windows import HOLD_S, Use, Window, Windows
@@ -41,14 +41,13 @@ class Account:
     job: JobId
     desk: NodeId
     kernel: str
-    leases: list[LeaseId] = field(default_factory=list)
+    leases: dict[LeaseId, Seconds | None] = field(default_factory=dict)
+    """Those that live, and (with the moment of their end) those with work still to settle."""
     used: Joules = field(default_factory=Joules)
     ops: float = 0.0
     busy_s: Seconds = 0.0
     settled: bool = False
     told_s: Seconds = -math.inf
-    over_s: Seconds | None = None
-    """When its last lease ended."""
     learnt: tuple[float, float, Seconds] = (0.0, 0.0, 0.0)
     """Joules, ops and busy seconds that joules per op were last taken from."""
 
@@ -74,6 +73,9 @@ class Meter:
         default_factory=lambda: unknown("joules", "none", "its energy was never read")
     )
     """The counter as last read."""
+    counted: Provenance = "measured"
+    model: str = ""
+    """Provenance and model of the newest reading that had a value."""
     windows: Windows = field(default_factory=Windows)
     baseline: Baseline | None = None
     accounts: dict[LeaseId, Account] = field(default_factory=dict)
@@ -95,6 +97,8 @@ class Meter:
     def read(self, reading: Reading, read_s: Seconds) -> None:
         """Take in the counter as read at a moment."""
         self.reading = reading
+        if reading.value is not None:
+            self.counted, self.model = reading.provenance, reading.why
         self.windows.sample(reading.value, read_s)
 
     def open(self, account: Account, lease: LeaseId) -> Account | None:
@@ -107,9 +111,8 @@ class Meter:
             if (known.desk, known.job) == (account.desk, account.job):
                 account = known
                 break
-        new = not account.leases and account.over_s is None
-        account.leases.append(lease)
-        account.over_s = None
+        new = not account.leases
+        account.leases[lease] = None
         self.accounts[lease] = account
         if not new or self.windows.begun:
             return None
@@ -134,11 +137,8 @@ class Meter:
     def ended(self, lease: LeaseId, now: Seconds) -> None:
         """Take in that a lease is over; what it did last is still to be told."""
         account = self.accounts.get(lease)
-        if account is None:
-            return
-        account.leases.remove(lease)
-        if not account.leases:
-            account.over_s = now
+        if account is not None:
+            account.leases[lease] = now
 
     def settle(self, now: Seconds) -> list[Split]:
         """Share out every window that is complete."""
@@ -147,7 +147,8 @@ class Meter:
     def check(self) -> None:
         """Raise InvariantBroken when shares and idle do not add up to what the device drew."""
         apart_j = abs(self.drawn_j - self.shared_j - self.idle_j)
-        if apart_j > _ROUNDING * (1.0 + self.drawn_j) or self.idle_j < -_ROUNDING:
+        slack_j = _ROUNDING * (1.0 + self.drawn_j)
+        if apart_j > slack_j or self.idle_j < -slack_j:
             raise InvariantBroken(
                 f"{self.name} drew {self.drawn_j} J: jobs {self.shared_j} J, idle {self.idle_j} J"
             )
@@ -156,8 +157,11 @@ class Meter:
         """Return the accounts of which there is news; those that are settled are closed."""
         news: list[Account] = []
         for account in dict.fromkeys(self.accounts.values()):
-            if account.over_s is not None and self._complete(account, now):
-                self._close(account)
+            for lease, over_s in list(account.leases.items()):
+                if over_s is not None and self._complete(account, lease, now - over_s):
+                    self._drop(account, lease)
+            if not account.leases:
+                account.settled = True
                 news.append(account)
             elif self.windows.begun and account.busy_s and now - account.told_s >= _TELL_S:
                 account.told_s = now
@@ -194,9 +198,9 @@ class Meter:
 
     def _as_read(self, joules: Joules) -> Joules:
         """Return a share that is known no better than the counter it comes from."""
-        if self.reading.provenance != "estimated":
-            return joules
-        return Joules(provenance="estimated", why=self.reading.why).plus(joules)
+        return (
+            joules if self.counted == "measured" else caveat(self.counted, self.model).plus(joules)
+        )
 
     def _idled(self, power_w: float) -> None:
         if self.baseline is None:
@@ -208,7 +212,7 @@ class Meter:
         """Take joules per op from what an account has added up since the last time."""
         used_j, ops, busy_s = account.learnt
         news = (account.used.gross_j - used_j, account.ops - ops, account.busy_s - busy_s)
-        behind = any(not self.windows.told(lease) for lease in self._leases_of(account))
+        behind = not all(self.windows.told(lease) for lease in account.leases)
         if behind or news[2] < _LEARN_S or news[1] <= 0 or account.used.provenance == "unknown":
             return
         account.learnt = (account.used.gross_j, account.ops, account.busy_s)
@@ -220,29 +224,23 @@ class Meter:
         if told is None or abs(rate - told) > _NEWS * told:
             self.told_rates[account.kernel] = rate
 
-    def _complete(self, account: Account, now: Seconds) -> bool:
-        """Return whether everything an account's leases did is settled, or will never be."""
-        over_s = now if account.over_s is None else account.over_s
-        if any(self.windows.waiting(lease) for lease in self._leases_of(account)):
-            if self.measures or now - over_s < PATIENCE_S:
-                return False
-            account.add(unknown_joules(f"the energy counter of {self.name} fell silent"), Use())
-            return True
-        return now - over_s >= HOLD_S
+    def _complete(self, account: Account, lease: LeaseId, over_for_s: Seconds) -> bool:
+        """Return whether everything an ended lease did is settled, or never will be."""
+        if not self.windows.waiting(lease):
+            return over_for_s >= HOLD_S
+        if self.measures or over_for_s < PATIENCE_S:
+            return False
+        account.add(unknown_joules(f"the energy counter of {self.name} fell silent"), Use())
+        return True
 
-    def _close(self, account: Account) -> None:
-        account.settled = True
-        leases = self._leases_of(account)
+    def _drop(self, account: Account, lease: LeaseId) -> None:
+        """Take an ended lease off its account."""
         if not self.windows.begun:
             account.add(unknown_joules(self._why_not()), Use())
-        elif not all(self.windows.told(lease) for lease in leases):
-            account.add(Joules(provenance="estimated", why=_CUT_SHORT), Use())
-        for lease in leases:
-            self.windows.forget(lease)
-            del self.accounts[lease]
-
-    def _leases_of(self, account: Account) -> list[LeaseId]:
-        return [lease for lease, each in self.accounts.items() if each is account]
+        elif not self.windows.told(lease):
+            account.add(caveat("estimated", _CUT_SHORT), Use())
+        self.windows.forget(lease)
+        del self.accounts[lease], account.leases[lease]
 
     def _why_not(self) -> str:
         return f"{self.name} has no energy meter: {self.reading.why or 'nothing to read'}"

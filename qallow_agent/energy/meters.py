@@ -5,10 +5,11 @@ goes out as accounts to be told to their desks. Nothing here wakes the node: win
 when the sensors are read anyway.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from qallow_agent.base.ids import JobId, LeaseId, NodeId
+from qallow_agent.base.ids import JobId, LeaseId, NodeId, RunnerId
 from qallow_agent.base.machine import Instant
 from qallow_agent.base.reading import Reading
 from qallow_agent.base.units import Seconds
@@ -37,6 +38,7 @@ class Lent:
     """A lease as the meters need to know it."""
 
     lease: LeaseId
+    runner: RunnerId
     job: JobId
     desk: NodeId
     device: str
@@ -58,7 +60,7 @@ class Meters:
         self._epoch = epoch
         self._opened = 0
         self._meters: dict[str, Meter] = {}
-        self._places: dict[LeaseId, Meter] = {}
+        self._places: dict[LeaseId, tuple[RunnerId, Meter]] = {}
         self.sums = Sums(kept)
 
     def lend(self, lent: Lent) -> Account | None:
@@ -68,24 +70,29 @@ class Meters:
             meter = self._meters[lent.device] = Meter(lent.device)
         self._opened += 1
         name = f"{self._epoch}.{self._opened}"
-        self._places[lent.lease] = meter
+        self._places[lent.lease] = (lent.runner, meter)
         return meter.open(Account(name, lent.device, lent.job, lent.desk, lent.kernel), lent.lease)
 
     def end(self, lease: LeaseId, now: Seconds) -> None:
         """Take in that a lease is over; its runner may have a last word to say."""
-        meter = self._places.get(lease)
-        if meter is not None:
-            meter.ended(lease, now)
+        if lease in self._places:
+            self._places[lease][1].ended(lease, now)
 
-    def worked(self, lease: LeaseId, begin_s: Seconds, end_s: Seconds, use: Use) -> None:
-        """Take in what the runner of a lease did, from its first to its last finished task."""
-        meter = self._places.get(lease)
-        if meter is not None and use.busy_s > 0:
-            meter.worked(lease, begin_s, end_s, use)
+    def worked(
+        self, runner: RunnerId, lease: LeaseId, begin_s: Seconds, end_s: Seconds, use: Use
+    ) -> None:
+        """Take in what the runner of a lease did, from its first to its last finished task.
 
-    def working(self, lease: LeaseId, since_s: Seconds, now: Seconds) -> None:
+        A runner is believed about its own lease only, and no more than can be.
+        """
+        meter = self._meter_of(runner, lease)
+        busy_s = min(use.busy_s, end_s - begin_s)
+        if meter is not None and 0 < busy_s < math.inf and 0 <= use.ops < math.inf:
+            meter.worked(lease, begin_s, end_s, Use(busy_s, use.ops))
+
+    def working(self, runner: RunnerId, lease: LeaseId, since_s: Seconds, now: Seconds) -> None:
         """Take in what the runner of a lease is at."""
-        meter = self._places.get(lease)
+        meter = self._meter_of(runner, lease)
         if meter is not None:
             meter.working(lease, since_s, now)
 
@@ -99,16 +106,11 @@ class Meters:
         for name, meter in self._meters.items():
             for parts in meter.settle(now.mono_s):
                 used_j = sum(share.gross_j for share in parts.shares.values())
-                self.sums.add_device(
-                    name, used_j + parts.idle_j, parts.idle_j, meter.reading.provenance, now
-                )
+                self.sums.add_device(name, used_j + parts.idle_j, parts.idle_j, meter.counted, now)
             news += meter.statements(now.mono_s)
-        for account in news:
-            if account.settled:
-                self._places = {
-                    lease: meter for lease, meter in self._places.items() if lease in meter.accounts
-                }
-                break
+        self._places = {
+            lease: place for lease, place in self._places.items() if lease in place[1].accounts
+        }
         return news
 
     def rates(self, device: str) -> dict[str, float]:
@@ -125,3 +127,7 @@ class Meters:
         """Raise InvariantBroken when some device's joules do not add up."""
         for meter in self._meters.values():
             meter.check()
+
+    def _meter_of(self, runner: RunnerId, lease: LeaseId) -> Meter | None:
+        owner, meter = self._places.get(lease, (None, None))
+        return meter if owner == runner else None

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from qallow_agent.base.ids import JobId, LeaseId, NodeId
+from qallow_agent.base.ids import JobId, LeaseId, NodeId, RunnerId
 from qallow_agent.base.joules import Joules
 from qallow_agent.base.message import Message
 from qallow_agent.jobs.story import Judged
@@ -151,6 +151,7 @@ class LeaseBegun(Message, tag="fact.lease-begun"):
     """The bench has granted a lease: whoever works under it works for this job."""
 
     lease: LeaseId
+    runner: RunnerId
     job: JobId
     desk: NodeId
     device: str

@@ -92,7 +92,11 @@ class Tenancies:
         return [
             self._allow(station, station.tenancy),
             Send(waiting.desk, LeaseGrant(station.tenancy.lease, rate)),
-            Announce(LeaseBegun(lease.id, lease.job, waiting.desk, lease.device, lease.kernel)),
+            Announce(
+                LeaseBegun(
+                    lease.id, lease.runner, lease.job, waiting.desk, lease.device, lease.kernel
+                )
+            ),
         ]
 
     def renew(self, desk: NodeId, leases: Sequence[LeaseId], now: Instant) -> list[Effect]:

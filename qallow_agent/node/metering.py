@@ -1,7 +1,7 @@
 """Metering: carries what benches and sensors tell to the meters, and what they settle to desks."""
 
 from qallow_agent.base.errors import InvariantBroken
-from qallow_agent.base.ids import Sender
+from qallow_agent.base.ids import RunnerId, Sender
 from qallow_agent.base.machine import Effect, Instant, Send
 from qallow_agent.base.message import Message
 from qallow_agent.base.reading import Reading, unknown
@@ -30,21 +30,23 @@ class Metering:
     def __init__(self, rooms: Rooms) -> None:
         self._rooms = rooms
 
-    def work(self, _: Sender, fact: Message, now: Instant) -> list[Effect]:
+    def work(self, sender: Sender, fact: Message, now: Instant) -> list[Effect]:
         """Pass on a fact about leases, or what a runner says of its work."""
         meters, now_s = self._rooms.meters, now.mono_s
         match fact:
             case local.LeaseBegun():
-                lent = Lent(fact.lease, fact.job, fact.desk, fact.device, fact.kernel)
-                account = meters.lend(lent)
+                account = meters.lend(
+                    Lent(fact.lease, fact.runner, fact.job, fact.desk, fact.device, fact.kernel)
+                )
                 return [] if account is None else [_statement(account)]
             case local.LeaseOver():
                 meters.end(fact.lease, now_s)
             case local.RunnerBusy():
-                meters.working(fact.lease, now_s - fact.elapsed_s, now_s)
+                meters.working(_runner(sender), fact.lease, now_s - fact.elapsed_s, now_s)
             case local.RunnerTally():
+                begin_s, end_s = now_s - fact.began_s, now_s - fact.ended_s
                 use = Use(fact.busy_s, fact.ops)
-                meters.worked(fact.lease, now_s - fact.began_s, now_s - fact.ended_s, use)
+                meters.worked(_runner(sender), fact.lease, begin_s, end_s, use)
             case _:
                 raise InvariantBroken(f"{type(fact).__name__} says nothing of work")
         return []
@@ -72,6 +74,10 @@ def energy_of(device: DeviceAdvert) -> Reading:
     """Return a device's joule counter; an unknown reading when it has none."""
     reading = device.readings.get(ENERGY, _NO_METER)
     return reading if reading.unit == _NO_METER.unit else _NO_METER
+
+
+def _runner(sender: Sender) -> RunnerId:
+    return RunnerId(sender.removeprefix("@runner/"))
 
 
 def _statement(account: Account) -> Send:

@@ -3,7 +3,7 @@
 import pytest
 
 from qallow_agent.base.errors import InvariantBroken, StorageCorrupt
-from qallow_agent.base.ids import JobId, LeaseId, NodeId
+from qallow_agent.base.ids import JobId, LeaseId, NodeId, RunnerId
 from qallow_agent.base.joules import Joules
 from qallow_agent.base.machine import Effect, Instant, Persist
 from qallow_agent.base.reading import Reading, unknown
@@ -15,6 +15,7 @@ from qallow_agent.energy.windows import Use
 DAWN_S = 20_000 * DAY_S
 NO_METER = unknown("joules", "none", "the CPU offers no RAPL counter")
 IDLE_W = 10.0
+RUNNER = RunnerId("runner-1")
 
 
 def at(seconds: float) -> Instant:
@@ -33,7 +34,7 @@ class Bench:
         self.sense()
 
     def lease(self, name: str, job: str = "job-1") -> None:
-        lent = Lent(LeaseId(name), JobId(job), NodeId("desk"), "cpu0", "harmonic")
+        lent = Lent(LeaseId(name), RUNNER, JobId(job), NodeId("desk"), "cpu0", "harmonic")
         self.meters.lend(lent)
 
     def sense(self, reading: Reading | None = None) -> None:
@@ -48,7 +49,7 @@ class Bench:
             begin_s, self.now = self.now, self.now + 1.0
             self.joules += IDLE_W + extra_w
             for name in busy:
-                self.meters.worked(LeaseId(name), begin_s, self.now, Use(1.0, ops))
+                self.meters.worked(RUNNER, LeaseId(name), begin_s, self.now, Use(1.0, ops))
             self.sense()
 
     def end(self, *names: str) -> None:
@@ -109,8 +110,8 @@ def test_a_device_without_a_meter_costs_an_unknown_number_of_joules() -> None:
     meters = Meters(epoch=1, kept={})
     sample = {"cpu0": Sample(2, NO_METER, 0.0)}
     meters.sense(sample, at(0.0))
-    meters.lend(Lent(LeaseId("one"), JobId("job-1"), NodeId("desk"), "cpu0", "harmonic"))
-    meters.worked(LeaseId("one"), 0.0, 1.0, Use(1.0, 5.0))
+    meters.lend(Lent(LeaseId("one"), RUNNER, JobId("job-1"), NodeId("desk"), "cpu0", "harmonic"))
+    meters.worked(RUNNER, LeaseId("one"), 0.0, 1.0, Use(1.0, 5.0))
     meters.end(LeaseId("one"), 1.0)
     assert meters.sense(sample, at(1.0)) == []
     (account,) = meters.sense(sample, at(4.0))
@@ -152,7 +153,7 @@ def test_a_counter_that_falls_silent_is_not_waited_for_for_ever() -> None:
     bench.pass_s(3)
     bench.lease("one")
     bench.pass_s(2, "one", extra_w=30.0)
-    bench.meters.worked(LeaseId("one"), bench.now, bench.now + 0.5, Use(0.5))
+    bench.meters.worked(RUNNER, LeaseId("one"), bench.now, bench.now + 0.5, Use(0.5))
     bench.end("one")
     bench.now += PATIENCE_S / 2
     bench.sense(NO_METER)
@@ -170,7 +171,7 @@ def test_a_runner_that_died_in_a_task_leaves_an_estimate() -> None:
     for _ in range(4):
         bench.joules += 40.0
         bench.now += 1.0
-        bench.meters.working(LeaseId("one"), 3.0, bench.now)
+        bench.meters.working(RUNNER, LeaseId("one"), 3.0, bench.now)
         bench.sense()
     bench.end("one")
     bench.pass_s(5)
@@ -195,10 +196,61 @@ def test_joules_per_op_are_learnt_and_only_news_is_told() -> None:
     assert bench.meters.rates("gpu0") == {}
 
 
+@pytest.mark.parametrize(
+    ("runner", "use"),
+    [
+        ("runner-2", Use(1.0, 1e6)),
+        ("runner-1", Use(float("nan"), 1e6)),
+        ("runner-1", Use(1.0, float("inf"))),
+        ("runner-1", Use(-1.0, 1e6)),
+    ],
+    ids=["another's lease", "nan", "infinite", "negative"],
+)
+def test_a_runner_is_believed_only_about_its_own_lease_and_what_can_be(
+    runner: str, use: Use
+) -> None:
+    bench = Bench()
+    bench.pass_s(3)
+    bench.lease("one")
+    bench.pass_s(1)
+    bench.meters.worked(RunnerId(runner), LeaseId("one"), 3.0, 4.0, use)
+    bench.meters.working(RunnerId("runner-2"), LeaseId("one"), 3.0, 4.0)
+    bench.end("one")
+    bench.pass_s(4)
+    assert bench.last().settled
+    assert bench.last().used == Joules()
+
+
+def test_a_runner_was_busy_for_no_longer_than_its_work_lasted() -> None:
+    bench = Bench()
+    bench.pass_s(3)
+    bench.lease("one")
+    bench.pass_s(1)
+    bench.meters.worked(RUNNER, LeaseId("one"), 3.0, 4.0, Use(1e9, 1.0))
+    bench.end("one")
+    bench.pass_s(4)
+    assert bench.last().busy_s == 1.0
+
+
+def test_a_job_that_is_leased_a_device_again_and_again_has_one_account() -> None:
+    bench = Bench()
+    bench.pass_s(3)
+    bench.lease("turn-0")
+    for turn in range(6):
+        bench.pass_s(2, f"turn-{turn}", extra_w=30.0)
+        bench.lease(f"turn-{turn + 1}")
+        bench.end(f"turn-{turn}")
+    assert len(bench.meters._meters["cpu0"].accounts) <= 3
+    bench.end("turn-6")
+    bench.pass_s(5)
+    assert {account.name for account in bench.told} == {"7.1"}
+    assert bench.last().used.net_j == pytest.approx(360.0)
+
+
 def test_a_lease_nobody_knows_changes_nothing() -> None:
     bench = Bench()
-    bench.meters.worked(LeaseId("gone"), 0.0, 1.0, Use(1.0))
-    bench.meters.working(LeaseId("gone"), 0.0, 1.0)
+    bench.meters.worked(RUNNER, LeaseId("gone"), 0.0, 1.0, Use(1.0))
+    bench.meters.working(RUNNER, LeaseId("gone"), 0.0, 1.0)
     bench.meters.end(LeaseId("gone"), 1.0)
     bench.pass_s(3)
     assert bench.told == []

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from qallow_agent.base.ids import JobId, LeaseId, NodeId
+from qallow_agent.base.ids import JobId, LeaseId, NodeId, RunnerId
 from qallow_agent.base.machine import Instant
 from qallow_agent.energy.meters import Lent, Meters, Sample
 from qallow_agent.energy.windows import Use
@@ -12,7 +12,7 @@ from qallow_agent.runtime.sensing.rapl import Rapl
 
 RANGE_UJ = 65_532_610_987
 IDLE_W, BUSY_W = 20, 55
-LEASE = LeaseId("lease-1")
+LEASE, RUNNER = LeaseId("lease-1"), RunnerId("runner-1")
 
 
 def test_a_counter_that_wraps_in_the_middle_of_a_job_charges_what_was_drawn(
@@ -26,12 +26,12 @@ def test_a_counter_that_wraps_in_the_middle_of_a_job_charges_what_was_drawn(
     shown_uj = RANGE_UJ - 5 * IDLE_W * 1_000_000 - 150_000_000
     for second in range(20):
         if second == 5:
-            meters.lend(Lent(LEASE, JobId("job-1"), NodeId("desk"), "cpu0", "harmonic"))
+            meters.lend(Lent(LEASE, RUNNER, JobId("job-1"), NodeId("desk"), "cpu0", "harmonic"))
         busy = 5 < second <= 10
         shown_uj += (IDLE_W + BUSY_W * busy) * 1_000_000
         (zone / "energy_uj").write_text(f"{shown_uj % RANGE_UJ}\n")
         if busy:
-            meters.worked(LEASE, second - 1.0, float(second), Use(1.0, 1e9))
+            meters.worked(RUNNER, LEASE, second - 1.0, float(second), Use(1.0, 1e9))
         if second == 10:
             meters.end(LEASE, float(second))
         now = Instant(float(second), second * 10**9)
