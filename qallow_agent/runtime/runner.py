@@ -33,6 +33,7 @@ from qallow_agent.runtime.orders import Fork, runner_codec
 from qallow_agent.runtime.serving import Server
 from qallow_agent.runtime.settings import RunnerSettings
 from qallow_agent.runtime.slate import Slate
+from qallow_agent.runtime.stowage import Stowage
 from qallow_agent.runtime.workshop import Workshop
 
 ZAP_DOMAIN: Final = b"runner"
@@ -84,7 +85,8 @@ def live(order: Fork, luggage: tuple[int, int, int], catalog: Catalog, nursery_p
     allowance_bytes = memory_allowance(order.settings)
     router, public = open_router(context, allowance_bytes)
     port = bind(router, order.hosts, order.settings)
-    server = Server(router, gate, Workshop(catalog, order.kind, allowance_bytes), slate)
+    workshop = Workshop(catalog, order.kind, allowance_bytes)
+    server = Server(router, gate, workshop, slate, Stowage(public, allowance_bytes))
     os.register_at_fork(after_in_child=lambda: _be_a_copy(server))
     thread = threading.Thread(target=gate.run, name="gate", daemon=True)
     thread.start()
