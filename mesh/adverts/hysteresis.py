@@ -6,8 +6,8 @@ from qallow_agent.base.reading import Reading
 from qallow_agent.mesh.adverts.settings import AdvertSettings
 from qallow_agent.mesh.wire.kinds import Advert, DeviceAdvert
 
-_COUNTERS = ("joules",)
-"""Units that only ever grow: a reader takes them from the next advert, whenever that comes."""
+_QUIET = ("joules", "hertz")
+"""Units that change all the time and steer nothing: the next advert has them, whenever it comes."""
 
 
 def what_changed(old: Advert, new: Advert, settings: AdvertSettings) -> str:
@@ -29,11 +29,10 @@ def what_changed(old: Advert, new: Advert, settings: AdvertSettings) -> str:
 
 
 def _device_changed(old: DeviceAdvert, new: DeviceAdvert, settings: AdvertSettings) -> str:
-    for name in ("name", "kind", "model", "state", "slots", "busy", "memory_bytes", "simulated"):
+    for name in ("name", "kind", "model", "state", "slots", "busy", "memory_bytes", "simulated",
+                 "why", "fix"):  # fmt: skip
         if getattr(old, name) != getattr(new, name):
             return name
-    if old.why != new.why:
-        return "why"
     for name in ("rates", "joules"):
         before, after = getattr(old, name), getattr(new, name)
         if before.keys() != after.keys() or any(
@@ -62,7 +61,7 @@ def _readings_changed(
 
 
 def _step(old: float, new: float, unit: str, settings: AdvertSettings) -> bool:
-    if unit in _COUNTERS:
+    if unit in _QUIET:
         return False
     if unit == "ratio":
         return abs(new - old) >= settings.ratio_step

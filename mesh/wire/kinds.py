@@ -249,11 +249,17 @@ class DeviceState(StrEnum):
     LOST = "lost"
 
 
+HEAT_THROTTLES = ("heat", "heat-hardware")
+"""Names in ``DeviceAdvert.throttle`` that mean heat; others tell of power or of a setting."""
+
+
 class DeviceAdvert(msgspec.Struct, frozen=True, omit_defaults=True):
     """One device: what it is, how it is, how much of it is free.
 
+    ``why`` is what is wrong with it or worth knowing, ``fix`` what a person can do about that.
     ``rates`` maps a kernel to its measured ops per second on one slot of this device, ``joules`` to
     the joules that one op takes, gross, where a meter counts them.
+    ``throttle`` names why it runs slower than it could. A device without slots is only shown.
     """
 
     name: str
@@ -268,6 +274,8 @@ class DeviceAdvert(msgspec.Struct, frozen=True, omit_defaults=True):
     rates: dict[str, float] = msgspec.field(default_factory=dict)
     simulated: bool = False
     joules: dict[str, float] = msgspec.field(default_factory=dict)
+    fix: str = ""
+    throttle: tuple[str, ...] = ()
 
 
 class KernelAdvert(msgspec.Struct, frozen=True):
