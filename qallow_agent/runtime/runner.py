@@ -30,6 +30,7 @@ from qallow_agent.runtime.limits import (
     take_name,
 )
 from qallow_agent.runtime.orders import Fork, runner_codec
+from qallow_agent.runtime.plugins import attach
 from qallow_agent.runtime.serving import Server
 from qallow_agent.runtime.settings import RunnerSettings
 from qallow_agent.runtime.slate import Slate
@@ -65,7 +66,7 @@ def live(order: Fork, luggage: tuple[int, int, int], catalog: Catalog, nursery_p
         nursery_pid: Our parent; when it ends we are killed.
 
     Raises:
-        DeviceError: The system refuses a limit, or no port is free.
+        DeviceError: The system refuses a limit, no port is free, or no plug-in knows the device.
     """
     agent_fd, slate_fd, output_fd = luggage
     os.setsid()
@@ -84,7 +85,8 @@ def live(order: Fork, luggage: tuple[int, int, int], catalog: Catalog, nursery_p
     allowance_bytes = memory_allowance(order.settings)
     router, public = open_router(context, allowance_bytes)
     port = bind(router, order.hosts, order.settings)
-    server = Server(router, gate, Workshop(catalog, order.kind, allowance_bytes), slate)
+    guest = attach(order.plugin, order.kind, order.device) if order.plugin else None
+    server = Server(router, gate, Workshop(catalog, order.kind, allowance_bytes, guest), slate)
     os.register_at_fork(after_in_child=lambda: _be_a_copy(server))
     thread = threading.Thread(target=gate.run, name="gate", daemon=True)
     thread.start()

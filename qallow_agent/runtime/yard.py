@@ -6,7 +6,8 @@ retired, so an idle agent pays nothing. Nothing here blocks; all ends come back 
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Final
 
 from qallow_agent.base.errors import DeviceLost, WireError
@@ -48,6 +49,7 @@ class RunnerYard:
         kernels: Which kernels runners offer.
         cache_dir: Folder for compiled kernels, ours alone since its files are pickles; empty for
             Numba's own choice.
+        plugins: Kind of device -> the plug-in that brings it along, as ``module:ATTRIBUTE``.
         say: Takes notices (a plug-in that does not load, a nursery that dies).
         clock_s: Reads the monotonic clock.
     """
@@ -60,6 +62,7 @@ class RunnerYard:
         kernels: KernelSettings,
         cache_dir: str,
         say: Callable[[Notice], None],
+        plugins: Mapping[str, str] = MappingProxyType({}),
         clock_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self._settings = settings
@@ -67,6 +70,7 @@ class RunnerYard:
         self._kernels = kernels
         self._cache_dir = cache_dir
         self._say = say
+        self._plugins = plugins
         self._clock_s = clock_s
         self._codec = runner_codec()
         self._berths: dict[RunnerId, Berth] = {}
@@ -264,7 +268,8 @@ class RunnerYard:
         self._say(Notice("nursery.lost", "the runners' nursery ended", "error", facts))
 
     def _fork(self, nursery: NurseryLink, berth: Berth) -> None:
-        order = Fork(berth.runner, berth.device, berth.kind, self._hosts, self._settings)
+        plugin = self._plugins.get(berth.kind, "")
+        order = Fork(berth.runner, berth.device, berth.kind, self._hosts, self._settings, plugin)
         taken = nursery.fork(order, berth.luggage())
         berth.drop_luggage()
         if not taken:
