@@ -3,8 +3,9 @@
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Self, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from qallow_agent.base.errors import QallowError, StorageError, UsageError
 from qallow_agent.client.points import Points
@@ -110,7 +111,7 @@ class Shelf:
                 self._ready.append(item)
 
 
-class MapResults(Iterator[Result]):
+class MapResults(Iterator[Result], AbstractContextManager["MapResults"]):
     """The results of a sweep, as an iterator; closing it (or losing it) cancels what is left.
 
     Args:
@@ -304,9 +305,6 @@ class MapResults(Iterator[Result]):
             self._over = StopIteration()
             self.stream.let_go(self._wake)
             self._wake()
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(self, *_: object) -> None:
         self.close()

@@ -44,24 +44,23 @@ class Pump:
         """Return when a device needs a look although none of its runners does."""
         if place.queue:
             return now.mono_s + _LOOK_AGAIN_S
-        if place.state is DeviceHealth.LOST and place.spec.usable and not place.stations:
-            return place.retry_s
-        return None
+        untrusted = place.state in {DeviceHealth.LOST, DeviceHealth.QUARANTINED}
+        waits = place.retry_s is not None and place.retry_s > now.mono_s
+        return place.retry_s if untrusted and place.spec.usable and waits else None
 
     def _full(self, place: Workplace, now: Instant) -> bool:
         """Return whether whoever waits can only go on when a lease ends."""
         blocked = place.next_waiting(now.mono_s, self._settings.aging_s) is None
-        return blocked or len(place.stations) >= place.spec.slots
+        return blocked or len(place.stations) >= place.room(self._settings)
 
     def _try(self, place: Workplace, now: Instant) -> list[Effect]:
         """Bring a device that is not known to be well one step nearer to its canaries."""
+        if place.retry_s is not None and place.retry_s > now.mono_s:
+            return []
         idle = place.first(Phase.IDLE)
         if idle is not None and not place.count(Phase.CANARY):
-            return self._crew.try_canaries(idle, now)
-        due = place.retry_s is None or place.retry_s <= now.mono_s
-        if due and not place.stations:
-            return self._crew.start(place, now)
-        return []
+            return self._crew.trials.begin(idle, now)
+        return [] if place.stations else self._crew.start(place, now)
 
     def _try_again(self, place: Workplace, now: Instant) -> list[Effect]:
         """Repeat the canaries on a free runner of a device that is well, now and then."""
@@ -73,7 +72,7 @@ class Pump:
             return []
         if idle.soiled_by:  # a plug-in that spoilt its runner must not cost the device its name
             return self._crew.stop(idle, now, kill=False)
-        return self._crew.try_canaries(idle, now)
+        return self._crew.trials.begin(idle, now)
 
     def _grant(self, place: Workplace, now: Instant) -> list[Effect]:
         effects: list[Effect] = []
@@ -82,7 +81,7 @@ class Pump:
             if waiting is None:
                 break
             idle = place.idle_for(waiting.request.submitter_key)
-            if idle is None:
+            if idle is None or place.count(Phase.LEASED) >= place.room(self._settings):
                 break
             waiting.slots -= 1
             if waiting.slots < 1:
@@ -112,6 +111,8 @@ class Pump:
         station = place.victim(waiting, now.mono_s, settings)
         if station is None or station.tenancy is None:
             return []
+        if place.count(Phase.LEASED) > place.room(self._settings):
+            return []  # it is hot: the lease would be taken from one and given to none
         tenancy = station.tenancy
         idle = now.mono_s - tenancy.active_s >= settings.idle_lease_s
         end = LeaseEnd.IDLE if idle else LeaseEnd.PREEMPTED
@@ -123,7 +124,7 @@ class Pump:
 
     def _start(self, place: Workplace, now: Instant) -> list[Effect]:
         wanted = sum(waiting.slots for waiting in place.queue) - place.count(Phase.STARTING)
-        room = place.spec.slots - len(place.stations)
+        room = place.room(self._settings) - len(place.stations)
         effects: list[Effect] = []
         if wanted < 1 or place.next_waiting(now.mono_s, self._settings.aging_s) is None:
             return effects
@@ -140,6 +141,8 @@ class Pump:
             if now.mono_s - waiting.since_s >= self._settings.queue_s:
                 place.queue.remove(waiting)
                 reason = _crowded(place, waiting)
+                if place.heat.hot:
+                    reason = f"{place.spec.name} is hot and takes no more: {place.heat.why}"
                 hint = "it is tried again; add nodes to have more slots"
                 effects.append(refuse(waiting.desk, waiting.request, "no-device", reason, hint))
         return effects

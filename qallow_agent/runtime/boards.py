@@ -4,6 +4,7 @@ import importlib.util
 import re
 from collections.abc import MutableMapping
 
+from qallow_agent.base.complaint import NOTHING, Complaint
 from qallow_agent.base.errors import DeviceError
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
@@ -13,17 +14,19 @@ ORDER = "CUDA_DEVICE_ORDER"
 _DIGITS = re.compile(r"\d+$")
 
 
-def why_no_cuda(kinds: tuple[str, ...]) -> str:
-    """Return why no kernel can run on a CUDA board here; empty when some can.
+def why_no_cuda(kinds: tuple[str, ...]) -> Complaint:
+    """Return why no kernel can run on a CUDA board here, and the fix; empty when some can.
 
     Args:
         kinds: Device kinds that some kernel here has a backend for.
     """
     if "cuda" not in kinds:
-        return "no kernel here has a CUDA version"
+        fix = "install a kernel package with a 'cuda' backend"
+        return Complaint("no kernel here has a CUDA version", fix)
     if importlib.util.find_spec("numba_cuda") is None:
-        return "no CUDA kernels: pip install 'qallow-agent[gpu]' and restart the agent"
-    return ""
+        fix = "pip install 'qallow-agent[gpu]', then restart the agent"
+        return Complaint("the package that runs CUDA kernels is not installed", fix)
+    return NOTHING
 
 
 def choose_board(device: str, environment: MutableMapping[str, str]) -> None:

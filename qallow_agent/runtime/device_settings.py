@@ -25,12 +25,23 @@ class DeviceSettings:
         "Whether NVIDIA GPUs are looked for: 'off' never loads the driver's library.",
         choices=("auto", "off"),
     )
+    plugins: tuple[str, ...] = setting(
+        (),
+        "Extra device plug-ins as module:ATTRIBUTE, for those that no installed package announces.",
+    )
     reprobe_s: float = setting(
         30.0,
         "How often a missing or failed GPU library is tried again.",
         unit="s",
         ge=1.0,
         le=3600.0,
+    )
+    hot_c: float = setting(
+        0.0,
+        "Temperature from which a device counts as hot; 0 means where its maker slows it down.",
+        unit="C",
+        ge=0.0,
+        le=150.0,
     )
     sample_s: float = setting(
         1.0, "How often host and devices are read.", unit="s", ge=0.1, le=60.0
