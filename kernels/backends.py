@@ -63,5 +63,12 @@ def _load(reference: str) -> Backend:
     try:
         function: Backend = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:
-        raise KernelFailed(f"backend {reference!r} does not load: {error}") from error
+        raise KernelFailed(
+            f"backend {reference!r} does not load: {error}", hint=_import_hint(error)
+        ) from error
     return function
+
+
+def _import_hint(error: ImportError | AttributeError) -> str:
+    missing = error.name if isinstance(error, ModuleNotFoundError) else ""
+    return f"install what provides {missing!r} on that node" if missing else ""

@@ -16,12 +16,13 @@ Array = npt.NDArray[Any]
 
 @dataclass(frozen=True, slots=True)
 class CanaryOutcome:
-    """How a known-answer test went; ``rate`` is operations per second when it passed."""
+    """How a known-answer test went: the rate in operations per second, or why not and the fix."""
 
     passed: bool
     why: str = ""
     seconds: float = 0.0
     rate: float = 0.0
+    hint: str = ""
 
 
 def run_task(
@@ -103,7 +104,7 @@ def run_canary(kernel: Kernel, backend: str, clock: Callable[[], float]) -> Cana
         seconds = clock() - began
         points = _points(kernel, columns)
     except QallowError as error:
-        return CanaryOutcome(passed=False, why=error.message)
+        return CanaryOutcome(passed=False, why=error.message, hint=error.hint)
     why = _wrong(kernel, backend, results)
     if why:
         return CanaryOutcome(passed=False, why=why, seconds=seconds)

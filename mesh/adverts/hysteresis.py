@@ -6,8 +6,8 @@ from qallow_agent.base.reading import Reading
 from qallow_agent.mesh.adverts.settings import AdvertSettings
 from qallow_agent.mesh.wire.kinds import Advert, DeviceAdvert
 
-_COUNTERS = ("joules",)
-"""Units that only ever grow: a reader takes them from the next advert, whenever that comes."""
+_QUIET = ("joules", "hertz")
+"""Units that change all the time and steer nothing: the next advert has them, whenever it comes."""
 
 
 def what_changed(old: Advert, new: Advert, settings: AdvertSettings) -> str:
@@ -29,7 +29,8 @@ def what_changed(old: Advert, new: Advert, settings: AdvertSettings) -> str:
 
 
 _EXACT = (
-    "name", "kind", "model", "state", "slots", "busy", "memory_bytes", "simulated", "why", "tried",
+    "name", "kind", "model", "state", "slots", "busy", "memory_bytes", "simulated", "why", "fix",
+    "tried",
 )  # fmt: skip
 
 
@@ -71,7 +72,7 @@ def _readings_changed(
 
 
 def _step(old: float, new: float, unit: str, settings: AdvertSettings) -> bool:
-    if unit in _COUNTERS:
+    if unit in _QUIET:
         return False
     if unit == "ratio":
         return abs(new - old) >= settings.ratio_step

@@ -2,6 +2,7 @@
 
 import msgspec
 
+from qallow_agent.base.complaint import Complaint
 from qallow_agent.base.contact import Contact
 from qallow_agent.base.ids import NodeId
 from qallow_agent.base.message import Message
@@ -56,15 +57,25 @@ class LinkRefused(Message, tag="fact.link-refused"):
     node: NodeId
 
 
+class DeviceFaults(msgspec.Struct, frozen=True):
+    """How many faults a device's hardware has told of so far, and the newest of them."""
+
+    count: int
+    newest: Complaint
+
+
 class Sensed(Message, tag="fact.sensed"):
     """The shell's sensors: host readings by name and devices as probed.
 
     ``read_s`` says when (monotonic) a device was read that was not read just now.
+    ``faults`` are those of devices by name, ``complaints`` what keeps devices from being found.
     """
 
     readings: dict[str, Reading]
     devices: tuple[DeviceAdvert, ...]
     read_s: dict[str, float] = msgspec.field(default_factory=dict)
+    faults: dict[str, DeviceFaults] = msgspec.field(default_factory=dict)
+    complaints: tuple[Complaint, ...] = ()
 
 
 class NtpAnswer(Message, tag="fact.ntp"):

@@ -249,13 +249,19 @@ class DeviceState(StrEnum):
     LOST = "lost"
 
 
+HEAT_THROTTLES = ("heat", "heat-hardware")
+"""Names in ``DeviceAdvert.throttle`` that mean heat; others tell of power or of a setting."""
+
+
 class DeviceAdvert(msgspec.Struct, frozen=True, omit_defaults=True):
     """One device: what it is, how it is, how much of it is free.
 
+    ``why`` is what is wrong with it or worth knowing, ``fix`` what a person can do about that.
     ``rates`` maps a kernel to its measured ops per second on one slot of this device; of those in
     ``tried`` only a canary is known. ``joules`` maps one to the joules that one op takes, gross,
     where a meter counts them. ``warm`` runners are up and free, ``waiting`` slots are asked
     for and not granted yet, ``reserved_bytes`` of memory are promised to leases.
+    ``throttle`` names why it runs slower than it could. A device without slots is only shown.
     """
 
     name: str
@@ -274,6 +280,8 @@ class DeviceAdvert(msgspec.Struct, frozen=True, omit_defaults=True):
     waiting: int = 0
     reserved_bytes: int = 0
     tried: tuple[str, ...] = ()
+    fix: str = ""
+    throttle: tuple[str, ...] = ()
 
 
 class KernelAdvert(msgspec.Struct, frozen=True):

@@ -95,7 +95,8 @@ def devices(agent: LocalAgent, as_json: bool) -> None:
     )
     for device in rows:
         if device.get("why"):
-            note(f"{device.get('name', '')}/{device.get('device', '')}: {device['why']}")
+            fix = f" -> {device['fix']}" if device.get("fix") else ""
+            note(f"{device.get('name', '')}/{device.get('device', '')}: {device['why']}{fix}")
 
 
 @click.command(epilog="Example: qallow-agent revoke box7 --reason 'stolen' --yes")

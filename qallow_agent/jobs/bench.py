@@ -7,6 +7,7 @@ decides what follows: canaries, grants, starts, turns. So each decision is made 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from qallow_agent.base.complaint import Complaint
 from qallow_agent.base.errors import InvariantBroken
 from qallow_agent.base.ids import Entropy, NodeId, RunnerId, Sender, is_local
 from qallow_agent.base.keys import SigningKey
@@ -37,7 +38,7 @@ from qallow_agent.jobs.objections import objection
 from qallow_agent.jobs.pump import Pump
 from qallow_agent.jobs.settings import JobSettings
 from qallow_agent.jobs.tenancies import Tenancies, refuse
-from qallow_agent.jobs.workplace import Phase, Station, Workplace
+from qallow_agent.jobs.workplace import UNTRIED, Phase, Station, Workplace
 
 _DEVICE = "device:"
 """Before the names of devices in the agenda, where runner ids stand too."""
@@ -84,7 +85,7 @@ class Bench:
             RunnerBusy: self._crew.busy,
             RunnerRests: self._crew.rests,
             RunnerExited: self._crew.exited,
-            CanaryDone: self._crew.canary_done,
+            CanaryDone: self._crew.trials.answer,
             RunnerTally: self._tally,
         }
         self._from_desk: Mapping[type[Message], _FromDesk] = {
@@ -114,18 +115,15 @@ class Bench:
             place = self._devices.get(name)
             if place is None:
                 place = self._devices[name] = Workplace(spec)
-            returned = not place.spec.usable and spec.usable
-            place.spec = spec
-            if not spec.usable:
-                effects += self._withdraw(place, DeviceHealth.QUARANTINED, spec.why, now)
-            elif returned:
-                place.state, place.why = DeviceHealth.WARMING, "its canary has not run yet"
-                place.retry_s = None
+            effects += self._look(place, spec, now)
         for name, place in self._devices.items():
             if name not in present and place.spec.usable:
-                gone = BenchDevice(name, place.spec.kind, 0, 0, usable=False, why="it is gone")
-                place.spec = gone
-                effects += self._withdraw(place, DeviceHealth.LOST, gone.why, now)
+                spec = place.spec
+                gone = BenchDevice(
+                    name, spec.kind, 0, 0, usable=False, lost=True, why="it is gone",
+                    fix="plug it in again; it is looked for by itself", faults=spec.faults,
+                )  # fmt: skip
+                effects += self._look(place, gone, now)
         return self._close(effects, list(self._devices.values()), now)
 
     def device_states(self) -> tuple[DeviceStatus, ...]:
@@ -239,13 +237,28 @@ class Bench:
             station.tenancy.active_s = now.mono_s
         return []
 
-    def _withdraw(
-        self, place: Workplace, state: DeviceHealth, why: str, now: Instant
-    ) -> list[Effect]:
+    def _look(self, place: Workplace, spec: BenchDevice, now: Instant) -> list[Effect]:
+        """Take in how a device is: its heat, its faults, whether it can be used at all."""
+        returned = not place.spec.usable and spec.usable
+        faulty = spec.faults > place.faults
+        place.spec, place.faults = spec, max(spec.faults, place.faults)
+        place.feel(now.mono_s, self._settings)
+        effects = self._crew.trials.quarantine(place, spec.fault, now) if faulty else []
+        if not spec.usable:
+            return [*effects, *self._withdraw(place, now)]
+        if returned and not faulty:
+            place.state, place.complaint, place.retry_s = DeviceHealth.WARMING, UNTRIED, None
+            if place.proofs:
+                place.state = DeviceHealth.QUARANTINED
+        return effects
+
+    def _withdraw(self, place: Workplace, now: Instant) -> list[Effect]:
         """Stop using a device for as long as it is not usable."""
+        complaint = Complaint(place.spec.why, place.spec.fix)
         live = place.count(Phase.STARTING, Phase.CANARY, Phase.IDLE, Phase.LEASED, Phase.SETTLING)
-        effects = self._crew.lose(place, why, now) if live or place.queue else []
-        place.state, place.why, place.retry_s = state, why, None
+        effects = self._crew.trials.lose(place, complaint, now) if live or place.queue else []
+        place.complaint, place.retry_s = complaint, None
+        place.state = DeviceHealth.LOST if place.spec.lost else DeviceHealth.QUARANTINED
         return effects
 
     def _close(

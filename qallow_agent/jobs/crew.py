@@ -1,4 +1,4 @@
-"""The crew: runner processes from start to exit, and what their canaries say of a device.
+"""The crew: runner processes from start to exit.
 
 Every phase of a runner has a limit. One that does not get ready, ends no canary, or does not
 stop when told is killed; when even that is not confirmed, it is forgotten.
@@ -6,24 +6,25 @@ stop when told is killed; when even that is not confirmed, it is forgotten.
 
 from collections.abc import Mapping
 
+from qallow_agent.base.complaint import Complaint
 from qallow_agent.base.ids import Entropy, LeaseId, RunnerId, draw_id, runner
 from qallow_agent.base.machine import Effect, Instant, Reply, Start, Stop
 from qallow_agent.base.notice import Notice
 from qallow_agent.base.units import show_seconds
 from qallow_agent.jobs.local import (
-    CanaryDone,
     Forbid,
-    RunCanary,
     RunnerBusy,
     RunnerExited,
     RunnerReady,
     RunnerRests,
 )
-from qallow_agent.jobs.model import DeviceHealth, KernelOffer, LeaseEnd
+from qallow_agent.jobs.model import KernelOffer, LeaseEnd
 from qallow_agent.jobs.settings import JobSettings
-from qallow_agent.jobs.tenancies import Tenancies, refuse
+from qallow_agent.jobs.tenancies import Tenancies
+from qallow_agent.jobs.trials import Trials
 from qallow_agent.jobs.workplace import Phase, Station, Workplace
 
+_RUNNER_FIX = "'qallow-agent doctor' checks ports, memory and JIT; the agent's log says more"
 _SHORT_TASK_S = 0.2
 """A task younger than this when its lease ends may finish unwatched."""
 _KEY_BYTES = 32
@@ -53,6 +54,7 @@ class Crew:
         self._rng = rng
         self.places: dict[RunnerId, Workplace] = {}
         """Where each runner works."""
+        self.trials = Trials(kernels, tenancies, settings, self.places)
         self._limits = {
             Phase.STARTING: self._never_ready,
             Phase.CANARY: self._canary_stuck,
@@ -87,14 +89,12 @@ class Crew:
             return self.stop(station, now, kill=True)
         station.port, station.key = message.port, message.curve_key
         self.places[station.id].failures = 0
-        self._rest(station, now)
+        station.rest(now.mono_s, self._settings)
         return []
 
     def stop(self, station: Station, now: Instant, *, kill: bool) -> list[Effect]:
         """Tell a runner to go."""
-        station.killed = kill
-        station.enter(Phase.STOPPING, now.mono_s, now.mono_s + self._settings.runner_stop_s)
-        return [Stop(station.id, kill)]
+        return [station.dismiss(now.mono_s, self._settings, kill=kill)]
 
     def free(self, station: Station, lease: LeaseId, now: Instant) -> list[Effect]:
         """Let a runner go on after its lease: its queue is dropped, its last task may finish."""
@@ -103,7 +103,7 @@ class Crew:
             grace_s = now.mono_s + self._settings.release_grace_s
             station.enter(Phase.SETTLING, now.mono_s, grace_s)
         else:
-            self._rest(station, now)
+            station.rest(now.mono_s, self._settings)
         return [forbid]
 
     def busy(self, station: Station, message: RunnerBusy, now: Instant) -> list[Effect]:
@@ -135,7 +135,7 @@ class Crew:
         """Let a runner serve again that has settled sooner than its grace."""
         station.busy = None
         if station.phase is Phase.SETTLING:
-            self._rest(station, now)
+            station.rest(now.mono_s, self._settings)
         return []
 
     def exited(self, station: Station, message: RunnerExited, now: Instant) -> list[Effect]:
@@ -161,7 +161,9 @@ class Crew:
             )
         elif station.phase is Phase.CANARY:
             kernel = place.todo[0] if place.todo else "a kernel"
-            effects += self.lose(place, f"died in the canary of {kernel}: {message.reason}", now)
+            effects += self.trials.fail(
+                place, f"a runner died in the canary of {kernel}: {message.reason}", now
+            )
         elif station.phase is Phase.STARTING:
             effects += self._start_failed(place, message.reason, now)
         return effects
@@ -172,60 +174,6 @@ class Crew:
             return []
         return self._limits[station.phase](station, now)
 
-    def try_canaries(self, station: Station, now: Instant) -> list[Effect]:
-        """Begin a round of canaries on a free runner; a device without kernels passes at once."""
-        place = self.places[station.id]
-        place.todo = [
-            name for name, offer in self._kernels.items() if place.spec.kind in offer.kinds
-        ]
-        if not place.todo:
-            self._pass(place, "no kernel to try", now)
-            return []
-        limit_s = now.mono_s + self._settings.canary_limit_s
-        station.enter(Phase.CANARY, now.mono_s, limit_s)
-        return [Reply(runner(station.id), RunCanary(place.todo[0]))]
-
-    def canary_done(self, station: Station, message: CanaryDone, now: Instant) -> list[Effect]:
-        """Go on to the next canary, pass the device, or lose it."""
-        place = self.places[station.id]
-        if station.phase is not Phase.CANARY or message.kernel != place.todo[0]:
-            return []
-        if not message.passed:
-            return self.lose(place, f"the canary of {message.kernel} failed: {message.why}", now)
-        if message.kernel not in place.rates:
-            place.learn_rate(message.kernel, message.rate)
-        place.todo.pop(0)
-        if place.todo:
-            limit_s = now.mono_s + self._settings.canary_limit_s
-            station.enter(Phase.CANARY, now.mono_s, limit_s)
-            return [Reply(runner(station.id), RunCanary(place.todo[0]))]
-        self._pass(place, "every kernel gave its known answer", now)
-        self._rest(station, now)
-        return []
-
-    def lose(self, place: Workplace, why: str, now: Instant) -> list[Effect]:
-        """Trust a device no more: revoke its leases, stop its runners, turn away who waits."""
-        place.state, place.why, place.canary = DeviceHealth.LOST, why, why
-        place.retry_s = now.mono_s + self._settings.lost_retry_s
-        place.passed_s = None
-        place.todo = []
-        effects: list[Effect] = [
-            Notice(
-                "device.lost", "a device failed and takes no work", "error",
-                {"device": place.spec.name, "why": why, "retry_s": self._settings.lost_retry_s},
-            )
-        ]  # fmt: skip
-        for station in list(place.stations.values()):
-            effects += self._tenancies.revoke(station, LeaseEnd.UNFIT, why)
-            if station.phase is not Phase.STOPPING:
-                effects += self.stop(station, now, kill=True)
-        waiting, place.queue = place.queue, []
-        hint = f"it is tried again every {show_seconds(self._settings.lost_retry_s)}"
-        return effects + [
-            refuse(each.desk, each.request, "no-device", f"{place.spec.name}: {why}", hint)
-            for each in waiting
-        ]
-
     def _never_ready(self, station: Station, now: Instant) -> list[Effect]:
         why = f"a runner was not ready within {show_seconds(self._settings.runner_start_s)}"
         killed = self.stop(station, now, kill=True)
@@ -234,7 +182,8 @@ class Crew:
     def _canary_stuck(self, station: Station, now: Instant) -> list[Effect]:
         place = self.places[station.id]
         limit = show_seconds(self._settings.canary_limit_s)
-        return self.lose(place, f"the canary of {place.todo[0]} took more than {limit}", now)
+        why = f"the canary of {place.todo[0]} took more than {limit}"
+        return self.trials.fail(place, why, now)
 
     def _expired(self, station: Station, now: Instant) -> list[Effect]:
         tenancy = station.tenancy
@@ -248,7 +197,7 @@ class Crew:
         midway_s = station.since_s + self._settings.release_grace_s / 2
         if station.busy_seen_s >= midway_s:
             return self.stop(station, now, kill=True)
-        self._rest(station, now)
+        station.rest(now.mono_s, self._settings)
         return []
 
     def _unstoppable(self, station: Station, now: Instant) -> list[Effect]:
@@ -258,17 +207,9 @@ class Crew:
         del place.stations[station.id]
         return [Stop(station.id, kill=True)]
 
-    def _rest(self, station: Station, now: Instant) -> None:
-        idle_until_s = now.mono_s + self._settings.runner_idle_s
-        station.enter(Phase.IDLE, now.mono_s, idle_until_s)
-
-    def _pass(self, place: Workplace, what: str, now: Instant) -> None:
-        place.state, place.why, place.canary = DeviceHealth.OK, "", what
-        place.passed_s = now.mono_s
-        place.retry_s = None
-
     def _start_failed(self, place: Workplace, why: str, now: Instant) -> list[Effect]:
         place.failures += 1
         if place.failures < self._settings.runner_failures:
             return []
-        return self.lose(place, f"{place.failures} runners in a row did not start: {why}", now)
+        why = f"{place.failures} runners in a row did not start: {why}"
+        return self.trials.lose(place, Complaint(why, _RUNNER_FIX), now)

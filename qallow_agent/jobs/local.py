@@ -80,13 +80,14 @@ class RunCanary(Message, tag="runner.canary"):
 
 
 class CanaryDone(Message, tag="runner.canary-done"):
-    """How a canary went: ``rate`` is ops per second when it passed."""
+    """How a canary went: ``rate`` is ops per second when it passed, ``hint`` the fix when not."""
 
     kernel: str
     passed: bool
     why: str = ""
     seconds: float = 0.0
     rate: float = 0.0
+    hint: str = ""
 
 
 # --- facts between desk, bench and the hallway ----------------------------------------------------

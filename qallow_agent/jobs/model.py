@@ -6,9 +6,11 @@ from enum import StrEnum
 import msgspec
 
 from qallow_agent.base.canonical import digest
+from qallow_agent.base.complaint import NOTHING, Complaint
 from qallow_agent.base.errors import InvariantBroken
 from qallow_agent.base.ids import JobId, NodeId
 from qallow_agent.base.joules import Joules
+from qallow_agent.jobs.heat import UNKNOWN, Warmth
 from qallow_agent.jobs.messages import Demand, JobOptions, JobState, SubmitJob
 from qallow_agent.jobs.story import Story
 
@@ -128,7 +130,13 @@ class BenchDevice:
         kind: ``cpu``, ``cuda``, ... as in its advert.
         slots: Runners at a time.
         memory_bytes: All of its memory; 0 when unknown.
-        usable: False keeps it from ever getting a runner; ``why`` says the reason.
+        usable: False keeps it from getting a runner; ``why`` says the reason.
+        lost: It is out of reach, rather than unfit.
+        why: What is wrong with it, or worth knowing.
+        fix: What a person can do about that.
+        faults: Faults that its hardware has told of so far; one more puts it into quarantine.
+        fault: The newest of them.
+        warmth: How warm it is.
     """
 
     name: str
@@ -136,7 +144,12 @@ class BenchDevice:
     slots: int
     memory_bytes: int
     usable: bool = True
+    lost: bool = False
     why: str = ""
+    fix: str = ""
+    faults: int = 0
+    fault: Complaint = NOTHING
+    warmth: Warmth = UNKNOWN
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,10 +169,14 @@ class KernelOffer:
 
 
 class DeviceHealth(StrEnum):
-    """What the bench knows of a device from doing work; values as in adverts."""
+    """What the bench knows of a device from doing work; values as in adverts.
+
+    A hot device is one that is OK otherwise: its own leases go on.
+    """
 
     WARMING = "warming"
     OK = "ok"
+    HOT = "hot"
     QUARANTINED = "quarantined"
     LOST = "lost"
 
@@ -170,6 +187,8 @@ class DeviceStatus:
 
     Args:
         state: A :class:`DeviceHealth`.
+        why: What is wrong with it, or worth knowing.
+        fix: What a person can do about that.
         busy: Slots under a lease.
         warm: Runners that are up and free.
         waiting: Slots that requests wait for.
@@ -191,6 +210,7 @@ class DeviceStatus:
     rates: dict[str, float] = field(default_factory=dict)
     tried: tuple[str, ...] = ()
     canary: str = ""
+    fix: str = ""
 
 
 class EnergyTab(msgspec.Struct, frozen=True, omit_defaults=True):

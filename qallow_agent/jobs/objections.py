@@ -10,6 +10,7 @@ from qallow_agent.jobs.settings import JobSettings
 from qallow_agent.jobs.workplace import Workplace
 
 _KEY_BYTES = 32
+_UNTRUSTED = (DeviceHealth.LOST, DeviceHealth.QUARANTINED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +30,9 @@ def objection(
 ) -> Objection | None:
     """Return why this device will not take this request; None when it may wait here."""
     name = place.spec.name
-    if not place.spec.usable or place.state is DeviceHealth.LOST:
-        return Objection("no-device", f"{name} is {place.state}: {place.why}", "see: doctor")
+    if not place.spec.usable or place.state in _UNTRUSTED:
+        against = place.complaint
+        return Objection("no-device", f"{name} is {place.state}: {against.why}", against.fix)
     sound = request.slots >= 1 and request.memory_bytes >= 0
     if len(request.submitter_key) != _KEY_BYTES or not sound:
         return Objection("malformed", "a request needs a CURVE key of 32 bytes and a slot")

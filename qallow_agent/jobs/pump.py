@@ -44,24 +44,23 @@ class Pump:
         """Return when a device needs a look although none of its runners does."""
         if place.queue:
             return now.mono_s + _LOOK_AGAIN_S
-        if place.state is DeviceHealth.LOST and place.spec.usable and not place.stations:
-            return place.retry_s
-        return None
+        untrusted = place.state in {DeviceHealth.LOST, DeviceHealth.QUARANTINED}
+        waits = place.retry_s is not None and place.retry_s > now.mono_s
+        return place.retry_s if untrusted and place.spec.usable and waits else None
 
     def _full(self, place: Workplace, now: Instant) -> bool:
         """Return whether whoever waits can only go on when a lease ends."""
         blocked = place.next_waiting(now.mono_s, self._settings.aging_s) is None
-        return blocked or len(place.stations) >= place.spec.slots
+        return blocked or len(place.stations) >= place.room(self._settings)
 
     def _try(self, place: Workplace, now: Instant) -> list[Effect]:
         """Bring a device that is not known to be well one step nearer to its canaries."""
+        if place.retry_s is not None and place.retry_s > now.mono_s:
+            return []
         idle = place.first(Phase.IDLE)
         if idle is not None and not place.count(Phase.CANARY):
-            return self._crew.try_canaries(idle, now)
-        due = place.retry_s is None or place.retry_s <= now.mono_s
-        if due and not place.stations:
-            return self._crew.start(place, now)
-        return []
+            return self._crew.trials.begin(idle, now)
+        return [] if place.stations else self._crew.start(place, now)
 
     def _try_again(self, place: Workplace, now: Instant) -> list[Effect]:
         """Repeat the canaries on a free runner of a device that is well, now and then."""
@@ -73,11 +72,13 @@ class Pump:
             return []
         if idle.soiled_by:  # a plug-in that spoilt its runner must not cost the device its name
             return self._crew.stop(idle, now, kill=False)
-        return self._crew.try_canaries(idle, now)
+        return self._crew.trials.begin(idle, now)
 
     def _grant(self, place: Workplace, now: Instant) -> list[Effect]:
         effects: list[Effect] = []
         while place.queue:
+            if place.count(Phase.LEASED) >= place.room(self._settings):
+                break
             waiting = place.next_waiting(now.mono_s, self._settings.aging_s)
             if waiting is None:
                 break
@@ -112,6 +113,8 @@ class Pump:
         station = place.victim(waiting, now.mono_s, settings)
         if station is None or station.tenancy is None:
             return []
+        if place.count(Phase.LEASED) > place.room(self._settings):
+            return []  # it is hot: the lease would be taken from one and given to none
         tenancy = station.tenancy
         idle = now.mono_s - tenancy.active_s >= settings.idle_lease_s
         end = LeaseEnd.IDLE if idle else LeaseEnd.PREEMPTED
@@ -123,7 +126,7 @@ class Pump:
 
     def _start(self, place: Workplace, now: Instant) -> list[Effect]:
         wanted = sum(waiting.slots for waiting in place.queue) - place.count(Phase.STARTING)
-        room = place.spec.slots - len(place.stations)
+        room = place.room(self._settings) - len(place.stations)
         effects: list[Effect] = []
         if wanted < 1 or place.next_waiting(now.mono_s, self._settings.aging_s) is None:
             return effects
@@ -147,6 +150,8 @@ class Pump:
 
 def _crowded(place: Workplace, waiting: Waiting) -> str:
     """Return what a request waited for in vain."""
+    if place.heat.hot:
+        return f"{place.spec.name} is hot and takes no more: {place.heat.why}"
     needed_bytes = waiting.request.memory_bytes
     if needed_bytes > place.left_bytes:
         return (

@@ -108,6 +108,24 @@ class JobSettings:
     lost_retry_s: float = setting(
         30.0, "a lost device is tried again this often", unit="s", ge=1, le=86_400
     )
+    canary_failures: int = setting(
+        3, "rounds of canaries that may fail in a row before quarantine", ge=1, le=1_000
+    )
+    quarantine_canaries: int = setting(
+        3, "rounds of canaries in a row that end a quarantine", ge=1, le=1_000
+    )
+    quarantine_pause_s: float = setting(
+        10.0, "pause between the rounds of canaries in quarantine", unit="s", ge=0, le=86_400
+    )
+    cool_margin_c: float = setting(
+        5.0, "a hot device is cool again this far below its limit", unit="C", ge=0, le=50
+    )
+    cool_hold_s: float = setting(
+        15.0, "a hot device must stay cool for this long", unit="s", ge=0, le=3_600
+    )
+    hot_share: float = setting(
+        0.25, "share of a hot device's slots that may be leased anew; at least one", ge=0, le=1
+    )
 
 
 @dataclass(frozen=True, slots=True)

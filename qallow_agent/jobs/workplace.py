@@ -6,12 +6,18 @@ from enum import Enum
 
 import msgspec
 
+from qallow_agent.base.complaint import Complaint
 from qallow_agent.base.ids import JobId, NodeId, RunnerId
+from qallow_agent.base.machine import Stop
 from qallow_agent.base.units import Seconds
+from qallow_agent.jobs.heat import COOL, Heat, after
 from qallow_agent.jobs.local import RunnerBusy, RunnerTally
 from qallow_agent.jobs.messages import Lease, LeaseRequest
 from qallow_agent.jobs.model import BenchDevice, DeviceHealth, DeviceStatus
 from qallow_agent.jobs.settings import JobSettings
+
+UNTRIED = Complaint("its canary has not run yet", "wait for it: it starts by itself")
+_HOT_FIX = "give it cooler air, clean its fans, or lower its power limit; running work goes on"
 
 _NEWEST = 0.3
 """Weight of the newest rate: smooths over single odd tasks, follows heat within a minute."""
@@ -76,6 +82,16 @@ class Station:
         self.since_s = now
         self.until_s = until_s
 
+    def rest(self, now: Seconds, settings: JobSettings) -> None:
+        """Be free for the next lease."""
+        self.enter(Phase.IDLE, now, now + settings.runner_idle_s)
+
+    def dismiss(self, now: Seconds, settings: JobSettings, *, kill: bool) -> Stop:
+        """Begin to leave; return the order that the runner gets."""
+        self.killed = kill
+        self.enter(Phase.STOPPING, now, now + settings.runner_stop_s)
+        return Stop(self.id, kill)
+
     def due(self) -> Seconds:
         """Return when it must be looked at."""
         return self.until_s if self.tenancy is None else self.tenancy.expires_s
@@ -114,12 +130,18 @@ class Workplace:
 
     spec: BenchDevice
     state: DeviceHealth = DeviceHealth.WARMING
-    why: str = "its canary has not run yet"
+    complaint: Complaint = UNTRIED
     canary: str = ""
+    heat: Heat = COOL
+    proofs: int = 0
+    """Rounds of canaries in a row that it still has to pass; it is in quarantine until then."""
+    canary_failures: int = 0
     todo: list[str] = field(default_factory=list)
     """Kernels whose canary is still to run in the round at hand."""
     passed_s: Seconds | None = None
     failures: int = 0
+    faults: int = 0
+    """Faults of its hardware that were answered with a quarantine."""
     retry_s: Seconds | None = None
     rates: dict[str, float] = field(default_factory=dict)
     told_rates: dict[str, float] = field(default_factory=dict)
@@ -132,6 +154,16 @@ class Workplace:
     def well(self) -> bool:
         """Whether its canaries passed and nothing has gone wrong since."""
         return self.state is DeviceHealth.OK
+
+    def feel(self, now: Seconds, settings: JobSettings) -> None:
+        """Take in how warm it is."""
+        self.heat = after(self.heat, self.spec.warmth, now, settings)
+
+    def room(self, settings: JobSettings) -> int:
+        """Return how many of its slots may be under a lease if one more is to be granted."""
+        if not self.heat.hot:
+            return self.spec.slots
+        return max(1, int(self.spec.slots * settings.hot_share))
 
     def count(self, *phases: Phase) -> int:
         """Return how many runners are in one of these phases."""
@@ -295,10 +327,17 @@ class Workplace:
 
     def status(self) -> DeviceStatus:
         """Return the device as others should see it."""
+        hot = self.well and self.heat.hot
+        complaint = self.complaint
+        if hot:
+            complaint = Complaint(self.heat.why, _HOT_FIX)
+        elif self.well:
+            complaint = Complaint(self.spec.why, self.spec.fix)
         return DeviceStatus(
             name=self.spec.name,
-            state=self.state.value,
-            why=self.why,
+            state=(DeviceHealth.HOT if hot else self.state).value,
+            why=complaint.why,
+            fix=complaint.fix,
             slots=self.spec.slots,
             busy=sum(station.tenancy is not None for station in self.stations.values()),
             runners=len(self.stations),

@@ -7,10 +7,10 @@ from typing import Any
 
 import msgspec
 
+from qallow_agent.base.complaint import Complaint
 from qallow_agent.base.ids import NodeId
 from qallow_agent.base.machine import Instant
 from qallow_agent.base.units import Seconds, show_seconds
-from qallow_agent.jobs.model import BenchDevice
 from qallow_agent.kernels.registry import Catalog
 from qallow_agent.mesh.wire.facts import Sensed
 from qallow_agent.mesh.wire.kinds import (
@@ -22,6 +22,7 @@ from qallow_agent.mesh.wire.kinds import (
     MemberRecord,
     MemberState,
 )
+from qallow_agent.node.devices import complaints
 from qallow_agent.node.rooms import Rooms, Self
 
 Document = dict[str, Any]
@@ -156,6 +157,7 @@ def merge_devices(sensed: tuple[DeviceAdvert, ...], rooms: Rooms) -> tuple[Devic
                 device,
                 state=DeviceState(known.state),
                 why=known.why,
+                fix=known.fix,
                 busy=known.busy,
                 warm=known.warm,
                 waiting=known.waiting,
@@ -166,21 +168,6 @@ def merge_devices(sensed: tuple[DeviceAdvert, ...], rooms: Rooms) -> tuple[Devic
             )
         )
     return tuple(merged)
-
-
-def bench_devices(sensed: tuple[DeviceAdvert, ...]) -> tuple[BenchDevice, ...]:
-    """Return the probed devices as the bench wants to know them."""
-    return tuple(
-        BenchDevice(
-            name=device.name,
-            kind=device.kind,
-            slots=device.slots,
-            memory_bytes=device.memory_bytes,
-            usable=device.state not in {DeviceState.LOST, DeviceState.QUARANTINED},
-            why=device.why,
-        )
-        for device in sensed
-    )
 
 
 def kernel_adverts(catalog: Catalog) -> tuple[KernelAdvert, ...]:
@@ -223,7 +210,7 @@ def _peer(view: View, record: MemberRecord, adverts: dict[NodeId, Advert]) -> Do
 
 
 def _canaries(view: View) -> dict[str, int]:
-    states = [DeviceState(device.state) for device in view.rooms.bench.device_states()]
+    states = [device.state for device in own_devices(view) if device.slots]
     return {
         "passed": sum(state in {DeviceState.OK, DeviceState.HOT} for state in states),
         "failed": sum(state in {DeviceState.LOST, DeviceState.QUARANTINED} for state in states),
@@ -242,15 +229,13 @@ def _problems(view: View) -> list[dict[str, str]]:
         credential = view.rooms.doorkeeper.credential_of(record.node)
         if credential is not None and record.state is MemberState.ALIVE:
             found += _expiry(view, record, credential.certificate)
-    for device in view.rooms.bench.device_states():
-        if device.state in {DeviceState.LOST, DeviceState.QUARANTINED}:
-            what = f"device {device.name} is {device.state}: {device.why}"
-            fix = "see its log for the canary's error; 'qallow-agent doctor' checks runner and JIT"
-            found.append({"node": view.me.node, "name": view.me.name, "what": what, "fix": fix})
+    own = complaints(view.sensed, own_devices(view))
     if view.trouble:
-        fix = "free space on the disk of the state directory"
-        found.append({"node": view.me.node, "name": view.me.name, "what": view.trouble, "fix": fix})
-    return found
+        own.append(Complaint(view.trouble, "free space on the disk of the state directory"))
+    return found + [
+        {"node": view.me.node, "name": view.me.name, "what": each.why, "fix": each.fix}
+        for each in own
+    ]
 
 
 def _expiry(view: View, record: MemberRecord, certificate: Certificate) -> list[dict[str, str]]:

@@ -18,6 +18,7 @@ from qallow_agent.jobs import messages as jobs
 from qallow_agent.mesh.wire import facts
 from qallow_agent.mesh.wire import kinds as mesh
 from qallow_agent.node import commands, documents, permissions
+from qallow_agent.node.devices import bench_devices
 from qallow_agent.node.explain import Explanations
 from qallow_agent.node.front import FrontDesk
 from qallow_agent.node.metering import Metering
@@ -220,7 +221,7 @@ class Node:
 
     def _sense(self, sender: Sender, fact: facts.Sensed, now: Instant) -> list[Effect]:
         self._front.sensed = fact
-        known = self.rooms.bench.set_devices(documents.bench_devices(fact.devices), now)
+        known = self.rooms.bench.set_devices(bench_devices(fact), now)
         return [*known, *self._advertise(sender, fact, now)]
 
     def _advertise(self, _: Sender, _fact: Message, now: Instant) -> list[Effect]:

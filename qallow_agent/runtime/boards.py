@@ -4,26 +4,35 @@ import importlib.util
 import re
 from collections.abc import MutableMapping
 
+from qallow_agent.base.complaint import NOTHING, Complaint
 from qallow_agent.base.errors import DeviceError
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 ORDER = "CUDA_DEVICE_ORDER"
 """Source: CUDA Programming Guide, CUDA environment variables."""
 
+NO_CUDA_KERNELS = Complaint(
+    "no kernel here has a CUDA version", "install a kernel package with a 'cuda' backend"
+)
+NO_NUMBA_CUDA = Complaint(
+    "CUDA kernels need the package numba-cuda",
+    "pip install 'qallow-agent[gpu]' and restart the agent, or leave GPUs alone: devices.gpu=off",
+)
+
 _DIGITS = re.compile(r"\d+$")
 
 
-def why_no_cuda(kinds: tuple[str, ...]) -> str:
-    """Return why no kernel can run on a CUDA board here; empty when some can.
+def why_no_cuda(kinds: tuple[str, ...]) -> Complaint:
+    """Return why no kernel can run on a CUDA board here, with the fix; nothing when some can.
 
     Args:
         kinds: Device kinds that some kernel here has a backend for.
     """
     if "cuda" not in kinds:
-        return "no kernel here has a CUDA version"
+        return NO_CUDA_KERNELS
     if importlib.util.find_spec("numba_cuda") is None:
-        return "no CUDA kernels: pip install 'qallow-agent[gpu]' and restart the agent"
-    return ""
+        return NO_NUMBA_CUDA
+    return NOTHING
 
 
 def choose_board(device: str, environment: MutableMapping[str, str]) -> None:

@@ -38,6 +38,15 @@ def read_limits(root: Path = ROOT, table: Path = SELF) -> Limits:
     )
 
 
+def own_group(root: Path = ROOT, table: Path = SELF) -> Path | None:
+    """Return the folder of our cgroup of version 2; None where that version is not used."""
+    for controllers, path in _own_groups(table):
+        if not controllers:
+            known = _up_to_root(root, path)
+            return known[min(1, len(known) - 1)] if known else None
+    return None
+
+
 def _own_groups(table: Path) -> list[tuple[str, str]]:
     groups: list[tuple[str, str]] = []
     for line in _text(table).splitlines():
@@ -49,7 +58,7 @@ def _own_groups(table: Path) -> list[tuple[str, str]]:
 
 
 def _up_to_root(base: Path, path: str) -> list[Path]:
-    """Return the folders from the cgroup up to its hierarchy's root.
+    """Return the hierarchy's root, then the folders from the cgroup up to below it.
 
     Inside a container the path may name the host's tree while only our own part is mounted; then
     the mount's root is our cgroup.

@@ -32,6 +32,13 @@ class DeviceSettings:
         ge=1.0,
         le=3600.0,
     )
+    hot_c: float = setting(
+        0.0,
+        "Temperature from which a device counts as hot; 0 means where its maker slows it down.",
+        unit="C",
+        ge=0.0,
+        le=150.0,
+    )
     sample_s: float = setting(
         1.0, "How often host and devices are read.", unit="s", ge=0.1, le=60.0
     )

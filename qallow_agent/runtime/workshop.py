@@ -88,10 +88,11 @@ class Workshop:
             kernel, backend = self._choose(kernel_name)
             outcome = run_canary(kernel, backend, time.monotonic)
         except BaseException as error:  # noqa: BLE001 - foreign code again
-            why = self._explain(error).message[:_MESSAGE_CHARS]
-            return CanaryDone(kernel_name, passed=False, why=why)
-        why = _clean(outcome.why)[:_MESSAGE_CHARS]
-        return CanaryDone(kernel_name, outcome.passed, why, outcome.seconds, outcome.rate)
+            fault = self._explain(error)
+            why, hint = fault.message[:_MESSAGE_CHARS], fault.hint[:_MESSAGE_CHARS]
+            return CanaryDone(kernel_name, passed=False, why=why, hint=hint)
+        why, hint = _clean(outcome.why)[:_MESSAGE_CHARS], _clean(outcome.hint)[:_MESSAGE_CHARS]
+        return CanaryDone(kernel_name, outcome.passed, why, outcome.seconds, outcome.rate, hint)
 
     def ops(self, kernel_name: str, task: TaskHead) -> float:
         """Return the operations a finished task took, as its kernel declares them."""

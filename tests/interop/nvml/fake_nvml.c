@@ -4,8 +4,11 @@
      boards N        how many GPUs there are; init_error CODE makes nvmlInit fail
      error CODE      every call on a board returns this nvmlReturn_t (15: lost, 3: not supported)
      error_CALL CODE the same for one call, named without its nvmlDeviceGet prefix
-     total, used (bytes), busy (%), heat (C), power, limit (mW), energy (mJ), clock (MHz),
-     throttle (mask), sleep_ms (each board call takes this long) */
+     total, used (bytes), busy (%), heat, slowdown, shutdown (C), power, limit (mW), energy (mJ),
+     clock (MHz), throttle (mask), ecc (uncorrectable errors), remap_pending,
+     xids N, xid CODE (so many XID events so far, each of this code),
+     pid, pid_memory (bytes; -1: not told), pid_busy (%): one process that computes on the board,
+     sleep_ms (each board call takes this long) */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,6 +17,7 @@
 typedef unsigned long long wide;
 
 static int started;
+static int told_xids;
 
 static double value(const char *key, double otherwise) {
     const char *path = getenv("FAKE_NVML");
@@ -118,5 +122,83 @@ int nvmlDeviceGetCurrentClocksThrottleReasons(void *board, wide *reasons) {
     (void)board;
     BOARD_CALL("Throttle");
     *reasons = (wide)value("throttle", 0);
+    return 0;
+}
+int nvmlDeviceGetTemperatureThreshold(void *board, unsigned which, unsigned *heat) {
+    (void)board;
+    BOARD_CALL("TemperatureThreshold");
+    *heat = (unsigned)(which == 0 ? value("shutdown", 100) : value("slowdown", 95));
+    return 0;
+}
+int nvmlDeviceGetTotalEccErrors(void *board, unsigned kind, unsigned counter, wide *count) {
+    (void)board, (void)kind, (void)counter;
+    BOARD_CALL("TotalEccErrors");
+    *count = (wide)value("ecc", 0);
+    return 0;
+}
+int nvmlDeviceGetRetiredPagesPendingStatus(void *board, unsigned *pending) {
+    (void)board;
+    BOARD_CALL("RetiredPagesPendingStatus");
+    *pending = 0;
+    return 0;
+}
+int nvmlDeviceGetRemappedRows(void *board, unsigned *corrected, unsigned *uncorrected,
+                              unsigned *pending, unsigned *failed) {
+    (void)board;
+    BOARD_CALL("RemappedRows");
+    *corrected = *uncorrected = *failed = 0;
+    *pending = (unsigned)value("remap_pending", 0);
+    return 0;
+}
+
+struct process { unsigned pid; wide memory; unsigned instance, compute; };
+
+int nvmlDeviceGetComputeRunningProcesses_v3(void *board, unsigned *count, struct process *list) {
+    unsigned room = *count;
+    double memory = value("pid_memory", 0);
+    (void)board;
+    BOARD_CALL("ComputeRunningProcesses");
+    *count = value("pid", 0) > 0;
+    if (*count > room) return 7;
+    if (*count) {
+        list[0].pid = (unsigned)value("pid", 0);
+        list[0].memory = memory < 0 ? (wide)-1 : (wide)memory;
+        list[0].instance = list[0].compute = 0xffffffffu;
+    }
+    return 0;
+}
+
+struct sample { unsigned pid; wide at_us; unsigned sm, memory, encoder, decoder; };
+
+int nvmlDeviceGetProcessUtilization(void *board, struct sample *list, unsigned *count, wide since) {
+    unsigned room = *count;
+    (void)board, (void)since;
+    BOARD_CALL("ProcessUtilization");
+    if (value("pid", 0) <= 0) return 6;
+    *count = 1;
+    if (!list || !room) return 7;
+    memset(list, 0, sizeof *list);
+    list[0].pid = (unsigned)value("pid", 0);
+    list[0].at_us = 1;
+    list[0].sm = (unsigned)value("pid_busy", 0);
+    return 0;
+}
+
+struct event { void *board; wide kind, data; unsigned instance, compute; };
+
+int nvmlEventSetCreate(void **set) { *set = &told_xids; return 0; }
+int nvmlEventSetFree(void *set) { (void)set; return 0; }
+int nvmlDeviceRegisterEvents(void *board, wide kinds, void *set) {
+    (void)board, (void)kinds, (void)set;
+    BOARD_CALL("RegisterEvents");
+    return 0;
+}
+int nvmlEventSetWait_v2(void *set, struct event *event, unsigned wait_ms) {
+    (void)set, (void)wait_ms;
+    if (told_xids >= (int)value("xids", 0)) return 10;
+    told_xids++;
+    memset(event, 0, sizeof *event);
+    event->kind = 8;
+    event->data = (wide)value("xid", 79);
     return 0;
 }

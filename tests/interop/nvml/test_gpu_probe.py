@@ -17,33 +17,43 @@ needs_compiler = pytest.mark.skipif(COMPILER is None, reason="no C compiler for 
 
 READ = """
 import json, sys, msgspec
+from pathlib import Path
 from qallow_agent.runtime.device_settings import DeviceSettings
-from qallow_agent.runtime.devices import GpuProbe
+from qallow_agent.runtime.gpus import GpuProbe
 now = [0.0]
-probe = GpuProbe(DeviceSettings(reprobe_s=30), {kinds!r}, lambda: now[0])
+probe = GpuProbe(DeviceSettings(reprobe_s=30), {kinds!r}, lambda: now[0], Path({root!r}))
 rounds = []
 for change in {changes!r}:
     if "file" in change:
         open({file!r}, "w").write(change["file"])
     now[0] += change.get("later_s", 0.0)
-    rounds.append({{"boards": msgspec.to_builtins(probe.read()), "why": probe.why}})
+    survey = probe.read()
+    rounds.append({{
+        "boards": msgspec.to_builtins(survey.devices),
+        "faults": msgspec.to_builtins(survey.faults),
+        "complaints": msgspec.to_builtins(survey.complaints),
+        "why": probe.why.why,
+    }})
 print(json.dumps({{"rounds": rounds, "pynvml": "pynvml" in sys.modules}}))
 """
 
 HANG = """
 import json, time, msgspec
 from qallow_agent.runtime.device_settings import DeviceSettings
-from qallow_agent.runtime.devices import GpuWatch
+from qallow_agent.runtime.gpus import GpuProbe
+from qallow_agent.runtime.watch import Watch
 now = [0.0]
-watch = GpuWatch(DeviceSettings(sample_s=0.1), ("cpu",), lambda: now[0])
+clock = lambda: now[0]
+probe = GpuProbe(DeviceSettings(), ("cuda",), clock)
+watch = Watch(probe, "the driver", period_s=0.1, rest_s=30.0, hung_s=0.5, clock=clock)
 deadline = time.monotonic() + 10
-while not watch.latest() and time.monotonic() < deadline:
+while not watch.latest().devices and time.monotonic() < deadline:
     time.sleep(0.01)
-well = watch.latest()
+well = watch.latest().devices
 open({file!r}, "w").write("sleep_ms 900\\n")
 time.sleep(0.3)
 now[0] = 60.0
-hung = watch.latest()
+hung = watch.latest().devices
 print(json.dumps([msgspec.to_builtins(well), msgspec.to_builtins(hung)]))
 """
 
@@ -63,6 +73,9 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(code: str, library: Path | None, file: Path) -> Any:
+    stub = file.parent / "numba_cuda"  # all that is looked for is whether it is installed
+    stub.mkdir(exist_ok=True)
+    (stub / "__init__.py").touch()
     environment = dict(os.environ, FAKE_NVML=str(file), PYTHONPATH=str(file.parent))
     if library is not None:
         environment["LD_LIBRARY_PATH"] = str(library)
@@ -85,10 +98,7 @@ def read(
     kinds: tuple[str, ...] = ("cpu",),
 ) -> Any:
     file = tmp_path / "gpu.txt"
-    if "cuda" in kinds:  # all that is looked for is whether it is installed
-        (tmp_path / "numba_cuda").mkdir()
-        (tmp_path / "numba_cuda" / "__init__.py").touch()
-    code = READ.format(kinds=kinds, changes=list(changes), file=str(file))
+    code = READ.format(kinds=kinds, changes=list(changes), file=str(file), root=str(tmp_path))
     return run(code, library, file)
 
 
@@ -103,16 +113,25 @@ def test_a_gpu_is_read_field_by_field_and_shown_as_not_usable_yet(
     assert first["kind"] == "cuda"
     assert first["state"] == "quarantined"
     assert first["why"] == "no kernel here has a CUDA version"
+    assert first["slots"] == 0
     assert first["memory_bytes"] == 8_000_000_000
     values = {name: (r["value"], r["unit"]) for name, r in first["readings"].items()}
     assert values == {
         "utilization": (0.1, "ratio"),
         "memory_available": (7e9, "bytes"),
+        "memory_used": (1e9, "bytes"),
         "temperature": (45.0, "celsius"),
+        "temperature_limit": (95.0, "celsius"),
+        "temperature_shutdown": (100.0, "celsius"),
         "power": (20.0, "watts"),
         "power_limit": (60.0, "watts"),
         "energy": (0.0, "joules"),
         "clock": (1.5e9, "hertz"),
+        "ecc_uncorrected": (0.0, "count"),
+        "xid": (None, "count"),
+        "foreign_processes": (0.0, "count"),
+        "foreign_memory": (0.0, "bytes"),
+        "foreign_utilization": (0.0, "ratio"),
     }
 
 
@@ -165,9 +184,117 @@ def test_what_a_board_does_not_support_is_unknown_and_the_rest_is_read(
 
 
 @needs_compiler
-def test_a_throttled_gpu_is_hot(library: Path, tmp_path: Path) -> None:
-    result = read(library, tmp_path, {"file": "throttle 64\n"}, kinds=("cuda",))
-    assert result["rounds"][0]["boards"][0]["state"] == "hot"
+def test_what_slows_a_gpu_down_is_named(library: Path, tmp_path: Path) -> None:
+    [board] = read(library, tmp_path, {"file": "throttle 68\n"})["rounds"][0]["boards"]
+    assert board["throttle"] == ["power-cap", "heat-hardware"]
+
+
+@needs_compiler
+@pytest.mark.parametrize(
+    ("before", "after", "why", "fix"),
+    [
+        ("ecc 0\n", "ecc 1\n", "1 uncorrectable memory errors (ECC)", "nvidia-smi --gpu-reset"),
+        ("xids 0\n", "xids 2\nxid 48\n", "XID error 48", "dmesg"),
+        ("remap_pending 0\n", "remap_pending 1\n", "taken out of use", "nvidia-smi --gpu-reset"),
+        ("heat 99\n", "heat 100\n", "100.0 C, where it shuts itself down", "cooler air"),
+    ],
+)
+def test_a_fault_of_the_board_is_counted_once_and_names_its_fix(
+    library: Path, tmp_path: Path, before: str, after: str, why: str, fix: str
+) -> None:
+    steps = [{"file": before}, {"file": after, "later_s": 11.0}, {"later_s": 11.0}]
+    rounds = read(library, tmp_path, *steps, kinds=("cuda",))["rounds"]
+    assert rounds[0]["faults"] == {}
+    assert rounds[1]["faults"]["gpu0"]["count"] == 1
+    assert why in rounds[1]["faults"]["gpu0"]["newest"]["why"]
+    assert fix in rounds[1]["faults"]["gpu0"]["newest"]["fix"]
+    assert rounds[2]["faults"] == rounds[1]["faults"]
+
+
+@needs_compiler
+def test_an_error_of_the_program_is_no_fault_of_the_board(library: Path, tmp_path: Path) -> None:
+    [step] = read(library, tmp_path, {"file": "xids 1\nxid 31\n"})["rounds"]
+    assert step["boards"][0]["readings"]["xid"]["value"] == 31
+    assert step["faults"] == {}
+
+
+@needs_compiler
+def test_a_fault_from_before_a_restart_of_the_driver_does_not_count_again(
+    library: Path, tmp_path: Path
+) -> None:
+    result = read(
+        library,
+        tmp_path,
+        {"file": "ecc 2\n"},
+        {"file": "error 15\n", "later_s": 31.0},
+        {"file": "ecc 2\n", "later_s": 31.0},
+        {"later_s": 11.0},
+        {"file": "ecc 0\n", "later_s": 11.0},
+        {"file": "ecc 1\n", "later_s": 11.0},
+    )
+    counts = [step["faults"]["gpu0"]["count"] for step in result["rounds"]]
+    assert counts == [1, 1, 1, 1, 1, 2]
+
+
+@needs_compiler
+@pytest.mark.parametrize(
+    ("lines", "why"),
+    [
+        ("pid 1\npid_memory 5e9\nused 5e9\n", "other programs hold 4.7 GiB of 7.5 GiB"),
+        ("pid 1\npid_memory 1e9\npid_busy 80\n", "other programs keep it busy"),
+        ("pid 1\npid_memory 7.5e9\nused 7.9e9\n", "its memory is full: 95.4 MiB of 7.5 GiB"),
+        ("used 7.9e9\n", "its memory is full"),
+    ],
+)
+def test_what_others_take_of_a_gpu_is_told(
+    library: Path, tmp_path: Path, lines: str, why: str
+) -> None:
+    [board] = read(library, tmp_path, {"file": lines}, kinds=("cuda",))["rounds"][0]["boards"]
+    assert board["state"] == "warming"
+    assert why in board["why"]
+    assert board["fix"]
+
+
+@needs_compiler
+def test_our_own_processes_are_not_foreign(library: Path, tmp_path: Path) -> None:
+    file = tmp_path / "gpu.txt"
+    code = READ.format(kinds=("cuda",), changes=[{}], file=str(file), root=str(tmp_path))
+    mine = (
+        f"import os\nopen({str(file)!r}, 'w').write(f'pid {{os.getpid()}}\\npid_memory 5e9\\n')\n"
+    )
+    [board] = run(mine + code, library, file)["rounds"][0]["boards"]
+    assert board["readings"]["foreign_processes"]["value"] == 0
+    assert board.get("why", "") == ""
+
+
+@needs_compiler
+def test_memory_that_the_driver_hides_is_unknown_not_zero(library: Path, tmp_path: Path) -> None:
+    [step] = read(library, tmp_path, {"file": "pid 1\npid_memory -1\n"})["rounds"]
+    readings = step["boards"][0]["readings"]
+    assert readings["foreign_processes"]["value"] == 1
+    assert readings["foreign_memory"]["provenance"] == "unknown"
+
+
+@needs_compiler
+def test_a_jetson_whose_nvml_supports_nothing_is_read_from_sysfs(
+    library: Path, tmp_path: Path
+) -> None:
+    files = {
+        "sys/class/devfreq/17000000.gpu/device/load": "500",
+        "sys/class/devfreq/17000000.gpu/cur_freq": "918000000",
+        "proc/meminfo": "MemTotal: 8000 kB\nMemAvailable: 6000 kB",
+    }
+    for name, content in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(content)
+    names = ("UtilizationRates", "MemoryInfo", "ClockInfo", "PowerUsage", "Temperature")
+    lines = "".join(f"error_{name} 3\n" for name in names)
+    [board] = read(library, tmp_path, {"file": lines}, kinds=("cuda",))["rounds"][0]["boards"]
+    assert board["memory_bytes"] == 8000 * 1024
+    values = {name: r["value"] for name, r in board["readings"].items()}
+    assert (values["utilization"], values["clock"]) == (0.5, 918e6)
+    assert values["memory_available"] == 6000 * 1024
+    assert values["temperature_limit"] == 95.0
 
 
 @needs_compiler
@@ -214,7 +341,9 @@ def test_a_driver_that_does_not_work_is_no_gpu_and_says_why(
 ) -> None:
     step = read(library, tmp_path, {"file": lines})["rounds"][0]
     assert step["boards"] == []
-    assert why in step["why"]
+    [complaint] = step["complaints"]
+    assert why in complaint["why"]
+    assert "nvidia-smi" in complaint["fix"]
 
 
 @needs_compiler
@@ -224,7 +353,7 @@ def test_a_driver_that_hangs_does_not_hang_us_and_its_boards_are_lost(
     file = tmp_path / "gpu.txt"
     file.write_text("boards 1\n")
     well, hung = run(HANG.format(file=str(file)), library, file)
-    assert well[0]["state"] == "quarantined"
+    assert well[0]["state"] == "warming"
     assert hung[0]["state"] == "lost"
     assert "has not answered for" in hung[0]["why"]
 
@@ -234,3 +363,4 @@ def test_without_a_driver_the_binding_is_not_even_imported(tmp_path: Path) -> No
     if result["rounds"][0]["boards"] or result["pynvml"]:
         pytest.skip("this machine has an NVIDIA driver")
     assert "no NVIDIA driver library" in result["rounds"][0]["why"]
+    assert result["rounds"][0]["complaints"] == []

@@ -46,10 +46,10 @@ def test_a_board_that_its_owner_left_out_is_not_used(device: str, visible: str) 
 def test_what_keeps_boards_from_computing_is_told_with_the_fix(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert "no kernel here" in why_no_cuda(("cpu",))
+    assert "no kernel here" in why_no_cuda(("cpu",)).why
     monkeypatch.setattr("sys.path", [str(tmp_path)])
-    assert "pip install 'qallow-agent[gpu]'" in why_no_cuda(("cpu", "cuda"))
+    assert "pip install 'qallow-agent[gpu]'" in why_no_cuda(("cpu", "cuda")).fix
     (tmp_path / "numba_cuda").mkdir()
     (tmp_path / "numba_cuda" / "__init__.py").touch()
     importlib.invalidate_caches()
-    assert why_no_cuda(("cpu", "cuda")) == ""
+    assert why_no_cuda(("cpu", "cuda")).why == ""

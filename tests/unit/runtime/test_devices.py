@@ -5,11 +5,11 @@ import pytest
 from qallow_agent.mesh.wire.kinds import DeviceState
 from qallow_agent.runtime.cgroup import Limits, read_limits
 from qallow_agent.runtime.device_settings import DeviceSettings
-from qallow_agent.runtime.devices import cpu_model, probe_cpu, probe_devices, usable_cores
+from qallow_agent.runtime.devices import cpu_model, probe_cpu, usable_cores
 
 
 def test_the_cpu_is_always_a_device_that_waits_for_its_canary() -> None:
-    [cpu] = probe_devices(DeviceSettings(gpu="off"))
+    cpu = probe_cpu(DeviceSettings())
     assert (cpu.name, cpu.kind, cpu.state, cpu.busy) == ("cpu0", "cpu", DeviceState.WARMING, 0)
     assert cpu.slots >= 1
     assert cpu.memory_bytes > 1 << 20

@@ -5,15 +5,20 @@ from qallow_agent.kernels.registry import Catalog
 from qallow_agent.mesh.wire.facts import Sensed
 from qallow_agent.runtime.cgroup import Limits
 from qallow_agent.runtime.device_settings import DeviceSettings
-from qallow_agent.runtime.sensors import HostSensors, SensorSource, read_host
+from qallow_agent.runtime.sensing.host import HostSensors
+from qallow_agent.runtime.sensors import SensorSource
 
 NAMES = [
     "agent_memory",
     "battery",
+    "battery_power",
     "cpu",
     "load",
     "memory_available",
     "memory_total",
+    "pressure_cpu",
+    "pressure_io",
+    "pressure_memory",
     "temperature",
 ]
 
@@ -29,7 +34,7 @@ class Hand:
 
 
 def test_every_reading_is_there_each_with_a_value_or_the_reason_for_none() -> None:
-    readings = read_host()
+    readings = HostSensors().read()
     assert sorted(readings) == NAMES
     for reading in readings.values():
         if reading.value is None:

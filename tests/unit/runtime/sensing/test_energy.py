@@ -12,27 +12,15 @@ from qallow_agent.runtime.sensing.energy import (
     Paced,
     PowerIntegral,
 )
+from qallow_agent.runtime.sensing.host import cpu_meter
 from qallow_agent.runtime.sensing.rails import RailMeter, Rails
 from qallow_agent.runtime.sensing.rapl import Rapl
-from qallow_agent.runtime.sensors import cpu_meter
 
 Tree = Callable[[dict[str, str]], Path]
 
 RAPL = "sys/class/powercap/intel-rapl:"
 PACK = "sys/class/power_supply/BAT0/"
 INA = "sys/class/hwmon/hwmon3/"
-
-
-@pytest.fixture
-def tree(tmp_path: Path) -> Tree:
-    def write(files: dict[str, str]) -> Path:
-        for name, content in files.items():
-            path = tmp_path / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(content + "\n")
-        return tmp_path
-
-    return write
 
 
 def watts(value: float) -> Reading:
