@@ -1,7 +1,7 @@
 """One advert: signed by its node, and judged by anyone before it is believed."""
 
 import math
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 
 import msgspec
 
@@ -24,6 +24,9 @@ MAX_TTL_S = 3600.0
 MAX_COUNT = 2**53
 """Integers beyond this lose digits as doubles on their way through JSON and dashboards."""
 
+_VITAL = ("energy", "temperature", "utilization", "memory_available")
+"""Readings that others reckon with."""
+
 _ENCODER = msgspec.msgpack.Encoder()
 _DECODER = msgspec.msgpack.Decoder(Advert)
 
@@ -37,6 +40,28 @@ def sign_advert(advert: Advert, identity: SigningKey) -> Advert:
     plain = msgspec.structs.replace(advert, signature=b"")
     settled = _DECODER.decode(_ENCODER.encode(plain))
     return msgspec.structs.replace(settled, signature=identity.sign(_signed_bytes(settled)))
+
+
+def thinner(advert: Advert) -> Iterator[Advert]:
+    """Yield an advert with less and less of what its devices' sensors tell, itself first.
+
+    A machine with many devices could tell more than peers take. What placement needs stays longest;
+    the rest is shown by the machine itself.
+    """
+    yield advert
+    for keeps in (_known, _vital, _none):
+        devices = tuple(
+            msgspec.structs.replace(
+                device,
+                readings={
+                    name: reading
+                    for name, reading in device.readings.items()
+                    if keeps(name, reading)
+                },
+            )
+            for device in advert.devices
+        )
+        yield msgspec.structs.replace(advert, devices=devices)
 
 
 def judge_advert(advert: Advert, node_key: bytes, max_bytes: int) -> int:
@@ -58,6 +83,18 @@ def judge_advert(advert: Advert, node_key: bytes, max_bytes: int) -> int:
         raise TooLarge(f"an advert of {len(data)} bytes exceeds {max_bytes}")
     verify(node_key, data, advert.signature)
     return len(data) + SIGNATURE_BYTES
+
+
+def _known(_: str, reading: Reading) -> bool:
+    return reading.value is not None
+
+
+def _vital(name: str, reading: Reading) -> bool:
+    return name in _VITAL and _known(name, reading)
+
+
+def _none(_: str, _reading: Reading) -> bool:
+    return False
 
 
 def _signed_bytes(advert: Advert) -> bytes:

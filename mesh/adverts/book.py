@@ -16,7 +16,7 @@ from qallow_agent.base.message import Message
 from qallow_agent.base.notice import Notice
 from qallow_agent.base.reading import Reading
 from qallow_agent.base.units import Seconds
-from qallow_agent.mesh.adverts.advert import judge_advert, sign_advert
+from qallow_agent.mesh.adverts.advert import judge_advert, sign_advert, thinner
 from qallow_agent.mesh.adverts.hysteresis import what_changed
 from qallow_agent.mesh.adverts.settings import AdvertSettings
 from qallow_agent.mesh.adverts.shelf import Entry, Shelf, batches
@@ -65,6 +65,8 @@ class AdvertBook:
         self._version = 0
         self._issued_s: Seconds | None = None
         self._pending: Advert | None = None
+        self._told: Advert | None = None
+        """What we meant to say last; what went out may be thinner."""
         self._digest_due_s: Seconds | None = None
         self._noticed_s: Seconds | None = None
 
@@ -116,13 +118,12 @@ class AdvertBook:
             readings=dict(readings),
             release=self.release,
         )
-        own = self._shelf.get(self.me)
-        if own is None or self._issued_s is None:
+        if self._told is None or self._issued_s is None or self._shelf.get(self.me) is None:
             return self._issue(candidate, now)
         self._pending = None
         age_s = now.mono_s - self._issued_s
         if age_s < self.settings.ttl_s / 2:
-            if not what_changed(own.advert, candidate, self.settings):
+            if not what_changed(self._told, candidate, self.settings):
                 return []
             if age_s < self.settings.min_interval_s:
                 self._pending = candidate
@@ -169,14 +170,22 @@ class AdvertBook:
 
     def _issue(self, candidate: Advert, now: Instant) -> list[Effect]:
         self._pending = None
-        advert = sign_advert(candidate, self._identity)
-        try:
-            size_bytes = judge_advert(advert, self._identity.public, self.settings.max_advert_bytes)
-        except PeerError as error:
+        refused = ""
+        for edition in thinner(candidate):
+            advert = sign_advert(edition, self._identity)
+            try:
+                size_bytes = judge_advert(
+                    advert, self._identity.public, self.settings.max_advert_bytes
+                )
+                break
+            except PeerError as error:
+                refused = str(error)
+        else:
             # What every peer would refuse is not sent; a node without an advert is only idle.
             return self._complain(
-                "advert.unfit", "our own advert breaks the caps", now, str(error), self.me
+                "advert.unfit", "our own advert breaks the caps", now, refused, self.me
             )
+        self._told = candidate
         self._version = advert.version
         self._issued_s = now.mono_s
         self._shelf.put(Entry(advert, now.mono_s + advert.ttl_s, size_bytes))

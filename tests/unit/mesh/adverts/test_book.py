@@ -409,3 +409,25 @@ def test_check_finds_an_advert_of_somebody_who_is_not_live() -> None:
     reader._alive.clear()
     with pytest.raises(InvariantBroken):
         reader.check()
+
+
+def gpus(count: int, heat_c: float) -> tuple[DeviceAdvert, ...]:
+    readings = {f"detail{i}": Reading(float(i), "count", "nvml") for i in range(20)}
+    readings |= {f"missing{i}": unknown("count", "nvml", "Not Supported") for i in range(20)}
+    readings["temperature"] = Reading(heat_c, "celsius", "nvml")
+    return tuple(cpu(name=f"gpu{i}", kind="cuda", readings=readings) for i in range(count))
+
+
+def test_a_machine_with_many_devices_tells_what_fits_and_what_matters_most() -> None:
+    alone = book(0)
+    for count, told in ((4, 41), (8, 21), (16, 1)):
+        alone.publish(gpus(count, 50.0), KERNELS, LOAD, at(count))
+        devices = alone.snapshot()[IDS[0]].devices
+        assert [len(device.readings) for device in devices] == [told] * count
+
+
+def test_a_thinned_advert_is_not_told_anew_with_every_sample() -> None:
+    alone = book(0)
+    alone.publish(gpus(16, 50.0), KERNELS, LOAD, at(0))
+    assert alone.publish(gpus(16, 51.0), KERNELS, LOAD, at(1)) == []
+    assert alone.publish(gpus(16, 60.0), KERNELS, LOAD, at(2))
