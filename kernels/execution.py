@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from qallow_agent.base.errors import BadParameter, DeviceMemory, KernelFailed, QallowError
-from qallow_agent.kernels.backends import BIT_EQUAL, load_backend
+from qallow_agent.kernels.backends import BIT_EQUAL, Backend, load_backend
 from qallow_agent.kernels.spec import Kernel, Parameter
 
 Array = npt.NDArray[Any]
@@ -27,7 +27,7 @@ class CanaryOutcome:
 
 def run_task(
     kernel: Kernel,
-    backend: str,
+    backend: str | Backend,
     scalars: Mapping[str, object],
     columns: Mapping[str, Array],
     arrays: Mapping[str, Array],
@@ -36,7 +36,7 @@ def run_task(
 
     Args:
         kernel: What to run.
-        backend: Which of its backends.
+        backend: Which of its backends, or a plug-in device's way to compute it.
         scalars: Parameters shared by all points; missing ones take their defaults.
         columns: Swept parameters, one value a point, all of one length; empty for a single run.
         arrays: Array parameters shared by all points.
@@ -56,7 +56,7 @@ def run_task(
     inputs: dict[str, Any] = {}
     for parameter in spec.parameters:
         inputs[parameter.name] = _input(kernel, parameter, values, columns, arrays, points)
-    function = load_backend(kernel, backend)
+    function = load_backend(kernel, backend) if isinstance(backend, str) else backend
     try:
         results = function(points=points, **inputs)
     except MemoryError as error:
@@ -74,14 +74,14 @@ def run_task(
     return checked if columns else {name: array[0] for name, array in checked.items()}
 
 
-def run_canary(kernel: Kernel, backend: str, clock: Callable[[], float]) -> CanaryOutcome:
+def run_canary(kernel: Kernel, backend: str | Backend, clock: Callable[[], float]) -> CanaryOutcome:
     """Run a kernel's known-answer task and compare every answer.
 
     The task runs twice and the second run is timed: the first pays for imports and page faults.
 
     Args:
         kernel: What to test.
-        backend: Which of its backends.
+        backend: Which of its backends, or a plug-in device's way to compute it.
         clock: Monotonic seconds, injected.
 
     Returns:
@@ -194,7 +194,7 @@ def _checked(
     return checked
 
 
-def _wrong(kernel: Kernel, backend: str, results: Mapping[str, Array]) -> str:
+def _wrong(kernel: Kernel, backend: str | Backend, results: Mapping[str, Array]) -> str:
     """Return the first wrong answer in words, or nothing."""
     copies = kernel.canary.copies
     for output in kernel.spec.outputs:

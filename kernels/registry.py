@@ -8,7 +8,7 @@ import hashlib
 import importlib
 import importlib.util
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass
 from importlib.metadata import EntryPoint, entry_points
 
 from qallow_agent.base.canonical import digest
@@ -46,10 +46,14 @@ class KernelOffer:
 
 @dataclass(frozen=True, slots=True)
 class Catalog:
-    """The kernels of this node by name, and what went wrong while loading the others."""
+    """The kernels of this node by name, and what went wrong while loading the others.
+
+    ``hosts`` are the kinds of plug-in devices, each with the names of the kernels it computes.
+    """
 
     entries: Mapping[str, Entry]
     troubles: tuple[Notice, ...] = ()
+    hosts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -82,10 +86,25 @@ class Catalog:
                 name=name,
                 version=entry.kernel.spec.version,
                 hash=entry.hash,
-                backends=device_kinds(entry.kernel),
+                backends=(*device_kinds(entry.kernel), *self._hosts_of(name)),
             )
             for name, entry in sorted(self.entries.items())
         )
+
+    def _hosts_of(self, kernel: str) -> tuple[str, ...]:
+        return tuple(kind for kind, names in sorted(self.hosts.items()) if kernel in names)
+
+
+def announced(group: str, modules: Iterable[str]) -> list[tuple[EntryPoint, str]]:
+    """Return what plug-ins there are, each with where it comes from; nothing is imported.
+
+    Args:
+        group: The entry-point group that packages announce them in, in order of name.
+        modules: Further ones from the settings, as ``module:ATTRIBUTE``.
+    """
+    points = sorted(entry_points(group=group), key=lambda point: (point.name, point.value))
+    found = [(point, point.dist.name if point.dist is not None else "?") for point in points]
+    return found + [(EntryPoint(name="", value=each, group=group), "settings") for each in modules]
 
 
 def load_catalog(modules: Iterable[str] = (), disabled: Iterable[str] = ()) -> Catalog:
@@ -100,12 +119,9 @@ def load_catalog(modules: Iterable[str] = (), disabled: Iterable[str] = ()) -> C
         name the first is kept: packages in order of name, then ``modules`` in the given order.
     """
     hidden = tuple(disabled)
-    announced = sorted(entry_points(group=GROUP), key=lambda point: (point.name, point.value))
-    wanted = [(point, _origin(point)) for point in announced]
-    wanted += [(EntryPoint(name="", value=value, group=GROUP), "settings") for value in modules]
     entries: dict[str, Entry] = {}
     troubles: list[Notice] = []
-    for point, origin in wanted:
+    for point, origin in announced(GROUP, modules):
         loaded = _load(point, origin)
         if isinstance(loaded, Notice):
             troubles.append(loaded)
@@ -189,10 +205,6 @@ def _nonsense(kernel: Kernel) -> str:
     if not device_kinds(kernel):
         return "it has no backend for any kind of device"
     return ""
-
-
-def _origin(point: EntryPoint) -> str:
-    return point.dist.name if point.dist is not None else "?"
 
 
 def _trouble(point: EntryPoint, origin: str, why: str) -> Notice:

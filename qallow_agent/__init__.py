@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from qallow_agent.base.plugin import DevicePlugin, PluginDevice
     from qallow_agent.client.aio import AsyncMesh, aconnect
     from qallow_agent.client.executor import Executor
     from qallow_agent.client.files import read_columns
@@ -18,11 +19,13 @@ if TYPE_CHECKING:
 __all__ = [
     "AsyncMesh",
     "Columns",
+    "DevicePlugin",
     "Executor",
     "JobFuture",
     "JobOptions",
     "JobProgress",
     "Mesh",
+    "PluginDevice",
     "Result",
     "__version__",
     "aconnect",
@@ -33,11 +36,13 @@ __all__ = [
 _DOORS = {
     "AsyncMesh": "qallow_agent.client.aio",
     "Columns": "qallow_agent.client.points",
+    "DevicePlugin": "qallow_agent.base.plugin",
     "Executor": "qallow_agent.client.executor",
     "JobFuture": "qallow_agent.client.futures",
     "JobOptions": "qallow_agent.jobs.messages",
     "JobProgress": "qallow_agent.jobs.messages",
     "Mesh": "qallow_agent.client.session",
+    "PluginDevice": "qallow_agent.base.plugin",
     "Result": "qallow_agent.client.results",
     "aconnect": "qallow_agent.client.aio",
     "connect": "qallow_agent.client.session",

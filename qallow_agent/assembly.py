@@ -5,6 +5,7 @@ import random
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 from qallow_agent import __version__
@@ -26,6 +27,7 @@ from qallow_agent.runtime.joining import Entrance, forget_mesh, refuse_second_me
 from qallow_agent.runtime.keyring import load_keys
 from qallow_agent.runtime.limits import close_memory
 from qallow_agent.runtime.log import Chronicle, start_logging
+from qallow_agent.runtime.plugins import Plugins, load_plugins
 from qallow_agent.runtime.sensors import SensorSource
 from qallow_agent.runtime.store import StateStore
 from qallow_agent.runtime.yard import RunnerYard
@@ -65,10 +67,12 @@ def run_agent(settings: Settings, *, join: str | None, ready: Ready) -> int:
         control.open()
         cleanup.callback(control.close)
         epoch = store.next_epoch()
-        node, transport = _enter_mesh(settings, store, epoch, join, say, cleanup)
-        yard = _yard(settings, say)
+        plugins = load_plugins(settings.devices.plugins)
+        catalog = _catalog(settings, plugins, say)
+        node, transport = _enter_mesh(settings, store, epoch, join, catalog, cleanup)
+        yard = _yard(settings, plugins, say)
         cleanup.callback(yard.close)
-        sensors = SensorSource(settings.devices, node.rooms.catalog)
+        sensors = SensorSource(settings.devices, catalog, plugins)
         cleanup.callback(sensors.close)
         clocks = NtpSource(settings.mesh.sync)
         cleanup.callback(clocks.close)
@@ -105,7 +109,7 @@ def _enter_mesh(
     store: StateStore,
     epoch: int,
     join: str | None,
-    say: Callable[[Notice], None],
+    catalog: Catalog,
     cleanup: ExitStack,
 ) -> tuple[Node, Transport]:
     close_memory()  # before there is a key in it
@@ -137,7 +141,7 @@ def _enter_mesh(
             contact=transport.contact,
             epoch=epoch,
             release=__version__,
-            catalog=_catalog(settings, say),
+            catalog=catalog,
             settings=_room_settings(settings),
             rng=rng,
             kept=store.kept,
@@ -146,20 +150,22 @@ def _enter_mesh(
     return node, transport
 
 
-def _yard(settings: Settings, say: Callable[[Notice], None]) -> RunnerYard:
+def _yard(settings: Settings, plugins: Plugins, say: Callable[[Notice], None]) -> RunnerYard:
     return RunnerYard(
         settings.runners,
         hosts=(settings.mesh.transport.bind,),
         kernels=settings.kernels,
         cache_dir=str(Path(settings.node.cache_dir) / "jit"),
         say=say,
+        plugins=plugins.values,
         secrets=(settings.node.state_dir,),
     )
 
 
-def _catalog(settings: Settings, say: Callable[[Notice], None]) -> Catalog:
+def _catalog(settings: Settings, plugins: Plugins, say: Callable[[Notice], None]) -> Catalog:
     """Return the kernels this node offers, after saying which plug-ins were skipped."""
     catalog = load_catalog(settings.kernels.modules, settings.kernels.disabled)
+    catalog = replace(catalog, hosts=plugins.hosts)
     for trouble in catalog.troubles:
         say(trouble)
     return catalog

@@ -25,6 +25,10 @@ class DeviceSettings:
         "Whether NVIDIA GPUs are looked for: 'off' never loads the driver's library.",
         choices=("auto", "off"),
     )
+    plugins: tuple[str, ...] = setting(
+        (),
+        "Extra device plug-ins as module:ATTRIBUTE, for those that no installed package announces.",
+    )
     reprobe_s: float = setting(
         30.0,
         "How often a missing or failed GPU library is tried again.",

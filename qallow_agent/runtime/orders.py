@@ -33,13 +33,17 @@ class Preloaded(Message, tag="nursery.preloaded"):
 
 
 class Fork(Message, tag="nursery.fork"):
-    """Fork a runner. Its agent socket, slate and output pipe travel beside, in this order."""
+    """Fork a runner. Its agent socket, slate and output pipe travel beside, in this order.
+
+    ``plugin`` is what brings the device along, as ``module:ATTRIBUTE``; empty for others.
+    """
 
     runner: RunnerId
     device: str
     kind: str
     hosts: tuple[str, ...]
     settings: RunnerSettings
+    plugin: str = ""
 
 
 class Kill(Message, tag="nursery.kill"):

@@ -28,6 +28,7 @@ from qallow_agent.runtime.fences import Ground, close_network, enclose_runner
 from qallow_agent.runtime.gate import ORDERS, Gate
 from qallow_agent.runtime.limits import confine, die_with_parent, memory_allowance, take_name
 from qallow_agent.runtime.orders import Fork, runner_codec
+from qallow_agent.runtime.plugins import attach
 from qallow_agent.runtime.scratch import move_in
 from qallow_agent.runtime.serving import Server
 from qallow_agent.runtime.settings import RunnerSettings
@@ -94,7 +95,8 @@ def live(
     allowance_bytes = memory_allowance(order.settings)
     router, public = open_router(context, allowance_bytes)
     port = bind(router, order.hosts, order.settings)
-    workshop = Workshop(catalog, order.kind, allowance_bytes)
+    guest = attach(order.plugin, order.kind, order.device) if order.plugin else None
+    workshop = Workshop(catalog, order.kind, allowance_bytes, guest)
     server = Server(router, gate, workshop, slate)
     os.register_at_fork(after_in_child=lambda: _be_a_copy(server))
     thread = threading.Thread(target=gate.run, name="gate", daemon=True)

@@ -14,8 +14,11 @@ from qallow_agent.mesh.wire.kinds import DeviceAdvert
 from qallow_agent.runtime.device_settings import DeviceSettings
 from qallow_agent.runtime.devices import probe_cpu
 from qallow_agent.runtime.gpus import GpuProbe
+from qallow_agent.runtime.guests import GuestProbe
+from qallow_agent.runtime.plugins import NO_PLUGINS, Plugins
 from qallow_agent.runtime.sensing.files import ROOT
 from qallow_agent.runtime.sensing.host import CpuHeat, HostSensors, cpu_meter
+from qallow_agent.runtime.sensing.survey import Surveyor
 from qallow_agent.runtime.watch import Watch
 
 HUNG_PERIODS = 5
@@ -31,6 +34,7 @@ class SensorSource:
     Args:
         settings: What is offered and how often it is read.
         catalog: The kernels here; without a CUDA backend among them GPUs are only shown.
+        plugins: The plug-ins that bring devices along.
         host: The host's sensors.
         root: Where sys/ and proc/ lie.
     """
@@ -39,6 +43,8 @@ class SensorSource:
         self,
         settings: DeviceSettings,
         catalog: Catalog,
+        plugins: Plugins = NO_PLUGINS,
+        *,
         host: HostSensors | None = None,
         root: Path = ROOT,
     ) -> None:
@@ -49,15 +55,11 @@ class SensorSource:
         self._energy = cpu_meter(root)
         self._cpu: DeviceAdvert | None = None
         gpus = GpuProbe(settings, tuple(dict.fromkeys(offered)), root=root)
-        self._watches = (
-            Watch(
-                gpus,
-                "the GPU driver",
-                period_s=settings.sample_s,
-                rest_s=settings.reprobe_s,
-                hung_s=HUNG_PERIODS * settings.sample_s,
-            ),
-        )
+        surveyors: list[tuple[Surveyor, str]] = [(gpus, "the GPU driver")]
+        for kind, plugin in sorted(plugins.by_kind.items()):
+            surveyors.append((GuestProbe(plugin), f"the plug-in for {kind}"))
+        self._watches = tuple(self._watch(surveyor, what) for surveyor, what in surveyors)
+        self._skipped = plugins.complaints
         self._due_s: Seconds | None = None
 
     def poll(self, now: Instant) -> list[Message]:
@@ -73,7 +75,10 @@ class SensorSource:
                 devices=(self._read_cpu(now.mono_s), *(self._limited(each) for each, _ in found)),
                 read_s={device.name: survey.read_s for device, survey in found},
                 faults={name: told for survey in surveys for name, told in survey.faults.items()},
-                complaints=tuple(each for survey in surveys for each in survey.complaints),
+                complaints=(
+                    *self._skipped,
+                    *(each for survey in surveys for each in survey.complaints),
+                ),
             )
         ]
 
@@ -85,6 +90,16 @@ class SensorSource:
         """Stop watching the devices."""
         for watch in self._watches:
             watch.close()
+
+    def _watch(self, surveyor: Surveyor, what: str) -> Watch:
+        settings = self._settings
+        return Watch(
+            surveyor,
+            what,
+            period_s=settings.sample_s,
+            rest_s=settings.reprobe_s,
+            hung_s=HUNG_PERIODS * settings.sample_s,
+        )
 
     def _read_cpu(self, now_s: Seconds) -> DeviceAdvert:
         if self._cpu is None:

@@ -19,11 +19,12 @@ from qallow_agent.base.errors import (
 from qallow_agent.base.units import show_bytes
 from qallow_agent.jobs.local import CanaryDone
 from qallow_agent.jobs.parcels import ITEM_BYTES, ArrayHead, Fault, ResultHead, TaskHead
-from qallow_agent.kernels.backends import backend_for
+from qallow_agent.kernels.backends import Backend, backend_for
 from qallow_agent.kernels.execution import run_canary, run_task
 from qallow_agent.kernels.registry import Catalog
 from qallow_agent.kernels.spec import Kernel
 from qallow_agent.runtime.multipart import Sendable
+from qallow_agent.runtime.plugins import Attachment
 
 Array = NDArray[Any]
 
@@ -46,13 +47,17 @@ class Workshop:
         catalog: The kernels of this runner.
         kind: The kind of its device (``cpu``, ``cuda``, ...): says which backend is wanted.
         allowance_bytes: What the runner may take, for the explanation of a MemoryError.
+        guest: The plug-in's device that computes, if it is one.
     """
 
-    def __init__(self, catalog: Catalog, kind: str, allowance_bytes: int) -> None:
+    def __init__(
+        self, catalog: Catalog, kind: str, allowance_bytes: int, guest: Attachment | None = None
+    ) -> None:
         self._catalog = catalog
         self._kind = kind
         self._allowance_bytes = allowance_bytes
-        self._chosen: dict[str, tuple[Kernel, str]] = {}
+        self._guest = guest
+        self._chosen: dict[str, tuple[Kernel, str | Backend]] = {}
         self.lost = False
         """Whether the device failed: what a driver left behind spoils every later task."""
         self._last_ops: tuple[str, dict[str, Any], float] = ("", {}, 0.0)
@@ -83,8 +88,12 @@ class Workshop:
         return ResultHead(task.number, task.attempt, seconds, heads), buffers
 
     def canary(self, kernel_name: str) -> CanaryDone:
-        """Run a kernel's known-answer test."""
+        """Run a kernel's known-answer test, after what a plug-in's device says of itself."""
         try:
+            trouble = "" if self._guest is None else self._guest.canary()
+            if trouble:
+                why = _clean(trouble)[:_MESSAGE_CHARS]
+                return CanaryDone(kernel_name, passed=False, why=why)
             kernel, backend = self._choose(kernel_name)
             outcome = run_canary(kernel, backend, time.monotonic)
         except BaseException as error:  # noqa: BLE001 - foreign code again
@@ -102,9 +111,14 @@ class Workshop:
             self._last_ops = (kernel_name, task.scalars, ops)
         return ops * max(task.points, 1)
 
-    def _choose(self, kernel_name: str) -> tuple[Kernel, str]:
+    def _choose(self, kernel_name: str) -> tuple[Kernel, str | Backend]:
         kernel = self._catalog.get(kernel_name)
-        chosen = (kernel, backend_for(kernel, self._kind))
+        backend = (
+            backend_for(kernel, self._kind)
+            if self._guest is None
+            else self._guest.backend(kernel_name)
+        )
+        chosen = (kernel, backend)
         self._chosen[kernel_name] = chosen
         return chosen
 

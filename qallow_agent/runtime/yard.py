@@ -6,7 +6,8 @@ retired, so an idle agent pays nothing. Nothing here blocks; all ends come back 
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Final
 
 from qallow_agent.base.errors import DeviceLost, WireError
@@ -51,6 +52,7 @@ class RunnerYard:
         kernels: Which kernels runners offer.
         cache_dir: Folder for compiled kernels, ours alone since its files are pickles; empty for
             Numba's own choice.
+        plugins: Kind of device -> the plug-in that brings it along, as ``module:ATTRIBUTE``.
         say: Takes notices (a plug-in that does not load, a nursery that dies).
         secrets: Folders that no kernel may look into.
         clock_s: Reads the monotonic clock.
@@ -65,6 +67,7 @@ class RunnerYard:
         cache_dir: str,
         say: Callable[[Notice], None],
         secrets: tuple[str, ...] = (),
+        plugins: Mapping[str, str] = MappingProxyType({}),
         clock_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self._settings = settings
@@ -73,6 +76,7 @@ class RunnerYard:
         self._cache_dir = cache_dir
         self._say = say
         self._secrets = secrets
+        self._plugins = plugins
         self._clock_s = clock_s
         self._scratch = ""
         self._fences: tuple[Fence, ...] = ()
@@ -278,7 +282,8 @@ class RunnerYard:
         self._say(Notice("nursery.lost", "the runners' nursery ended", "error", facts))
 
     def _fork(self, nursery: NurseryLink, berth: Berth) -> None:
-        order = Fork(berth.runner, berth.device, berth.kind, self._hosts, self._settings)
+        plugin = self._plugins.get(berth.kind, "")
+        order = Fork(berth.runner, berth.device, berth.kind, self._hosts, self._settings, plugin)
         taken = nursery.fork(order, berth.luggage())
         berth.drop_luggage()
         if not taken:
