@@ -77,11 +77,13 @@ class Pump:
     def _grant(self, place: Workplace, now: Instant) -> list[Effect]:
         effects: list[Effect] = []
         while place.queue:
+            if place.count(Phase.LEASED) >= place.room(self._settings):
+                break
             waiting = place.next_waiting(now.mono_s, self._settings.aging_s)
             if waiting is None:
                 break
             idle = place.idle_for(waiting.request.submitter_key)
-            if idle is None or place.count(Phase.LEASED) >= place.room(self._settings):
+            if idle is None:
                 break
             waiting.slots -= 1
             if waiting.slots < 1:
@@ -141,8 +143,6 @@ class Pump:
             if now.mono_s - waiting.since_s >= self._settings.queue_s:
                 place.queue.remove(waiting)
                 reason = _crowded(place, waiting)
-                if place.heat.hot:
-                    reason = f"{place.spec.name} is hot and takes no more: {place.heat.why}"
                 hint = "it is tried again; add nodes to have more slots"
                 effects.append(refuse(waiting.desk, waiting.request, "no-device", reason, hint))
         return effects
@@ -150,6 +150,8 @@ class Pump:
 
 def _crowded(place: Workplace, waiting: Waiting) -> str:
     """Return what a request waited for in vain."""
+    if place.heat.hot:
+        return f"{place.spec.name} is hot and takes no more: {place.heat.why}"
     needed_bytes = waiting.request.memory_bytes
     if needed_bytes > place.left_bytes:
         return (

@@ -11,21 +11,27 @@ VISIBLE = "CUDA_VISIBLE_DEVICES"
 ORDER = "CUDA_DEVICE_ORDER"
 """Source: CUDA Programming Guide, CUDA environment variables."""
 
+NO_CUDA_KERNELS = Complaint(
+    "no kernel here has a CUDA version", "install a kernel package with a 'cuda' backend"
+)
+NO_NUMBA_CUDA = Complaint(
+    "CUDA kernels need the package numba-cuda",
+    "pip install 'qallow-agent[gpu]' and restart the agent, or leave GPUs alone: devices.gpu=off",
+)
+
 _DIGITS = re.compile(r"\d+$")
 
 
 def why_no_cuda(kinds: tuple[str, ...]) -> Complaint:
-    """Return why no kernel can run on a CUDA board here, and the fix; empty when some can.
+    """Return why no kernel can run on a CUDA board here, with the fix; nothing when some can.
 
     Args:
         kinds: Device kinds that some kernel here has a backend for.
     """
     if "cuda" not in kinds:
-        fix = "install a kernel package with a 'cuda' backend"
-        return Complaint("no kernel here has a CUDA version", fix)
+        return NO_CUDA_KERNELS
     if importlib.util.find_spec("numba_cuda") is None:
-        fix = "pip install 'qallow-agent[gpu]', then restart the agent"
-        return Complaint("the package that runs CUDA kernels is not installed", fix)
+        return NO_NUMBA_CUDA
     return NOTHING
 
 

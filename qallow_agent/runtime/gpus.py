@@ -9,7 +9,7 @@ from qallow_agent.base.reading import Reading, unknown
 from qallow_agent.base.units import Seconds
 from qallow_agent.mesh.wire.facts import DeviceFaults
 from qallow_agent.mesh.wire.kinds import DeviceAdvert, DeviceState
-from qallow_agent.runtime.boards import why_no_cuda
+from qallow_agent.runtime.boards import NO_CUDA_KERNELS, why_no_cuda
 from qallow_agent.runtime.device_settings import DeviceSettings
 from qallow_agent.runtime.nvml import Board, Nvml, open_nvml
 from qallow_agent.runtime.sensing.devfreq import JetsonGpu, find_jetson
@@ -120,7 +120,7 @@ class GpuProbe:
             kind="cuda",
             model=board.model,
             state=state,
-            slots=0 if self._idle.why else 1,
+            slots=0 if self._idle == NO_CUDA_KERNELS else 1,
             busy=0,
             memory_bytes=memory_bytes,
             why=complaint.why,

@@ -73,9 +73,9 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(code: str, library: Path | None, file: Path) -> Any:
-    installed = file.with_name("numba_cuda")  # all that is looked for is whether it is there
-    installed.mkdir(exist_ok=True)
-    (installed / "__init__.py").touch()
+    stub = file.parent / "numba_cuda"  # all that is looked for is whether it is installed
+    stub.mkdir(exist_ok=True)
+    (stub / "__init__.py").touch()
     environment = dict(os.environ, FAKE_NVML=str(file), PYTHONPATH=str(file.parent))
     if library is not None:
         environment["LD_LIBRARY_PATH"] = str(library)

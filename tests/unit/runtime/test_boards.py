@@ -3,7 +3,6 @@ from pathlib import Path
 
 import pytest
 
-from qallow_agent.base.complaint import NOTHING
 from qallow_agent.base.errors import DeviceError
 from qallow_agent.runtime.boards import choose_board, why_no_cuda
 
@@ -53,4 +52,4 @@ def test_what_keeps_boards_from_computing_is_told_with_the_fix(
     (tmp_path / "numba_cuda").mkdir()
     (tmp_path / "numba_cuda" / "__init__.py").touch()
     importlib.invalidate_caches()
-    assert why_no_cuda(("cpu", "cuda")) == NOTHING
+    assert why_no_cuda(("cpu", "cuda")).why == ""

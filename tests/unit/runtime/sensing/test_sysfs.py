@@ -95,6 +95,7 @@ def test_a_jetson_is_a_cuda_device_with_the_machines_memory(
 ) -> None:
     root = tree(
         {
+            "python/numba_cuda/__init__.py": "",
             f"{JETSON}device/load": "730",
             f"{JETSON}cur_freq": "918000000",
             "proc/meminfo": "MemTotal:       8000 kB\nMemAvailable:   6000 kB",
@@ -107,9 +108,7 @@ def test_a_jetson_is_a_cuda_device_with_the_machines_memory(
             f"{INA}curr1_input": "2000",
         }
     )
-    (root / "numba_cuda").mkdir()  # all that is looked for is whether it is there
-    (root / "numba_cuda" / "__init__.py").touch()
-    monkeypatch.syspath_prepend(root)
+    monkeypatch.syspath_prepend(root / "python")
     [gpu] = GpuProbe(DeviceSettings(), ("cpu", "cuda"), lambda: 0.0, root).read().devices
     assert (gpu.name, gpu.kind, gpu.slots, gpu.state) == ("gpu0", "cuda", 1, DeviceState.WARMING)
     assert gpu.model == "GPU of NVIDIA Jetson Orin NX"
