@@ -2,13 +2,15 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from qallow_agent.base.errors import BadParameter
+from qallow_agent.client.cargo import Seen, loaded
 from qallow_agent.jobs.parcels import ArrayHead
 from qallow_agent.kernels.spec import NO_EXTREMES, Extremes, KernelSpec
 
 _PLAIN = (bool, int, float, str)
+_SEEN: Final = Seen()
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +20,8 @@ class Arguments:
     Args:
         scalars: Plain numbers by name.
         heads: What the arrays are.
-        buffers: The arrays, not copied: they must stay as they are until the work is done.
+        buffers: The arrays, large ones as cargo, not copied: they must stay as they are until the
+            work is done.
     """
 
     scalars: dict[str, Any]
@@ -37,7 +40,9 @@ class Arguments:
 
 
 def collect(
-    spec: KernelSpec | None, params: Mapping[str, Any], swept: Extremes = NO_EXTREMES
+    spec: KernelSpec | None,
+    params: Mapping[str, Any],
+    swept: Extremes = NO_EXTREMES,
 ) -> Arguments:
     """Return parameters as they travel; with a known kernel they are checked against its spec.
 
@@ -50,7 +55,7 @@ def collect(
         BadParameter: Names the parameter that is wrong or cannot be sent.
     """
     if spec is None:
-        return _collect_unknown(params)
+        return _collect_unknown(params, shared=bool(swept))
     wanted = {parameter.name: parameter for parameter in spec.parameters if parameter.shape}
     if not wanted:
         return Arguments(_validate(spec, params, swept, {}))
@@ -58,7 +63,7 @@ def collect(
     heads, buffers = [], []
     for name, parameter in wanted.items():
         if name in params:
-            head, buffer = _array(name, params[name], parameter.dtype)
+            head, buffer = _array(name, params[name], parameter.dtype, shared=bool(swept))
             heads.append(head)
             buffers.append(buffer)
     shapes = {head.name: head.shape for head in heads}
@@ -82,7 +87,7 @@ def _validate(
     return values
 
 
-def _collect_unknown(params: Mapping[str, Any]) -> Arguments:
+def _collect_unknown(params: Mapping[str, Any], *, shared: bool) -> Arguments:
     scalars: dict[str, Any] = {}
     heads, buffers = [], []
     for name, value in params.items():
@@ -90,7 +95,7 @@ def _collect_unknown(params: Mapping[str, Any]) -> Arguments:
         if isinstance(plain, _PLAIN):
             scalars[name] = plain
         elif isinstance(plain, list | tuple) or hasattr(plain, "__array__"):
-            head, buffer = _array(name, plain, "")
+            head, buffer = _array(name, plain, "", shared=shared)
             heads.append(head)
             buffers.append(buffer)
         else:
@@ -108,8 +113,10 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _array(name: str, value: Any, dtype: str) -> tuple[ArrayHead, Any]:
+def _array(name: str, value: Any, dtype: str, *, shared: bool) -> tuple[ArrayHead, Any]:
     from qallow_agent.client.arrays import outgoing  # noqa: PLC0415 - brings NumPy
 
     array, code = outgoing(name, value, dtype)
-    return ArrayHead(name, code, array.shape), array
+    return ArrayHead(name, code, array.shape), loaded(
+        array, shared=shared, again=_SEEN.again(array)
+    )

@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from qallow_agent.base.errors import BadParameter, StorageCorrupt
-from qallow_agent.client.results import Block, Frame
+from qallow_agent.client.results import Block
+from qallow_agent.jobs.manifest import Buffer
 from qallow_agent.jobs.parcels import ITEM_BYTES, ArrayHead
 
 Array = npt.NDArray[Any]
@@ -24,10 +25,14 @@ _UNREADABLE = (
 """What NumPy and zipfile raise on bytes that are not theirs."""
 
 
-def view(head: ArrayHead, frame: Frame) -> Array:
-    """Return a frame as a read-only array, without a copy where its memory is aligned."""
-    buffer = frame if isinstance(frame, bytes) else frame.buffer
-    array = np.frombuffer(buffer, dtype="<" + head.dtype).reshape(head.shape)
+def fill(memory: Any, array: Array) -> None:
+    """Copy an array to the start of some writable memory; other threads run meanwhile."""
+    np.copyto(np.frombuffer(memory, array.dtype, array.size).reshape(array.shape), array)
+
+
+def view(head: ArrayHead, data: Buffer) -> Array:
+    """Return some bytes as a read-only array, without a copy where their memory is aligned."""
+    array = np.frombuffer(data, dtype="<" + head.dtype).reshape(head.shape)
     if not array.flags.aligned:
         array = array.copy()
     array.flags.writeable = False
@@ -133,7 +138,7 @@ def block_of(data: bytes, points: int) -> Block:
     except _UNREADABLE as error:
         raise StorageCorrupt(f"the retained result is no archive: {error}") from error
     heads: list[ArrayHead] = []
-    frames: list[Frame] = []
+    frames: list[Buffer] = []
     for name, array in arrays.items():
         if points and name == "point":
             continue

@@ -198,6 +198,7 @@ class Engine:
             now = time.monotonic()
             self._take_inbox(now)
             due_s = workload.serve(time.monotonic())
+            exchange.tidy(now)
             if workload.retired and workload.done and not self._inbox:
                 return
             if self._end_by_s is not None:

@@ -136,6 +136,7 @@ class JobFuture(Future[Result]):
 
     def settle(self, result: Result | None, error: BaseException | None = None) -> None:
         """Set the outcome; a cancelled future is only told that it is over."""
+        self.piece = None  # which holds us: without this cycle a result goes with its last user
         try:
             if error is not None:
                 self.set_exception(error)

@@ -227,6 +227,8 @@ class Job:
                 self.account.slots = len(self._team.wires)
         elif isinstance(message, LeaseStarved):
             self._hunger.reason = message
+            if self._team.mismatch is not None and not self._team.wires:
+                self.give_up(copy_of(self._team.mismatch))
         elif isinstance(message, JobAccepted) and self.phase is Phase.ASKED:
             self._accepted(message)
         elif isinstance(message, JobStopped):

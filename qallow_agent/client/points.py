@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from qallow_agent.base.errors import UsageError
 from qallow_agent.client.arguments import Arguments, collect
+from qallow_agent.client.cargo import loaded
 from qallow_agent.jobs.parcels import ArrayHead
 from qallow_agent.kernels.spec import KernelSpec
 
@@ -71,7 +72,8 @@ class Points:
             places = list(unravel(start, points, self._lengths))
         heads = tuple(ArrayHead(name, code, (points,)) for name, (_, code) in self._axes.items())
         buffers = [
-            cut(axis, place) for (axis, _), place in zip(self._axes.values(), places, strict=True)
+            loaded(cut(axis, place))
+            for (axis, _), place in zip(self._axes.values(), places, strict=True)
         ]
         return heads, buffers
 

@@ -1,10 +1,9 @@
 """Results: what came back, as views of the very bytes that arrived, built when looked at."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import zmq
-
+from qallow_agent.jobs.manifest import Buffer
 from qallow_agent.jobs.parcels import ArrayHead
 
 if TYPE_CHECKING:
@@ -13,16 +12,13 @@ if TYPE_CHECKING:
 
     Array = npt.NDArray[np.generic]
 
-Frame = bytes | zmq.Frame
-"""One received frame: copied bytes when it was small, libzmq's own memory when it was not."""
-
 
 class Block:
     """The outputs of one task: of a single evaluation, or of consecutive points of a sweep.
 
     Args:
         heads: Names, dtypes and shapes of the outputs.
-        frames: Their bytes, one frame a head, already checked against it.
+        frames: Their bytes, one buffer a head, already checked against it.
         start: The first point.
         points: How many; 0 for a single evaluation, whose outputs have no axis of points.
         where: ``node-name/device``.
@@ -34,7 +30,7 @@ class Block:
     def __init__(
         self,
         heads: Sequence[ArrayHead],
-        frames: Sequence[Frame],
+        frames: Iterable[Buffer],
         *,
         start: int = 0,
         points: int = 0,
@@ -80,7 +76,7 @@ class Block:
 
     def __reduce__(self) -> tuple[object, ...]:
         """Pickle as copies of the bytes."""
-        frames = [each if isinstance(each, bytes) else each.bytes for each in self._frames]
+        frames = [bytes(each) for each in self._frames]
         about = (self.start, self.points, self.where, self.seconds)
         return (_block, (tuple(self._heads), frames, *about))
 
@@ -159,6 +155,6 @@ class Result:
         return f"<Result {self.index} from {self.where or 'nowhere'}: {', '.join(self.values)}>"
 
 
-def _block(heads: Sequence[ArrayHead], frames: Sequence[Frame], *about: Any) -> Block:
+def _block(heads: Sequence[ArrayHead], frames: Sequence[Buffer], *about: Any) -> Block:
     start, points, where, seconds = about
     return Block(heads, frames, start=start, points=points, where=where, seconds=seconds)

@@ -5,19 +5,20 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
-from qallow_agent.base.errors import WireError
+from qallow_agent.base.errors import VersionMismatch, WireError
 from qallow_agent.base.ids import LeaseId
 from qallow_agent.base.machine import soonest
 from qallow_agent.base.units import Seconds
 from qallow_agent.client.futures import remote_error
 from qallow_agent.client.keeper import Keeper
 from qallow_agent.client.payload import Payload
-from qallow_agent.client.results import Block, Frame
+from qallow_agent.client.results import Block
 from qallow_agent.client.wires import Exchange, Wire
 from qallow_agent.jobs.dispatch import Dispatcher
+from qallow_agent.jobs.manifest import Parts
 from qallow_agent.jobs.messages import Lease, LeaseLost
 from qallow_agent.jobs.model import LeaseEnd
-from qallow_agent.jobs.parcels import Header, LeaseUnknown, ResultParcel, TaskHead
+from qallow_agent.jobs.parcels import PARCELS, Header, LeaseUnknown, ResultParcel, TaskHead
 from qallow_agent.jobs.settings import DispatchSettings
 from qallow_agent.jobs.work import Dispatch, Finished, Outcome, Piece
 
@@ -64,6 +65,8 @@ class Team:
         self.point_s: Seconds | None = None
         """Device seconds of one point, of late."""
         self.first_error = ""
+        self.mismatch: VersionMismatch | None = None
+        """Why a runner that was granted cannot be talked to."""
         self._exchange = exchange
         self._payload = payload
         self._slice_s = settings.slice_s
@@ -79,6 +82,10 @@ class Team:
     def grant(self, lease: Lease, now: Seconds) -> None:
         """Connect to the runner of a lease."""
         if lease.id in self.wires or lease.id in self._leaving:
+            return
+        if lease.parcels != PARCELS:
+            self.mismatch = _mismatch(lease)
+            self._report(lease.id, self.mismatch.message)
             return
         wire = self._exchange.dial(lease, self, now)
         self.wires[lease.id] = wire
@@ -116,7 +123,7 @@ class Team:
         """Do without a runner that breaks the protocol."""
         self._give_up(wire, LeaseEnd.BROKEN, f"{wire.label} answers nonsense: {error.message}")
 
-    def wire_parcel(self, wire: Wire, header: Header, frames: Sequence[Frame]) -> None:
+    def wire_parcel(self, wire: Wire, header: Header, parts: Sequence[Parts]) -> None:
         """Take in answers, or the news that a runner does not know its lease any more."""
         if isinstance(header, ResultParcel) and header.lease == wire.lease.id:
             heads = header.results
@@ -124,14 +131,11 @@ class Team:
                 wire.flights.pop(head.number, None)
             outcomes = self.dispatcher.results(wire.lease.id, heads, time.monotonic())
             if outcomes:
-                ends = [0]
-                for head in heads:
-                    ends.append(ends[-1] + len(head.arrays))
                 self._settle(
                     outcomes,
                     lambda index: Block(
-                        heads[index].arrays,
-                        frames[ends[index] : ends[index + 1]],
+                        parts[index].heads,
+                        parts[index],
                         where=wire.label,
                         seconds=heads[index].seconds,
                     ),
@@ -270,3 +274,11 @@ class Team:
                 self.first_error = self.first_error or outcome.message
                 error = remote_error(outcome.code, outcome.message, outcome.hint, outcome.traceback)
                 self._payload.failed(piece, error)
+
+
+def _mismatch(lease: Lease) -> VersionMismatch:
+    return VersionMismatch(
+        f"{lease.node_name}/{lease.device} speaks version {lease.parcels} of parcels, this client "
+        f"version {PARCELS}",
+        hint=f"upgrade qallow-agent {'here' if lease.parcels > PARCELS else 'there'}",
+    )

@@ -1,5 +1,6 @@
 """Wires: the connections to runners, one a lease, each watched for its end by a socket monitor."""
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
@@ -11,14 +12,16 @@ from qallow_agent.base.errors import Malformed, WireError
 from qallow_agent.base.ids import NodeId
 from qallow_agent.base.keys import CurveKey, z85
 from qallow_agent.base.units import Seconds
-from qallow_agent.client.results import Frame
+from qallow_agent.client.freight import Depot, Freight
+from qallow_agent.jobs.manifest import Manifest, Parts
 from qallow_agent.jobs.messages import Lease
 from qallow_agent.jobs.parcels import (
+    SMALL_BYTES,
+    Forget,
     Header,
+    ResultParcel,
     TaskHead,
     TaskParcel,
-    announced,
-    array_heads,
     pack,
     unpack_header,
 )
@@ -44,9 +47,6 @@ fast, so this is only the second opinion."""
 
 _MOST_FRAME_BYTES: Final = 2 << 30
 _MOST_SOCKETS: Final = 8_192
-_LARGE_BYTES: Final = 64 << 10
-"""Below this a copy is cheaper than sharing libzmq's memory (its own threshold)."""
-
 _MOST_PARCELS: Final = 64
 
 _GOOD: Final = zmq.EVENT_HANDSHAKE_SUCCEEDED
@@ -70,8 +70,8 @@ class Listener(Protocol):
         """Note that it is gone for good."""
         ...
 
-    def wire_parcel(self, wire: "Wire", header: Header, frames: Sequence[Frame]) -> None:
-        """Take in what the runner said."""
+    def wire_parcel(self, wire: "Wire", header: Header, parts: Sequence[Parts]) -> None:
+        """Take in what the runner said, with the arrays of each result."""
         ...
 
     def wire_nonsense(self, wire: "Wire", error: WireError) -> None:
@@ -109,6 +109,8 @@ class Exchange:
         self._context: Context = zmq.Context()
         self._context.set(zmq.MAX_SOCKETS, _MOST_SOCKETS)
         self._monitors = 0
+        self._wires: dict[Wire, None] = {}
+        self.depot = Depot()
         self.poller = zmq.Poller()
         self.readers: dict[Any, Callable[[], None]] = {}
 
@@ -127,7 +129,20 @@ class Exchange:
         hosts = list(dict.fromkeys(lease.hosts))
         if lease.node == self._here and "127.0.0.1" not in hosts:
             hosts.insert(0, "127.0.0.1")
-        return Wire(self, lease, listener, hosts[:_MOST_HOSTS], now)
+        wire = Wire(self, lease, listener, hosts[:_MOST_HOSTS], now)
+        self._wires[wire] = None
+        return wire
+
+    def leave(self, wire: "Wire") -> None:
+        """Note that a wire is closed."""
+        self._wires.pop(wire, None)
+
+    def tidy(self, now: Seconds) -> None:
+        """Give back shared memory that was not used for a while."""
+        gone = self.depot.pool.tidy(now)
+        if gone:
+            for wire in self._wires:
+                wire.forget(gone)
 
     def open(self, lease: Lease, host: str) -> _Line:
         """Return a socket on its way to one address.
@@ -165,6 +180,7 @@ class Exchange:
     def close(self) -> None:
         """Close every socket; nothing lingers."""
         self.readers.clear()
+        self.depot.pool.close()
         self._context.destroy(linger=0)
 
 
@@ -192,13 +208,14 @@ class Wire:
         self.dial_until_s: Seconds | None = now + DIAL_S
         self.silent_s: Seconds | None = None
         """Since when the connection is down, while the reason is still awaited."""
-        self.flights: dict[int, None] = {}
-        """Numbers of the tasks it was sent and has not answered."""
+        self.flights: dict[int, int] = {}
+        """Points of the tasks it was sent and has not answered, by number."""
         self._exchange = exchange
         self._listener = listener
         self._lines: list[_Line] = []
         self._live: _Line | None = None
         self._why: list[str] = []
+        self._freight = Freight(lease, exchange.depot, self._post)
         for host in hosts:
             self._try(host)
 
@@ -211,13 +228,26 @@ class Wire:
         """Send tasks and their arrays, which are not copied; lost when the runner is gone."""
         if self._live is None:
             return
-        header = pack(TaskParcel(self.lease.id, tasks))
-        self.flights.update(dict.fromkeys([task.number for task in tasks]))
+        self.flights.update([(task.number, task.points) for task in tasks])
+        if buffers:
+            tasks, buffers = self._freight.load(tasks, buffers)
+        self._post(TaskParcel(self.lease.id, tasks), buffers)
+
+    def forget(self, names: list[bytes]) -> None:
+        """Tell the runner that some shared memory is gone."""
+        told = self._freight.forgotten(names)
+        if told:
+            self._post(Forget(self.lease.id, told), ())
+
+    def _post(self, header: Header, frames: Sequence[Any]) -> None:
+        if self._live is None:
+            return
+        packed = pack(header)
         try:
-            if buffers:
-                self._live.socket.send_multipart([header, *buffers], zmq.NOBLOCK, copy=False)
+            if frames:
+                self._live.socket.send_multipart([packed, *frames], zmq.NOBLOCK, copy=False)
             else:
-                self._live.socket.send(header, zmq.NOBLOCK)
+                self._live.socket.send(packed, zmq.NOBLOCK)
         except zmq.ZMQError:
             return  # its monitor is about to tell that it is down
 
@@ -227,6 +257,8 @@ class Wire:
             self._drop(line)
         self._lines = []
         self._live = None
+        self._freight.close()
+        self._exchange.leave(self)
 
     def _try(self, host: str) -> None:
         try:
@@ -293,34 +325,42 @@ class Wire:
             except zmq.ZMQError:
                 return
             try:
-                header = unpack_header(first)
-                frames = _receive(line.socket, header)
+                self._take(line.socket, unpack_header(first))
             except WireError as error:
                 self._listener.wire_nonsense(self, error)
                 return
-            self._listener.wire_parcel(self, header, frames)
+
+    def _take(self, socket: Socket, header: Header) -> None:
+        manifest = Manifest(header)
+        frames = _receive(socket, manifest.sizes)
+        freight = self._freight
+        now = time.monotonic()
+        if freight.hear(header, frames, now):
+            return
+        parts = manifest.parts(frames, lambda head: freight.find(head, now))
+        if isinstance(header, ResultParcel):
+            last = header.results[-1].number if header.results else 0
+            freight.answered(header.results, parts, self.flights.get(last, 1))
+        self._listener.wire_parcel(self, header, parts)
 
 
-def _receive(socket: Socket, header: Header) -> list[Frame]:
-    """Return the arrays that a header announces, each checked.
+def _receive(socket: Socket, sizes: Sequence[int]) -> list[Any]:
+    """Return the raw frames that a header announces, each checked.
 
     Counting frames by the header costs a seventh of asking after each whether one more follows.
 
     Raises:
         Malformed: More or fewer frames than announced, or other lengths.
     """
-    frames: list[Frame] = []
-    for head in array_heads(header):
-        wanted_bytes = announced(head)
+    frames: list[Any] = []
+    for size in sizes:
         try:
-            frame = socket.recv(zmq.NOBLOCK, wanted_bytes < _LARGE_BYTES)
+            frame = socket.recv(zmq.NOBLOCK, size < SMALL_BYTES)
         except zmq.ZMQError as error:
-            raise Malformed(f"array {head.name!r} is missing") from error
-        if len(frame) != wanted_bytes:
-            raise Malformed(
-                f"array {head.name!r} announces {wanted_bytes} bytes and carries {len(frame)}"
-            )
-        frames.append(frame)
+            raise Malformed(f"{len(sizes)} frames are announced, {len(frames)} came") from error
+        if len(frame) != size:
+            raise Malformed(f"a frame of {len(frame)} bytes where {size} were announced")
+        frames.append(frame if isinstance(frame, bytes) else frame.buffer)
     if socket.getsockopt(zmq.RCVMORE):
-        raise Malformed(f"more arrays than the {len(frames)} announced")
+        raise Malformed(f"more frames than the {len(frames)} announced")
     return frames

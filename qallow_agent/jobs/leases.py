@@ -8,7 +8,7 @@ from qallow_agent.base.ids import key_id
 from qallow_agent.base.keys import SigningKey, verify
 from qallow_agent.jobs.messages import Lease
 
-_DOMAIN = "qallow/lease/v1"
+_DOMAIN = "qallow/lease/v2"
 
 
 def signed_bytes(lease: Lease) -> bytes:

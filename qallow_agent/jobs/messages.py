@@ -203,6 +203,7 @@ class Lease(msgspec.Struct, frozen=True):
     """An executor's signed promise: this submitter may run this kernel on this runner.
 
     ``expires_s`` is wall time; the runner enforces it on its own monotonic clock from ``ttl_s``.
+    ``parcels`` is the version of parcels that the runner reads and writes.
     """
 
     id: LeaseId
@@ -221,6 +222,7 @@ class Lease(msgspec.Struct, frozen=True):
     runner_key: bytes
     submitter_key: bytes
     signature: bytes = b""
+    parcels: int = 1
 
 
 class LeaseRequest(Message, tag="lease.request"):

@@ -1,13 +1,18 @@
 """Parcels: what flows between a submitter and a runner, a header frame and raw array frames.
 
-A multipart message is ``[header, array, array, ...]``. The header is MessagePack of one of the
-structs below; each :class:`ArrayHead` in it, in order of appearance, describes one raw frame. A
-header may carry many tasks (coalescing); arrays never pass through MessagePack.
+A multipart message is ``[header, small, large, large, ...]``. The header is MessagePack of one of
+the structs below; each :class:`ArrayHead` in it, in order of appearance, says where its bytes are:
+
+- in a *hold* of the receiver, when it names one: filled by :class:`Chunk` parcels before, or
+  memory that both share;
+- below ``SMALL_BYTES``: in the one small frame, beside those of all other small arrays;
+- else in a raw frame of their own.
+
+A header may carry many tasks (coalescing); arrays never pass through MessagePack.
 """
 
 import functools
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -15,10 +20,12 @@ import msgspec
 from qallow_agent.base.errors import Malformed, TooLarge
 from qallow_agent.base.ids import LeaseId
 
+PARCELS = 2
+"""Version of this format; every lease names its runner's. 1 had a frame for every array."""
+
 MAX_HEADER_BYTES = 4 << 20
 """A header of ten thousand coalesced tasks stays far below; more is an attack or a bug."""
 
-MAX_FRAMES = 65_536
 MAX_RANK = 8
 ITEM_BYTES = {
     "u1": 1, "i1": 1, "u2": 2, "i2": 2, "u4": 4, "i4": 4, "u8": 8, "i8": 8,
@@ -27,17 +34,41 @@ ITEM_BYTES = {
 """The dtypes that may travel (little-endian), with their item sizes. Objects never do."""
 
 
+SMALL_BYTES = 64 << 10
+"""Below this a copy is cheaper than sharing memory with ZeroMQ's thread (its own threshold)."""
+
+CHUNK_BYTES = 1 << 20
+"""What travels apart does so in pieces of this size: both ends encrypt at once, three times as fast
+as one frame of 64 MiB."""
+
+MAX_NAME_BYTES = 32
+
+
 class ArrayHead(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """Name, dtype (a key of ITEM_BYTES) and shape of one C-contiguous raw frame."""
+    """Name, dtype (a key of ITEM_BYTES) and shape of one C-contiguous array.
+
+    ``hold`` names the receiver's memory in which it lies, from ``offset`` on; empty when its bytes
+    come with the parcel.
+    """
 
     name: str
     dtype: str
     shape: tuple[int, ...]
+    hold: bytes = b""
+    offset: int = 0
 
     @property
     def size_bytes(self) -> int:
-        """Bytes the frame must have."""
+        """Bytes of the array."""
         return math.prod(self.shape) * ITEM_BYTES[self.dtype]
+
+
+class Room(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A part of a shared hold into which large outputs of a task may be written."""
+
+    hold: bytes
+    offset: int
+    size_bytes: int
 
 
 class TaskHead(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -53,6 +84,7 @@ class TaskHead(msgspec.Struct, frozen=True, array_like=True, gc=False):
     scalars: dict[str, Any]
     columns: tuple[ArrayHead, ...] = ()
     arrays: tuple[ArrayHead, ...] = ()
+    room: Room | None = None
 
 
 class Fault(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -65,12 +97,15 @@ class Fault(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class ResultHead(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """One task's outcome. With columns each output array has a leading axis of ``points``."""
+    """One task's outcome. With columns each output array has a leading axis of ``points``.
+
+    ``arrays`` is None when it equals that of the result before: those of one job mostly do.
+    """
 
     number: int
     attempt: int
     seconds: float
-    arrays: tuple[ArrayHead, ...] = ()
+    arrays: tuple[ArrayHead, ...] | None = ()
     fault: Fault | None = None
 
 
@@ -100,7 +135,89 @@ class Ping(msgspec.Struct, frozen=True, tag="ping"):
     lease: LeaseId
 
 
-Header = TaskParcel | ResultParcel | LeaseUnknown | Ping
+class Chunk(msgspec.Struct, frozen=True, tag="chunk"):
+    """One piece of an array that travels apart, in the one raw frame of this parcel.
+
+    Pieces start at multiples of CHUNK_BYTES and are that long, but for the last. ``keep``: further
+    tasks will name the hold; else it ends with the first that does.
+    """
+
+    lease: LeaseId
+    hold: bytes
+    offset: int
+    total_bytes: int
+    keep: bool = False
+
+
+class Missing(msgspec.Struct, frozen=True, array_like=True):
+    """The pieces of a hold that are not here, as ranges (first byte, byte after the last)."""
+
+    hold: bytes
+    ranges: tuple[tuple[int, int], ...]
+
+
+class HoldsMissing(msgspec.Struct, frozen=True, tag="holds-missing"):
+    """Runner to submitter: these tasks name what is not here, and were not run."""
+
+    lease: LeaseId
+    tasks: tuple[int, ...]
+    holds: tuple[Missing, ...]
+
+
+class Forget(msgspec.Struct, frozen=True, tag="forget"):
+    """Submitter to runner: these holds will not be named again."""
+
+    lease: LeaseId
+    holds: tuple[bytes, ...]
+
+
+class Neighbour(msgspec.Struct, frozen=True, tag="neighbour"):
+    """Submitter to runner: if this is your machine too, let us share memory.
+
+    ``machine`` is :func:`~qallow_agent.runtime.hatch.machine_mark` for the runner's key.
+    """
+
+    lease: LeaseId
+    machine: bytes
+    uid: int
+
+
+class Hatch(msgspec.Struct, frozen=True, tag="hatch"):
+    """Runner to submitter: where memory can be handed over; without an address, nowhere.
+
+    Args:
+        lease: Under which it was asked for.
+        address: Name of an abstract Unix socket.
+        password: What the submitter says there.
+        countersign: What it is answered there.
+        uid: Whose process listens.
+    """
+
+    lease: LeaseId
+    address: bytes = b""
+    password: bytes = b""
+    countersign: bytes = b""
+    uid: int = 0
+
+
+class Knock(msgspec.Struct, frozen=True, tag="knock"):
+    """Submitter to runner: I am at the hatch. Answered by the same once it is let in."""
+
+    lease: LeaseId
+
+
+Header = (
+    TaskParcel
+    | ResultParcel
+    | LeaseUnknown
+    | Ping
+    | Chunk
+    | HoldsMissing
+    | Forget
+    | Neighbour
+    | Hatch
+    | Knock
+)
 
 _DECODER: msgspec.msgpack.Decoder[Header] = msgspec.msgpack.Decoder(Header)
 _ENCODER = msgspec.msgpack.Encoder()
@@ -109,26 +226,6 @@ _ENCODER = msgspec.msgpack.Encoder()
 def pack(header: Header) -> bytes:
     """Return the header frame."""
     return _ENCODER.encode(header)
-
-
-def unpack(frames: Sequence[bytes | memoryview]) -> Header:
-    """Return the header of a multipart message after checking every frame against it.
-
-    Raises:
-        TooLarge: The header or the number of frames exceeds its cap.
-        Malformed: The header does not decode, or a frame's length contradicts its ArrayHead.
-    """
-    if not frames:
-        raise Malformed("an empty parcel")
-    if len(frames) > MAX_FRAMES:
-        raise TooLarge(f"a parcel of {len(frames)} frames")
-    header = unpack_header(frames[0])
-    heads = array_heads(header)
-    if len(heads) != len(frames) - 1:
-        raise Malformed(f"a parcel announces {len(heads)} arrays and carries {len(frames) - 1}")
-    for head, frame in zip(heads, frames[1:], strict=True):
-        check_array(head, len(frame))
-    return header
 
 
 def unpack_header(frame: bytes | memoryview) -> Header:
@@ -144,28 +241,6 @@ def unpack_header(frame: bytes | memoryview) -> Header:
         return _DECODER.decode(frame)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Malformed(f"a parcel header does not decode: {error}") from error
-
-
-def array_heads(header: Header) -> list[ArrayHead]:
-    """Return the heads of all raw frames of a parcel, in frame order."""
-    if isinstance(header, TaskParcel):
-        return [head for task in header.tasks for head in (*task.columns, *task.arrays)]
-    if isinstance(header, ResultParcel):
-        return [head for result in header.results for head in result.arrays]
-    return []
-
-
-def check_array(head: ArrayHead, frame_bytes: int) -> None:
-    """Check an array head against the length of its frame.
-
-    Raises:
-        Malformed: Unknown dtype, negative or absurd shape, or another length than announced.
-    """
-    announced_bytes = announced(head)
-    if announced_bytes != frame_bytes:
-        raise Malformed(
-            f"array {head.name!r} announces {announced_bytes} bytes and carries {frame_bytes}"
-        )
 
 
 def announced(head: ArrayHead) -> int:
@@ -188,3 +263,14 @@ def _size_bytes(dtype: str, shape: tuple[int, ...]) -> int:
     if len(shape) > MAX_RANK or any(length < 0 for length in shape):
         raise Malformed(f"has shape {shape}")
     return math.prod(shape) * ITEM_BYTES[dtype]
+
+
+def chunk_bytes(offset: int, total_bytes: int) -> int:
+    """Return the length of the piece that starts at an offset.
+
+    Raises:
+        Malformed: No piece starts there.
+    """
+    if offset % CHUNK_BYTES or not 0 <= offset < total_bytes:
+        raise Malformed(f"a piece at byte {offset} of {total_bytes}")
+    return min(CHUNK_BYTES, total_bytes - offset)

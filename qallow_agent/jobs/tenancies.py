@@ -10,6 +10,7 @@ from qallow_agent.jobs.leases import sign_lease
 from qallow_agent.jobs.local import Allow, LeaseBegun, LeaseOver
 from qallow_agent.jobs.messages import Lease, LeaseGrant, LeaseRefusal, LeaseRequest, LeaseRevoked
 from qallow_agent.jobs.model import LeaseEnd
+from qallow_agent.jobs.parcels import PARCELS
 from qallow_agent.jobs.settings import JobSettings
 from qallow_agent.jobs.workplace import Phase, Station, Tenancy, Waiting
 
@@ -72,6 +73,7 @@ class Tenancies:
             port=station.port,
             runner_key=station.key,
             submitter_key=request.submitter_key,
+            parcels=PARCELS,
         )
         wished_s = request.task_limit_s
         limit_s = wished_s if 0 < wished_s < math.inf else math.inf

@@ -32,6 +32,7 @@ from qallow_agent.runtime.scratch import move_in
 from qallow_agent.runtime.serving import Server
 from qallow_agent.runtime.settings import RunnerSettings
 from qallow_agent.runtime.slate import Slate
+from qallow_agent.runtime.stowage import Stowage
 from qallow_agent.runtime.workshop import Workshop
 
 ZAP_DOMAIN: Final = b"runner"
@@ -95,7 +96,7 @@ def live(
     router, public = open_router(context, allowance_bytes)
     port = bind(router, order.hosts, order.settings)
     workshop = Workshop(catalog, order.kind, allowance_bytes)
-    server = Server(router, gate, workshop, slate)
+    server = Server(router, gate, workshop, slate, Stowage(public, allowance_bytes))
     os.register_at_fork(after_in_child=lambda: _be_a_copy(server))
     thread = threading.Thread(target=gate.run, name="gate", daemon=True)
     thread.start()

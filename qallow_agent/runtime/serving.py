@@ -8,30 +8,41 @@ import os
 import struct
 import time
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 import zmq
 
-from qallow_agent.base.errors import WireError
+from qallow_agent.base.errors import DeviceMemory, Malformed, TooLarge, WireError
 from qallow_agent.base.ids import LeaseId
 from qallow_agent.jobs.local import RunnerTally
+from qallow_agent.jobs.manifest import MAX_FRAMES, Layout, Manifest, Parts
 from qallow_agent.jobs.parcels import (
+    CHUNK_BYTES,
+    ArrayHead,
+    Chunk,
+    Fault,
+    Forget,
     Header,
+    HoldsMissing,
+    Knock,
     LeaseUnknown,
+    Neighbour,
     Ping,
     ResultHead,
     ResultParcel,
     TaskHead,
     TaskParcel,
+    chunk_bytes,
     pack,
-    unpack,
+    unpack_header,
 )
 from qallow_agent.runtime.eagerness import Eagerness
 from qallow_agent.runtime.gate import Gate, Terms
 from qallow_agent.runtime.multipart import Sendable, receive, send
 from qallow_agent.runtime.slate import Slate, canary_lease
-from qallow_agent.runtime.workshop import Workshop
+from qallow_agent.runtime.stowage import Stowage
+from qallow_agent.runtime.workshop import Done, Workshop
 
 FLUSH_S: Final = 0.02
 _FLUSH_RESULTS: Final = 1_000
@@ -43,6 +54,8 @@ _DRAIN: Final = 256
 TALLY_S: Final = 1.0
 _TALLY_MS: Final = 1_000
 _STOP: Final = b"stop"
+_ASKED: Final = (TaskParcel, Chunk, Ping, Forget, Neighbour, Knock)
+"""What submitters say."""
 
 
 @dataclass(slots=True)
@@ -56,18 +69,47 @@ class _Tally:
     busy_s: float = 0.0
 
 
-@dataclass(slots=True)
 class _Batch:
-    results: list[ResultHead] = field(default_factory=list)
-    frames: list[Sendable] = field(default_factory=list)
-    size_bytes: int = 0
+    """Results that leave together."""
+
+    __slots__ = ("_plan", "apart", "own", "results", "size_bytes", "small")
+
+    def __init__(self) -> None:
+        self.results: list[ResultHead] = []
+        self.small: list[bytes] = []
+        self.own: list[memoryview] = []
+        self.apart: list[tuple[bytes, memoryview]] = []
+        self.size_bytes = 0
+        self._plan: Layout | None = None
+
+    def add(self, task: TaskHead, done: Done) -> None:
+        """Add what came of a task."""
+        plan = done.plan
+        heads = None if plan is self._plan else plan.heads
+        self._plan = plan
+        self.results.append(ResultHead(task.number, task.attempt, done.seconds, heads, done.fault))
+        if done.small:
+            self.small.append(done.small)
+            self.size_bytes += len(done.small)
+        if done.own or done.apart:
+            self.own += done.own
+            self.apart += done.apart
+            self.size_bytes += sum(map(len, done.own)) + sum(len(data) for _, data in done.apart)
 
     def full(self) -> bool:
+        """Return whether it should leave now."""
         return (
             self.size_bytes >= _FLUSH_BYTES
             or len(self.results) >= _FLUSH_RESULTS
-            or len(self.frames) >= _FLUSH_FRAMES
+            or len(self.own) >= _FLUSH_FRAMES
         )
+
+    def frames(self) -> list[Sendable]:
+        """Return the raw frames of the parcel."""
+        if not self.small:
+            return [*self.own]
+        small = self.small[0] if len(self.small) == 1 else b"".join(self.small)
+        return [small, *self.own]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +117,16 @@ class _Work:
     route: bytes
     terms: Terms
     parcel: TaskParcel
-    frames: list[zmq.Frame]
+    parts: list[Parts]
+
+
+@dataclass(frozen=True, slots=True)
+class _Arrived:
+    route: bytes
+    terms: Terms
+    header: TaskParcel
+    manifest: Manifest
+    raw: list[memoryview]
 
 
 class Server:
@@ -86,15 +137,22 @@ class Server:
         gate: Knows the leases.
         workshop: Runs a task.
         slate: Where the task at hand is noted.
+        stowage: What submitters place here beside their tasks.
     """
 
     def __init__(
-        self, router: zmq.Socket[bytes], gate: Gate, workshop: Workshop, slate: Slate
+        self,
+        router: zmq.Socket[bytes],
+        gate: Gate,
+        workshop: Workshop,
+        slate: Slate,
+        stowage: Stowage,
     ) -> None:
         self._router = router
         self._gate = gate
         self._workshop = workshop
         self._slate = slate
+        self._stowage = stowage
         self._noted: LeaseId | None = None
         self._backlog: deque[_Work] = deque()
         self._tallies: dict[LeaseId, _Tally] = {}
@@ -121,6 +179,7 @@ class Server:
         for work in backlog:
             self._answer(work.route, LeaseUnknown(work.terms.lease))
         self._report_tallies(time.monotonic())
+        self._stowage.close()
 
     def _take(self, route: bytes, frames: list[zmq.Frame]) -> None:
         """Sort one message: a parcel into the backlog, a ping back, an order of the gate done."""
@@ -130,23 +189,75 @@ class Server:
             self._obey(frames[0].bytes)
             return
         try:
-            header = unpack([frame.buffer for frame in frames])
+            self._hear(route, str(user), frames)
         except WireError as error:
             self._drop(str(user), error.message)
-            return
-        if not isinstance(header, TaskParcel | Ping):
-            self._drop(str(user), "a parcel that only runners send")
-            return
+
+    def _hear(self, route: bytes, user: str, frames: list[zmq.Frame]) -> None:
+        if len(frames) > MAX_FRAMES:
+            raise TooLarge(f"a parcel of {len(frames)} frames")
+        header = unpack_header(frames[0].buffer)
+        manifest = Manifest(header)
+        raw = [frame.buffer for frame in frames[1:]]
+        manifest.check([len(data) for data in raw])
+        if not isinstance(header, _ASKED):
+            raise Malformed("a parcel that only runners send")
         terms = self._gate.leases.get(header.lease)
-        if terms is None or terms.user != user or terms.expires_s < time.monotonic():
-            self._answer(route, LeaseUnknown(header.lease))
-        elif isinstance(header, Ping):
+        now_s = time.monotonic()
+        if terms is None or terms.user != user or terms.expires_s < now_s:
+            if not isinstance(header, Chunk):  # its task follows, and is answered
+                self._answer(route, LeaseUnknown(header.lease))
+        elif isinstance(header, TaskParcel):
+            self._queue(_Arrived(route, terms, header, manifest, raw), now_s)
+        elif isinstance(header, Chunk):
+            self._router.rcvtimeo = _TALLY_MS  # what is never finished must go one day
+            self._stowage.put(user, header, raw[0], now_s)
+        elif isinstance(header, Forget):
+            self._stowage.forget(user, header.holds)
+        elif isinstance(header, Neighbour):
+            self._answer(route, self._stowage.invite(user, header))
+        elif isinstance(header, Ping) or self._stowage.admit(user):
             self._answer(route, header)
-        elif terms.in_flight + len(header.tasks) > terms.credits:
-            self._drop(str(user), f"more than the {terms.credits} tasks its lease allows at once")
-        else:
-            terms.in_flight += len(header.tasks)
-            self._backlog.append(_Work(route, terms, header, frames))
+
+    def _queue(self, came: _Arrived, now_s: float) -> None:
+        """Put a parcel into the backlog, or say what it lacks."""
+        terms, tasks = came.terms, came.header.tasks
+        if terms.in_flight + len(tasks) > terms.credits:
+            self._drop(terms.user, f"more than the {terms.credits} tasks its lease allows at once")
+            return
+        stowage, lacking, held = self._stowage, [], []
+
+        def find(head: ArrayHead) -> memoryview:
+            found = stowage.find(terms.user, head, now_s)
+            held.append(head)
+            if found is None:
+                lacking.append(head)
+                return memoryview(b"")
+            return found
+
+        parts = came.manifest.parts(came.raw, find)
+        if lacking:
+            self._lack(came, lacking)
+            return
+        for head in held:
+            stowage.used(terms.user, head.hold)
+        terms.in_flight += len(tasks)
+        self._backlog.append(_Work(came.route, terms, came.header, parts))
+
+    def _lack(self, came: _Arrived, lacking: list[ArrayHead]) -> None:
+        """Say which holds a parcel names that are not here; or fail it where they cannot be."""
+        lease, user, tasks = came.terms.lease, came.terms.user, came.header.tasks
+        for head in lacking:
+            why = self._stowage.refused(user, head.hold)
+            if why:
+                hint = "make the task smaller, or raise runners.memory_bytes on that node"
+                fault = Fault(DeviceMemory.code, f"its arrays do not fit this runner: {why}", hint)
+                failed = [ResultHead(task.number, task.attempt, 0.0, (), fault) for task in tasks]
+                self._answer(came.route, ResultParcel(lease, tuple(failed)))
+                return
+        missing = {head.hold: self._stowage.missing(user, head) for head in lacking}
+        numbers = tuple(task.number for task in tasks)
+        self._answer(came.route, HoldsMissing(lease, numbers, tuple(missing.values())))
 
     def _obey(self, order: bytes) -> None:
         if order == _STOP:
@@ -164,26 +275,23 @@ class Server:
         run, slate = self._workshop.run, self._slate
         self._note(terms.lease)
         batch = _Batch()
-        position, done = 1, 0
+        done = 0
         now_s = flushed_s = time.monotonic()
-        for task in tasks:
+        for task, parts in zip(tasks, work.parts, strict=True):
             if not terms.open or now_s > terms.expires_s or gate.stopping:
                 break
-            end = position + len(task.columns) + len(task.arrays)
             try:
                 slate.begin(task.number, task.attempt, now_s)
             except struct.error:
                 self._drop(terms.user, "a task number beyond 63 bits")
                 break
-            result, frames = run(terms.kernel, task, work.frames[position:end])
+            room = self._stowage.room(terms.user, task.room) if task.room else None
+            result = run(terms.kernel, task, parts, room)
             if self.copied:
                 os._exit(0)
             slate.end()
-            position, done = end, done + 1
-            batch.results.append(result)
-            for frame in frames:
-                batch.frames.append(frame)
-                batch.size_bytes += frame.nbytes if isinstance(frame, memoryview) else len(frame)
+            done += 1
+            batch.add(task, result)
             now_s = time.monotonic()
             self._count(terms, task, result, now_s)
             if now_s - flushed_s >= FLUSH_S or batch.full():
@@ -204,7 +312,9 @@ class Server:
         work.terms.in_flight -= len(batch.results)
         header = ResultParcel(work.terms.lease, tuple(batch.results))
         try:
-            send(self._router, work.route, pack(header), batch.frames)
+            for name, data in batch.apart:
+                self._send_apart(work, name, data)
+            send(self._router, work.route, pack(header), batch.frames())
         except zmq.Again:
             # Its pipe has been full for as long as we wait: it does not read its results. Credits
             # bound what it may ask for, this bounds what it may leave lying here.
@@ -216,6 +326,13 @@ class Server:
             self._forget(work.route)
             return False
         return True
+
+    def _send_apart(self, work: _Work, name: bytes, data: memoryview) -> None:
+        total = len(data)
+        for offset in range(0, total, CHUNK_BYTES):
+            chunk = pack(Chunk(work.terms.lease, name, offset, total))
+            piece = data[offset : offset + chunk_bytes(offset, total)]
+            send(self._router, work.route, chunk, (piece,))
 
     def _forget(self, route: bytes) -> None:
         kept = [work for work in self._backlog if work.route != route]
@@ -241,10 +358,10 @@ class Server:
                 except zmq.Again:
                     break
                 self._take(route, frames)
-        if self._tallies and now_s >= self._tally_due_s:
+        if now_s >= self._tally_due_s and (self._tallies or not self._stowage.empty):
             self._report_tallies(now_s)
 
-    def _count(self, terms: Terms, task: TaskHead, result: ResultHead, now_s: float) -> None:
+    def _count(self, terms: Terms, task: TaskHead, result: Done, now_s: float) -> None:
         kernel = terms.kernel
         tally = self._tallies.get(terms.lease)
         if tally is None:
@@ -267,8 +384,11 @@ class Server:
             )  # fmt: skip
             if self._gate.report(done):
                 del self._tallies[lease]
-        if not self._tallies:
-            self._router.rcvtimeo = -1  # idle: sleep until somebody speaks
+        if not self._stowage.empty:
+            leases = list(self._gate.leases.values())
+            self._stowage.keep({terms.user for terms in leases if terms.expires_s > now_s}, now_s)
+        idle = not self._tallies and self._stowage.empty
+        self._router.rcvtimeo = -1 if idle else _TALLY_MS  # idle: sleep until somebody speaks
 
     def _note(self, lease: LeaseId) -> None:
         if lease != self._noted:

@@ -2,11 +2,12 @@
 
 import time
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
-import zmq
+from msgspec import structs
 from numpy.typing import NDArray
 
 from qallow_agent.base.errors import (
@@ -18,17 +19,22 @@ from qallow_agent.base.errors import (
 )
 from qallow_agent.base.units import show_bytes
 from qallow_agent.jobs.local import CanaryDone
-from qallow_agent.jobs.parcels import ITEM_BYTES, ArrayHead, Fault, ResultHead, TaskHead
+from qallow_agent.jobs.manifest import Buffer, Layout, join_small, layout, padded
+from qallow_agent.jobs.parcels import (
+    CHUNK_BYTES,
+    ITEM_BYTES,
+    SMALL_BYTES,
+    ArrayHead,
+    Fault,
+    Room,
+    TaskHead,
+)
 from qallow_agent.kernels.backends import backend_for
 from qallow_agent.kernels.execution import run_canary, run_task
 from qallow_agent.kernels.registry import Catalog
 from qallow_agent.kernels.spec import Kernel
-from qallow_agent.runtime.multipart import Sendable
 
 Array = NDArray[Any]
-
-COPY_BELOW_BYTES: Final = 64 << 10
-"""Smaller arrays are cheaper to copy than to share with ZeroMQ's thread (its own threshold)."""
 
 _NONE: Final[dict[str, Array]] = {}
 _FENCED: Final = (
@@ -37,6 +43,29 @@ _FENCED: Final = (
 )
 _TRACEBACK_CHARS: Final = 8_000
 _MESSAGE_CHARS: Final = 2_000
+_MOST_PLANS: Final = 256
+_NOTHING: Final = layout(())
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What came of a task.
+
+    Args:
+        seconds: How long it took.
+        plan: How its outputs lie in the parcel.
+        small: Its small outputs.
+        own: Outputs with a frame of their own.
+        apart: Outputs that travel before the parcel, under these names.
+        fault: Why there are none.
+    """
+
+    seconds: float
+    plan: Layout = _NOTHING
+    small: bytes = b""
+    own: tuple[memoryview, ...] = ()
+    apart: tuple[tuple[bytes, memoryview], ...] = ()
+    fault: Fault | None = None
 
 
 class Workshop:
@@ -56,31 +85,42 @@ class Workshop:
         self.lost = False
         """Whether the device failed: what a driver left behind spoils every later task."""
         self._last_ops: tuple[str, dict[str, Any], float] = ("", {}, 0.0)
+        self._plans: dict[tuple[Any, ...], Layout] = {}
+        self._named = 0
 
     def run(
-        self, kernel_name: str, task: TaskHead, frames: Sequence[zmq.Frame]
-    ) -> tuple[ResultHead, list[Sendable]]:
-        """Run a task on the arrays of its frames; return its outcome and the frames to send.
+        self,
+        kernel_name: str,
+        task: TaskHead,
+        parts: Iterable[Buffer],
+        room: memoryview | None = None,
+    ) -> Done:
+        """Run a task and return its outcome as it travels.
 
         Never raises: whatever a kernel does short of ending the process becomes a fault.
+
+        Args:
+            kernel_name: Which kernel.
+            task: What to run.
+            parts: The bytes of its arrays, checked against their heads.
+            room: Shared memory for large outputs, at the place that ``task.room`` names.
         """
         began_s = time.monotonic()
         try:
             kernel, backend = self._chosen.get(kernel_name) or self._choose(kernel_name)
-            if frames:
-                count = len(task.columns)
-                columns = _arrays(task.columns, frames[:count])
-                arrays = _arrays(task.arrays, frames[count:])
+            if task.columns or task.arrays:
+                buffers = iter(parts)
+                columns = {head.name: _array(head, next(buffers)) for head in task.columns}
+                arrays = {head.name: _array(head, next(buffers)) for head in task.arrays}
+                for array in arrays.values():
+                    array.flags.writeable = False  # further tasks may name the same memory
                 outputs = run_task(kernel, backend, task.scalars, columns, arrays)
             else:
                 outputs = run_task(kernel, backend, task.scalars, _NONE, _NONE)
-            heads, buffers = _pack(outputs)
+            return self._pack(kernel_name, outputs, began_s, task.room, room)
         except BaseException as error:  # noqa: BLE001 - foreign code: sys.exit() in it is no exit of ours
             fault = self._explain(error)
-            seconds = time.monotonic() - began_s
-            return ResultHead(task.number, task.attempt, seconds, (), fault), []
-        seconds = time.monotonic() - began_s
-        return ResultHead(task.number, task.attempt, seconds, heads), buffers
+            return Done(time.monotonic() - began_s, fault=fault)
 
     def canary(self, kernel_name: str) -> CanaryDone:
         """Run a kernel's known-answer test."""
@@ -100,6 +140,52 @@ class Workshop:
             ops = _declared_ops(self._catalog, kernel_name, task.scalars)
             self._last_ops = (kernel_name, task.scalars, ops)
         return ops * max(task.points, 1)
+
+    def _pack(
+        self,
+        kernel_name: str,
+        outputs: dict[str, Array],
+        began_s: float,
+        place: Room | None,
+        room: memoryview | None,
+    ) -> Done:
+        arrays = list(outputs.values())
+        if max([array.nbytes for array in arrays], default=0) < SMALL_BYTES:
+            key = (kernel_name, *[array.shape for array in arrays])
+            plan = self._plans.get(key) or self._plan(key, outputs)
+            small = join_small(plan, [array.tobytes() for array in arrays])
+            return Done(time.monotonic() - began_s, plan, small)
+        heads: list[ArrayHead] = []
+        pieces: list[bytes] = []
+        own: list[memoryview] = []
+        apart: list[tuple[bytes, memoryview]] = []
+        used = 0
+        for head, array in zip(_heads(outputs), arrays, strict=True):
+            data = np.ascontiguousarray(array).reshape(-1).view("u1").data
+            if len(data) < SMALL_BYTES:
+                pieces.append(bytes(data))
+            elif place is not None and room is not None and used + len(data) <= len(room):
+                np.copyto(np.frombuffer(room, "u1", len(data), used), data)
+                head = structs.replace(head, hold=place.hold, offset=place.offset + used)  # noqa: PLW2901
+                used = padded(used + len(data))
+            elif len(data) > CHUNK_BYTES:
+                self._named += 1
+                name = self._named.to_bytes(8, "little")
+                apart.append((name, data))
+                head = structs.replace(head, hold=name)  # noqa: PLW2901
+            else:
+                own.append(data)
+            heads.append(head)
+        plan = layout(tuple(heads))
+        small = join_small(plan, pieces)
+        return Done(time.monotonic() - began_s, plan, small, tuple(own), tuple(apart))
+
+    def _plan(self, key: tuple[Any, ...], outputs: dict[str, Array]) -> Layout:
+        """Return how small outputs of these shapes lie; a kernel's dtypes are always the same."""
+        if len(self._plans) >= _MOST_PLANS:
+            self._plans.clear()
+        plan = self._plans[key] = layout(_heads(outputs))
+        return plan
 
     def _choose(self, kernel_name: str) -> tuple[Kernel, str]:
         kernel = self._catalog.get(kernel_name)
@@ -133,26 +219,20 @@ def _declared_ops(catalog: Catalog, kernel_name: str, scalars: Mapping[str, Any]
         return 0.0  # a declared cost that fails must not fail the work it describes
 
 
-def _arrays(heads: Sequence[ArrayHead], frames: Sequence[zmq.Frame]) -> dict[str, Array]:
-    """Return the arrays of some checked frames, without a copy where memory is aligned."""
-    arrays: dict[str, Array] = {}
-    for head, frame in zip(heads, frames, strict=True):
-        array = np.frombuffer(frame.buffer, dtype="<" + head.dtype).reshape(head.shape)
-        arrays[head.name] = array if array.flags.aligned else array.copy()
-    return arrays
+def _array(head: ArrayHead, data: Buffer) -> Array:
+    """Return some checked bytes as an array, without a copy where memory is aligned."""
+    array: Array = np.frombuffer(data, dtype="<" + head.dtype).reshape(head.shape)
+    return array if array.flags.aligned else array.copy()
 
 
-def _pack(outputs: dict[str, Array]) -> tuple[tuple[ArrayHead, ...], list[Sendable]]:
+def _heads(outputs: dict[str, Array]) -> tuple[ArrayHead, ...]:
     heads: list[ArrayHead] = []
-    buffers: list[Sendable] = []
     for name, array in outputs.items():
         code = array.dtype.str[1:]
         if code not in ITEM_BYTES:
             raise KernelFailed(f"output {name!r} has dtype {array.dtype}, which cannot travel")
         heads.append(ArrayHead(name, code, array.shape))
-        small = array.nbytes < COPY_BELOW_BYTES
-        buffers.append(array.tobytes() if small else np.ascontiguousarray(array).data)
-    return tuple(heads), buffers
+    return tuple(heads)
 
 
 def _line(error: BaseException) -> str:

@@ -7,9 +7,10 @@ from functools import partial
 from qallow_agent.base.contact import join_address
 from qallow_agent.base.ids import LeaseId
 from qallow_agent.base.units import Seconds
+from qallow_agent.jobs.manifest import unpack
 from qallow_agent.jobs.messages import Lease
 from qallow_agent.jobs.model import LeaseEnd
-from qallow_agent.jobs.parcels import Header, LeaseUnknown, ResultParcel, pack, unpack
+from qallow_agent.jobs.parcels import Header, LeaseUnknown, ResultParcel, pack
 from qallow_agent.testing.links import unmoved
 from qallow_agent.testing.network import Network, Side, Stream
 from qallow_agent.testing.timeline import Process

@@ -23,6 +23,7 @@ from qallow_agent.jobs.local import (
     RunnerExited,
     RunnerTally,
 )
+from qallow_agent.jobs.manifest import unpack
 from qallow_agent.jobs.parcels import (
     Fault,
     Header,
@@ -33,7 +34,6 @@ from qallow_agent.jobs.parcels import (
     TaskHead,
     TaskParcel,
     pack,
-    unpack,
 )
 from qallow_agent.testing.network import Stream
 from qallow_agent.testing.timeline import Process, Timeline

@@ -1,6 +1,7 @@
 """Parcels: whatever bytes come, the worst is a PeerError; whatever is packed comes back."""
 
 import math
+import random
 
 import hypothesis.strategies as st
 import msgspec
@@ -8,23 +9,30 @@ import pytest
 from hypothesis import given, settings
 
 from qallow_agent.base.errors import Malformed, PeerError, TooLarge
+from qallow_agent.jobs.manifest import MAX_FRAMES, Manifest, join_small, layout, unpack
 from qallow_agent.jobs.parcels import (
+    CHUNK_BYTES,
     ITEM_BYTES,
-    MAX_FRAMES,
     MAX_HEADER_BYTES,
     MAX_RANK,
+    SMALL_BYTES,
     ArrayHead,
+    Chunk,
     Fault,
+    Forget,
+    Hatch,
     Header,
+    HoldsMissing,
+    Knock,
     LeaseUnknown,
+    Missing,
+    Neighbour,
     Ping,
     ResultHead,
     ResultParcel,
     TaskHead,
     TaskParcel,
-    array_heads,
     pack,
-    unpack,
 )
 
 names = st.text(max_size=8)
@@ -32,8 +40,12 @@ heads = st.builds(
     ArrayHead,
     names,
     st.sampled_from(sorted(ITEM_BYTES)),
-    st.lists(st.integers(0, 4), max_size=3).map(tuple),
-)
+    st.one_of(
+        st.lists(st.integers(0, 4), max_size=3).map(tuple), st.just((SMALL_BYTES // 4, 4)),
+    ),
+    st.sampled_from([b"", b"", b"held"]),
+    st.sampled_from([0, 16]),
+)  # fmt: skip
 scalars = st.dictionaries(
     names,
     st.one_of(st.integers(-(2**63), 2**63 - 1), st.floats(allow_nan=False), names),
@@ -53,11 +65,22 @@ parcels = st.one_of(
     st.builds(ResultParcel, names, st.lists(results, max_size=4).map(tuple)),
     st.builds(LeaseUnknown, names),
     st.builds(Ping, names),
-)
+    st.builds(Chunk, names, st.binary(max_size=4), st.sampled_from([0, CHUNK_BYTES]),
+              st.integers(CHUNK_BYTES + 1, 2 * CHUNK_BYTES), st.booleans()),
+    st.builds(
+        HoldsMissing, names, st.lists(st.integers(0, 9), max_size=3).map(tuple),
+        st.lists(st.builds(Missing, st.binary(max_size=4), st.just(((0, 5), (7, 8)))),
+                 max_size=2).map(tuple),
+    ),
+    st.builds(Forget, names, st.lists(st.binary(max_size=4), max_size=2).map(tuple)),
+    st.builds(Neighbour, names, st.binary(max_size=4), st.integers(0, 9)),
+    st.builds(Hatch, names, *[st.binary(max_size=4)] * 3, st.integers(0, 9)),
+    st.builds(Knock, names),
+)  # fmt: skip
 
 
 def frames_of(parcel: Header) -> list[bytes]:
-    return [pack(parcel), *(bytes(head.size_bytes) for head in array_heads(parcel))]
+    return [pack(parcel), *map(bytes, Manifest(parcel).sizes)]
 
 
 @settings(deadline=None)
@@ -87,11 +110,19 @@ anything = st.recursive(
 
 
 @settings(deadline=None)
-@given(st.sampled_from(["tasks", "results", "unknown-lease", "ping", "x"]), anything, anything)
+@given(
+    st.sampled_from(
+        ["tasks", "results", "unknown-lease", "ping", "chunk", "holds-missing", "forget",
+         "neighbour", "hatch", "knock", "x"]
+    ),
+    anything,
+    anything,
+)  # fmt: skip
 def test_well_formed_nonsense_raises_nothing_but_peer_errors(
     tag: str, body: object, extra: object
 ) -> None:
-    header = {"type": tag, "lease": "l", "tasks": body, "results": extra}
+    header = {"type": tag, "lease": "l", "tasks": body, "results": extra, "holds": extra}
+    header |= {"hold": b"x", "offset": body, "total_bytes": extra, "machine": body, "uid": extra}
     try:
         unpack([msgspec.msgpack.encode(header)])
     except PeerError:
@@ -115,7 +146,7 @@ def test_one_changed_byte_raises_nothing_but_peer_errors(
 
 @settings(deadline=None)
 @given(
-    parcels.filter(array_heads),
+    parcels.filter(lambda parcel: Manifest(parcel).sizes),
     st.sampled_from(["missing", "extra", "short", "long"]),
 )
 def test_frames_that_contradict_their_heads_are_malformed(parcel: Header, how: str) -> None:
@@ -138,6 +169,9 @@ def test_frames_that_contradict_their_heads_are_malformed(parcel: Header, how: s
         ArrayHead("a", "f4", (-1, -4)),
         ArrayHead("a", "f4", (1,) * (MAX_RANK + 1)),
         ArrayHead("a", "f8", (2**62, 2**62)),
+        ArrayHead("a", "f4", (1,), b"hold", -16),
+        ArrayHead("a", "f4", (1,), b"hold", 4),
+        ArrayHead("a", "f4", (1,), b"h" * 33, 0),
     ],
 )
 def test_unsound_array_heads_are_malformed(head: ArrayHead) -> None:
@@ -155,9 +189,28 @@ def test_oversized_parcels_are_refused_before_they_are_decoded() -> None:
         unpack([])
 
 
-def test_an_empty_array_has_an_empty_frame() -> None:
+def test_an_empty_array_needs_no_frame() -> None:
     head = ArrayHead("a", "f4", (0, 5))
     assert head.size_bytes == 0
     assert math.prod(head.shape) == 0
     parcel = TaskParcel("l", (TaskHead(1, 1, 1, {}, (head,)),))
-    assert unpack([pack(parcel), b""]) == parcel
+    assert unpack([pack(parcel)]) == parcel
+
+
+@settings(deadline=None)
+@given(st.lists(heads.filter(lambda head: not head.hold), max_size=5), st.integers(0, 9))
+def test_every_array_is_found_where_it_was_put(given: list[ArrayHead], seed: int) -> None:
+    rng = random.Random(seed)
+    plan = layout(tuple(given))
+    arrays = [rng.randbytes(head.size_bytes) for head in given]
+    small = join_small(plan, [data for data in arrays if len(data) < SMALL_BYTES])
+    own = [data for data in arrays if len(data) >= SMALL_BYTES]
+    parcel = ResultParcel("l", (ResultHead(1, 1, 0.0, plan.heads), ResultHead(2, 1, 0.0, None)))
+    frames = [small * 2, *own, *own] if small else own * 2
+    manifest = Manifest(parcel)
+    manifest.check([len(frame) for frame in frames])
+    for part in manifest.parts(frames, lambda _: memoryview(b"")):
+        assert [bytes(data) for data in part] == arrays
+        assert part.heads == plan.heads
+    for head, place in zip(plan.heads, plan.places, strict=True):
+        assert place < 0 or place % ITEM_BYTES[head.dtype] == 0

@@ -12,8 +12,8 @@ import zmq
 from qallow_agent.base.errors import WireError
 from qallow_agent.base.ids import JobId, LeaseId, NodeId, RunnerId
 from qallow_agent.base.keys import CurveKey, z85
-from qallow_agent.client.results import Frame
 from qallow_agent.client.wires import Exchange, Wire
+from qallow_agent.jobs.manifest import Parts, unpack
 from qallow_agent.jobs.messages import Lease
 from qallow_agent.jobs.parcels import (
     ArrayHead,
@@ -24,7 +24,6 @@ from qallow_agent.jobs.parcels import (
     TaskHead,
     TaskParcel,
     pack,
-    unpack,
 )
 
 pytestmark = [pytest.mark.system]
@@ -38,7 +37,7 @@ class Notes:
 
     up: int = 0
     down: list[str] = field(default_factory=list)
-    parcels: list[tuple[Header, Sequence[Frame]]] = field(default_factory=list)
+    parcels: list[tuple[Header, Sequence[Parts]]] = field(default_factory=list)
     nonsense: list[str] = field(default_factory=list)
 
     def wire_up(self, wire: Wire) -> None:
@@ -48,9 +47,9 @@ class Notes:
         assert wire.hopeless == reason
         self.down.append(reason)
 
-    def wire_parcel(self, wire: Wire, header: Header, frames: Sequence[Frame]) -> None:
+    def wire_parcel(self, wire: Wire, header: Header, parts: Sequence[Parts]) -> None:
         assert wire.lease.id == LEASE
-        self.parcels.append((header, frames))
+        self.parcels.append((header, parts))
 
     def wire_nonsense(self, wire: Wire, error: WireError) -> None:
         self.nonsense.append(error.message)
@@ -119,13 +118,12 @@ def results(*heads: ArrayHead) -> bytes:
 def test_tasks_go_out_and_results_come_back(stage: Stage) -> None:
     wire, route = stage.meet()
     assert list(wire.flights) == [1]
-    small, large = bytes(8), bytes(1 << 20)
-    heads = (ArrayHead("small", "f8", (1,)), ArrayHead("large", "u1", (1 << 20,)))
+    small, large = os.urandom(16), os.urandom(1 << 20)
+    heads = (ArrayHead("small", "f8", (2,)), ArrayHead("large", "u1", (1 << 20,)))
     stage.router.send_multipart([route, results(*heads), small, large])
     stage.pump(lambda: stage.notes.parcels)
-    _, frames = stage.notes.parcels[0]
-    assert [type(frame) for frame in frames] == [bytes, zmq.Frame]
-    assert bytes(frames[1].buffer) == large
+    _, parts = stage.notes.parcels[0]
+    assert [bytes(data) for data in parts[0]] == [small, large]
 
 
 def test_what_a_runner_said_before_it_went_is_heard(stage: Stage) -> None:
@@ -145,10 +143,11 @@ def test_what_a_runner_said_before_it_went_is_heard(stage: Stage) -> None:
         [b"\xff\xff"],
         [pack(Ping(LEASE)), b"surplus"],
         [results(ArrayHead("x", "f8", (1,)))],
-        [results(ArrayHead("x", "f8", (1,))), bytes(7)],
+        [results(ArrayHead("x", "f8", (1,))), bytes(15)],
         [results(ArrayHead("x", "f8", (-1,))), bytes(8)],
         [results(ArrayHead("x", "O8", (1,))), bytes(8)],
-        [results(ArrayHead("x", "u1", (1,) * 9)), bytes(1)],
+        [results(ArrayHead("x", "u1", (1,) * 9)), bytes(16)],
+        [results(ArrayHead("x", "u1", (16,), b"never filled"))],
     ],
 )
 def test_a_runner_that_breaks_the_protocol_is_left(stage: Stage, frames: list[bytes]) -> None:

@@ -12,6 +12,7 @@ from qallow_agent.base.ids import LeaseId, RunnerId
 from qallow_agent.base.message import Message
 from qallow_agent.base.notice import Notice
 from qallow_agent.jobs.local import Allow, RunnerBusy, RunnerExited, RunnerReady
+from qallow_agent.jobs.manifest import unpack
 from qallow_agent.jobs.parcels import (
     ArrayHead,
     Header,
@@ -21,11 +22,11 @@ from qallow_agent.jobs.parcels import (
     TaskHead,
     TaskParcel,
     pack,
-    unpack,
 )
 from qallow_agent.kernels.settings import KernelSettings
 from qallow_agent.runtime.settings import RunnerSettings
 from qallow_agent.runtime.yard import RunnerYard
+from qallow_agent.testing.freight import Unloader, raw_frames
 
 PLUGINS = Path(__file__).parents[2] / "plugins"
 M = TypeVar("M", bound=Message)
@@ -113,6 +114,7 @@ class Submitter:
         self._public = public
         self.context = zmq.Context()
         self.socket = self.context.socket(zmq.DEALER)
+        self._unloader = Unloader()
 
     def allow(self, kernel: str, *, tasks: int = 100, ttl_s: float = 60.0, lease: str = "") -> None:
         self.world.yard.tell(
@@ -128,14 +130,15 @@ class Submitter:
         self.socket.connect(f"tcp://127.0.0.1:{self.ready.port}")
 
     def send(self, *tasks: TaskHead, frames: tuple[bytes, ...] = ()) -> None:
-        self.socket.send_multipart([pack(TaskParcel(self.lease, tasks)), *frames])
+        parcel = TaskParcel(self.lease, tasks)
+        self.socket.send_multipart([pack(parcel), *raw_frames(parcel, frames)])
 
     def post(self, number: int, frames: tuple[bytes, ...] = (), **scalars: Any) -> None:
         """Send one task; frames become float32 arrays called ``data``."""
         arrays = tuple(ArrayHead("data", "f4", (len(frame) // 4,)) for frame in frames)
         self.send(TaskHead(number, 1, 1, scalars, (), arrays), frames=frames)
 
-    def frames(self, within_s: float = 15.0) -> list[bytes]:
+    def message(self, within_s: float = 15.0) -> list[bytes]:
         waiting = self.socket.poll(0)
         end_s = time.monotonic() + within_s
         while not waiting:
@@ -145,8 +148,14 @@ class Submitter:
             waiting = self.socket.poll(20)
         return self.socket.recv_multipart()
 
+    def arrays(self, within_s: float = 15.0) -> list[bytes]:
+        """Return the bytes of all arrays of the next parcel."""
+        while (taken := self._unloader.take(self.message(within_s))) is None:
+            continue
+        return taken[1]
+
     def hear(self, within_s: float = 15.0) -> Header:
-        return unpack(self.frames(within_s))
+        return unpack(self.message(within_s))
 
     def results(self, count: int) -> dict[int, ResultHead]:
         found: dict[int, ResultHead] = {}

@@ -24,7 +24,6 @@ from qallow_agent.jobs.parcels import (
     TaskHead,
     TaskParcel,
     pack,
-    unpack,
 )
 from qallow_agent.kernels.registry import load_catalog
 from qallow_agent.runtime.gate import Gate
@@ -33,7 +32,9 @@ from qallow_agent.runtime.runner import bind, endpoint_of, open_router
 from qallow_agent.runtime.serving import Server
 from qallow_agent.runtime.settings import RunnerSettings
 from qallow_agent.runtime.slate import Slate, make_slate
+from qallow_agent.runtime.stowage import Stowage
 from qallow_agent.runtime.workshop import Workshop
+from qallow_agent.testing.freight import Unloader, raw_frames
 
 PLUGINS = Path(__file__).parents[2] / "plugins"
 LEASE = LeaseId("lease-a")
@@ -58,7 +59,9 @@ class Floor:
         port = bind(self._router, ("127.0.0.1",), RunnerSettings())
         workshop = Workshop(load_catalog(modules), "cpu", 1 << 30)
         self._gate = gate
-        self._server = Server(self._router, gate, workshop, self._slate)
+        self._unloader = Unloader()
+        stowage = Stowage(key, 1 << 30)
+        self._server = Server(self._router, gate, workshop, self._slate, stowage)
         self._threads = [threading.Thread(target=gate.run), threading.Thread(target=self._run)]
         for thread in self._threads:
             thread.start()
@@ -85,12 +88,13 @@ class Floor:
         return CODEC.decode(self.agent.recv(65536))
 
     def ask(self, header: Header, *frames: bytes) -> tuple[Header, list[bytes]]:
-        self.client.send_multipart([pack(header), *frames])
+        self.client.send_multipart([pack(header), *raw_frames(header, frames)])
         return self.answer()
 
     def answer(self) -> tuple[Header, list[bytes]]:
-        first, *rest = self.client.recv_multipart()
-        return unpack([first, *rest]), rest
+        while (taken := self._unloader.take(self.client.recv_multipart())) is None:
+            continue
+        return taken
 
     def result(self, task: TaskHead, *frames: bytes) -> tuple[ResultHead, list[bytes]]:
         parcel, arrays = self.ask(TaskParcel(LEASE, (task,)), *frames)

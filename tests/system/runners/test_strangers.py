@@ -240,7 +240,7 @@ def test_no_secret_of_the_agent_reaches_a_kernel(
     world = make_world()
     submitter = world.submitter("spies")
     submitter.post(0)
-    _, frame = submitter.frames()
+    (frame,) = submitter.arrays()
     assert frame == bytes(4)
     opened = Path(f"/proc/{submitter.ready.pid}/fd").iterdir()
     paths = [str(descriptor.readlink()) for descriptor in opened]

@@ -6,18 +6,19 @@ import zmq
 
 from qallow_agent.base.ids import LeaseId
 from qallow_agent.jobs.local import CanaryDone, RunCanary, RunnerTally
-from qallow_agent.jobs.parcels import ArrayHead, ResultParcel, TaskHead, unpack
+from qallow_agent.jobs.manifest import unpack
+from qallow_agent.jobs.parcels import ArrayHead, ResultParcel, TaskHead
 
 
 def test_a_task_comes_back_with_its_result(dial: Any) -> None:
     submitter = dial("echo")
     submitter.post(7, value=2.5)
-    header, *frames = submitter.frames()
-    parcel = unpack([header, *frames])
+    frames = submitter.message()
+    parcel = unpack(frames)
     assert isinstance(parcel, ResultParcel)
     assert [(item.number, item.attempt, item.fault) for item in parcel.results] == [(7, 1, None)]
     assert parcel.results[0].arrays == (ArrayHead("value", "f4", ()),)
-    assert np.frombuffer(frames[0], "<f4") == 2.5
+    assert frames[1] == np.float32(2.5).tobytes() + bytes(12)
 
 
 def test_a_sweep_gets_one_value_a_point(dial: Any) -> None:
@@ -25,7 +26,7 @@ def test_a_sweep_gets_one_value_a_point(dial: Any) -> None:
     values = np.arange(100, dtype="<f4")
     task = TaskHead(0, 1, 100, {}, (ArrayHead("value", "f4", (100,)),))
     submitter.send(task, frames=(values.tobytes(),))
-    _, frame = submitter.frames()
+    (frame,) = submitter.arrays()
     assert np.array_equal(np.frombuffer(frame, "<f4"), values)
 
 
@@ -50,7 +51,7 @@ def test_arrays_travel_as_frames_both_ways(dial: Any) -> None:
     submitter = dial("mirror")
     data = np.random.default_rng(1).random(1 << 20).astype("<f4")
     submitter.post(0, frames=(data.tobytes(),))
-    _, frame = submitter.frames()
+    (frame,) = submitter.arrays()
     assert frame == data.tobytes()
 
 

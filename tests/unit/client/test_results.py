@@ -50,7 +50,7 @@ def test_arrays_are_read_only_views_of_what_arrived() -> None:
 
 def test_misaligned_frames_are_copied() -> None:
     frame = memoryview(bytes(17))[1:]
-    block = Block([ArrayHead("x", "f8", (2,))], [zmq.Frame(frame)])
+    block = Block([ArrayHead("x", "f8", (2,))], [zmq.Frame(frame).buffer])
     assert block.arrays()["x"].flags.aligned
 
 

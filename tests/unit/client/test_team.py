@@ -12,9 +12,18 @@ from qallow_agent.client.points import lay_out
 from qallow_agent.client.results import Block
 from qallow_agent.client.stream import Gap, Stream
 from qallow_agent.client.team import STUCK_S, VERDICT_S, Team
+from qallow_agent.jobs.manifest import Manifest
 from qallow_agent.jobs.messages import Lease, LeaseLost
-from qallow_agent.jobs.parcels import ArrayHead, LeaseUnknown, ResultHead, ResultParcel, TaskHead
+from qallow_agent.jobs.parcels import (
+    PARCELS,
+    ArrayHead,
+    LeaseUnknown,
+    ResultHead,
+    ResultParcel,
+    TaskHead,
+)
 from qallow_agent.jobs.settings import DispatchSettings
+from qallow_agent.testing.freight import raw_frames
 
 
 class PaperWire:
@@ -66,13 +75,13 @@ class Case:
         self.wires.append(PaperWire(lease, now))
         return self.wires[-1]
 
-    def grant(self, name: str = "lease-1") -> PaperWire:
+    def grant(self, name: str = "lease-1", parcels: int = PARCELS) -> PaperWire:
         lease = Lease(
             LeaseId(name), JobId("j"), NodeId("n"), "box", "cpu0", RunnerId("r"), "k", "h",
-            10, 10.0, 0.0, ("127.0.0.1",), 1, b"", b"",
+            10, 10.0, 0.0, ("127.0.0.1",), 1, b"", b"", b"", parcels,
         )  # fmt: skip
         self.team.grant(lease, self.now)
-        return self.wires[-1]
+        return self.wires[-1] if self.wires else PaperWire(lease, self.now)
 
     def meet(self, name: str = "lease-1") -> PaperWire:
         wire = self.grant(name)
@@ -85,7 +94,10 @@ class Case:
         size = shape or (task.points,)
         head = ArrayHead("x", "u1", size)
         result = ResultHead(task.number, task.attempt, 0.001, (head,))
-        self.team.wire_parcel(wire, ResultParcel(wire.lease.id, (result,)), [bytes(size[0])])
+        parcel = ResultParcel(wire.lease.id, (result,))
+        frames = raw_frames(parcel, [bytes(size[0])])
+        parts = Manifest(parcel).parts(frames, lambda _: b"")
+        self.team.wire_parcel(wire, parcel, parts)
 
     def pass_time(self, seconds: float) -> None:
         self.now += seconds
@@ -118,6 +130,17 @@ def test_a_lease_granted_twice_is_dialled_once(case: Case) -> None:
     case.grant()
     case.grant()
     assert len(case.wires) == 1
+
+
+@pytest.mark.parametrize(("parcels", "side"), [(PARCELS - 1, "there"), (PARCELS + 1, "here")])
+def test_a_runner_of_another_release_is_not_dialled_and_the_older_side_named(
+    case: Case, parcels: int, side: str
+) -> None:
+    case.grant(parcels=parcels)
+    assert case.wires == []
+    assert case.team.mismatch is not None
+    assert case.reports == [("lease-1", case.team.mismatch.message)]
+    assert case.team.mismatch.hint == f"upgrade qallow-agent {side}"
 
 
 def test_a_runner_that_cannot_be_reached_is_reported(case: Case) -> None:
