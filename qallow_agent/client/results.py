@@ -155,6 +155,6 @@ class Result:
         return f"<Result {self.index} from {self.where or 'nowhere'}: {', '.join(self.values)}>"
 
 
-def _block(heads: Sequence[ArrayHead], frames: Sequence[bytes], *about: Any) -> Block:
+def _block(heads: Sequence[ArrayHead], frames: Sequence[Buffer], *about: Any) -> Block:
     start, points, where, seconds = about
     return Block(heads, frames, start=start, points=points, where=where, seconds=seconds)
