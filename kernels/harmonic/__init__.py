@@ -134,9 +134,12 @@ KERNEL = Kernel(
     module=__name__,
     sources=(
         "qallow_agent.kernels.harmonic.lanes",
+        "qallow_agent.kernels.harmonic.layout",
         "qallow_agent.kernels.harmonic.outputs",
         "qallow_agent.kernels.harmonic.ring",
+        "qallow_agent.kernels.harmonic.single",
         "qallow_agent.kernels.harmonic.stability",
+        "qallow_agent.kernels.harmonic.strip",
         "qallow_agent.kernels.recording",
     ),
 )
