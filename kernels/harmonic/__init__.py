@@ -139,9 +139,12 @@ KERNEL = Kernel(
         "qallow_agent.kernels.harmonic.cuda_small",
         "qallow_agent.kernels.harmonic.cuda_steps",
         "qallow_agent.kernels.harmonic.lanes",
+        "qallow_agent.kernels.harmonic.layout",
         "qallow_agent.kernels.harmonic.outputs",
         "qallow_agent.kernels.harmonic.ring",
+        "qallow_agent.kernels.harmonic.single",
         "qallow_agent.kernels.harmonic.stability",
+        "qallow_agent.kernels.harmonic.strip",
         "qallow_agent.kernels.recording",
     ),
 )

@@ -9,23 +9,31 @@ import numpy as np
 import numpy.typing as npt
 
 from qallow_agent.kernels.bounds import Demands, Limits
-from qallow_agent.kernels.harmonic import OPS_PER_POCKET_TICK, lanes, ring
-from qallow_agent.kernels.harmonic.outputs import Raw, outputs
+from qallow_agent.kernels.harmonic import OPS_PER_POCKET_TICK, lanes, ring, single
+from qallow_agent.kernels.harmonic.layout import NARROW, flush
+from qallow_agent.kernels.harmonic.outputs import Course, summary
 from qallow_agent.kernels.recording import records, stride
+from qallow_agent.kernels.scratch import scratch
 from qallow_agent.kernels.spec import Values
+from qallow_agent.kernels.threads import CREW
 
 F4 = np.float32
 
-WORTH_A_TILE = 8
+WORTH_A_TILE = 6
 """A tile takes as long as so many single runs, however few of its lanes are used."""
 
-DEMANDS = Demands(adds=13, operations=24, stores=2)
-"""Of one tick of a pocket: both updates with their clamps, and the four sums."""
+DEMANDS = Demands(adds=11, operations=20, stores=2)
+"""Of one tick of a pocket in a small ring: both updates with their clamps, the sums of phases and
+of distances. The other two sums are formed where a record or a convergence needs them."""
+
+WIDE_DEMANDS = Demands(adds=15, operations=26, stores=3)
+"""The same in a large ring, whose sums take two conversions and two additions for each vector."""
 
 
-def bound(limits: Limits, _values: Values) -> float:
+def bound(limits: Limits, values: Values) -> float:
     """Return the operations a second that no code can exceed with these equations."""
-    return OPS_PER_POCKET_TICK * DEMANDS.bound(limits)
+    demands = DEMANDS if int(values["pockets"]) <= NARROW else WIDE_DEMANDS
+    return OPS_PER_POCKET_TICK * demands.bound(limits)
 
 
 def run(
@@ -46,32 +54,42 @@ def run(
     """
     every = stride(ticks, record_every)
     kept = records({"ticks": ticks, "record_every": record_every})
-    measured = np.empty((3, kept, points), F4)
-    drifts = np.empty((2, points), F4)
+    recorded = np.minimum(np.arange(1, kept + 1) * every, ticks)
+    singles, doubles = np.empty((3, points, kept), F4), np.empty((4, points, kept))
+    tick, drifts = np.empty((points, kept), np.int64), np.empty((2, points), F4)
     converged = np.empty(points, np.int64)
-    begin = 0
-    while pockets <= ring.NARROW and points - begin >= WORTH_A_TILE:
-        end = min(begin + lanes.LANES, points)
-        used = end - begin
-        tile = np.zeros(lanes.LANES, F4)
-        tile[:used] = coupling[begin:end]
-        tile_kept = np.empty((3, kept, lanes.LANES), F4)
-        tile_drifts = np.empty((2, lanes.LANES), F4)
-        tile_converged = np.empty(lanes.LANES, np.int64)
-        lanes.simulate(pockets, ticks, every, tile, tile_kept, tile_drifts, tile_converged)
-        measured[:, :, begin:end] = tile_kept[:, :, :used]
-        drifts[:, begin:end] = tile_drifts[:, :used]
-        converged[begin:end] = tile_converged[:used]
-        begin = end
-    p, c = np.empty(pockets, F4), np.empty(pockets, F4)
-    for point in range(begin, points):
-        one_kept, one_drifts = np.empty((3, kept), F4), np.empty(2, F4)
-        converged[point] = ring.simulate(ticks, every, coupling[point], p, c, one_kept, one_drifts)
-        measured[:, :, point] = one_kept
-        drifts[:, point] = one_drifts
-    raw = Raw(
-        ticks=np.minimum(np.arange(1, kept + 1) * every, ticks),
-        average=measured[0], drift=measured[1], energy=measured[2],
-        first_drift=drifts[0], settled_drift=drifts[1], converged=converged,
-    )  # fmt: skip
-    return outputs(raw, pockets, coupling)
+    flat = singles.reshape(3, -1), doubles.reshape(4, -1)
+
+    def small(begin: int, end: int) -> None:
+        few = (end - begin) % lanes.LANES
+        few = few if few < WORTH_A_TILE else 0
+        plan = (pockets, ticks, every)
+        rest = coupling, *flat, drifts, converged
+        lanes.simulate(plan, (begin, end - few), *rest, scratch(lanes.ROOM, F4))
+        if few:
+            single.simulate(plan, (end - few, end), *rest, scratch(single.ROOM, F4))
+        tick[begin:end] = recorded
+
+    def large(begin: int, end: int, *, shared: bool = False) -> None:
+        rings = scratch(4 * pockets, F4).reshape(2, 2, pockets)
+        for point in range(begin, end):
+            strips = np.empty((3, kept), F4)
+            converged[point], *drifts[:, point] = ring.simulate(
+                (ticks, every), coupling[point], rings, strips, shared=shared
+            )
+            flush(strips, (1, kept, kept, kept), point * kept, F4(pockets), *flat)
+        tick[begin:end] = recorded
+
+    if pockets <= NARROW:
+        CREW.run(small, points, lanes.LANES)
+    elif pockets < ring.WORTH_SHARING:
+        CREW.run(large, points)
+    else:
+        large(0, points, shared=True)
+    course = Course(ticks, drifts[0], drifts[1], converged)
+    return {
+        "tick": tick,
+        "avg_coherence": singles[0], "phase_drift": singles[1], "phase_energy": singles[2],
+        "S": doubles[0], "C": doubles[1], "H": doubles[2], "E": doubles[3],
+        **summary(course, pockets, coupling),
+    }  # fmt: skip

@@ -12,7 +12,8 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from qallow_agent.kernels.jit import compiled
+from qallow_agent.kernels.harmonic.layout import NARROW, PADDING, STRIP, flush
+from qallow_agent.kernels.jit import compiled, wide_vectors
 
 F4 = np.float32
 Array4 = npt.NDArray[np.float32]
@@ -22,17 +23,21 @@ THRESHOLD = F4(1e-3)
 LANES = 64
 """Runs in a tile: 32 pockets of them fit the nearest cache twice (old and new)."""
 
-GROUP = 4
-"""Pockets updated per pass over the lanes: sums are loaded and stored a quarter as often."""
+GROUP = 8
+"""Pockets updated per pass over the lanes: sums are loaded and stored an eighth as often."""
 
 M, B, K120, K15, K60 = 0, LANES, 2 * LANES, 3 * LANES, 4 * LANES
 P_SUM, D_SUM, E_SUM, C_SUM = 5 * LANES, 6 * LANES, 7 * LANES, 8 * LANES
 H, AVERAGE, DRIFT, BASE = 9 * LANES, 10 * LANES, 11 * LANES, 12 * LANES
-LINES = 13 * LANES
-"""Rows of per-run values: old mean, b, scaled couplings, running sums, h, averages, b less calm."""
+FIRST, SETTLED = 13 * LANES, 14 * LANES
+LINES = 15 * LANES
+"""Rows of per-run values: old mean, b, scaled couplings, sums, h, averages, b less calm, and the
+drifts of the first tick and when settled."""
 
-FIRST, SETTLED = 0, 1
-"""Rows of the drifts kept per run."""
+STRIP_ROOM = STRIP + LANES * PADDING
+
+ROOM = LINES + 3 * STRIP_ROOM + 4 * (NARROW + 2) * LANES
+"""Values that a tile works on: the rows above, its records, old and new phases and coherences."""
 
 Update = Callable[[Array4, Array4, Array4, Array4, Array4, int, int], None]
 
@@ -46,6 +51,7 @@ def _updater(group: int) -> Update:
     def update(
         p: Array4, c: Array4, p_new: Array4, c_new: Array4, line: Array4, first: int, last: int
     ) -> None:
+        wide_vectors()
         for at in range(first, last, group):
             p_old = p[(at - 1) * LANES : (at + group + 1) * LANES]
             c_old = c[(at - 1) * LANES : (at + group + 1) * LANES]
@@ -53,7 +59,6 @@ def _updater(group: int) -> Update:
             c_out = c_new[at * LANES : (at + group) * LANES]
             for lane in range(LANES):
                 p_sum, d_sum = line[P_SUM + lane], line[D_SUM + lane]
-                e_sum, c_sum = line[E_SUM + lane], line[C_SUM + lane]
                 p_left, p_here = p_old[lane], p_old[LANES + lane]
                 c_left, c_here = c_old[lane], c_old[LANES + lane]
                 for step in range(group):
@@ -69,14 +74,10 @@ def _updater(group: int) -> Update:
                     level = ONE if level > ONE else level
                     p_out[step * LANES + lane] = phase
                     c_out[step * LANES + lane] = level
-                    x = phase - line[M + lane]
                     p_sum += phase
-                    d_sum += abs(x)
-                    e_sum += (HALF * x) * x
-                    c_sum += level
+                    d_sum += abs(phase - line[M + lane])
                     p_left, p_here, c_left, c_here = p_here, p_right, c_here, c_right
                 line[P_SUM + lane], line[D_SUM + lane] = p_sum, d_sum
-                line[E_SUM + lane], line[C_SUM + lane] = e_sum, c_sum
 
     return update
 
@@ -88,112 +89,197 @@ update_one = _updater(1)
 @compiled("void(float32[::1], int64)")
 def close_ring(row: Array4, pockets: int) -> None:
     """Copy the last pocket before the first and the first behind the last."""
+    wide_vectors()
     head, tail = row[: 2 * LANES], row[pockets * LANES : (pockets + 2) * LANES]
     for lane in range(LANES):
         head[lane] = tail[lane]
         tail[LANES + lane] = head[LANES + lane]
 
 
-@compiled("void(float32[::1])")
-def open_tick(line: Array4) -> None:
-    """Set b from h, and the sums to zero."""
+@compiled("void(float32[::1], float32[::1], int64)")
+def sum_energy(p: Array4, line: Array4, pockets: int) -> None:
+    """Set the sums of energy from new phases and old means; only records need them."""
+    wide_vectors()
+    line[E_SUM : E_SUM + LANES] = ZERO
+    for at in range(1, pockets + 1):
+        row = p[at * LANES : (at + 1) * LANES]
+        for lane in range(LANES):
+            x = row[lane] - line[M + lane]
+            line[E_SUM + lane] += (HALF * x) * x
+
+
+@compiled("void(float32[::1], float32[::1], int64)")
+def average_levels(c: Array4, line: Array4, pockets: int) -> None:
+    """Set the average coherences; only records and the ticks of convergence need them."""
+    wide_vectors()
+    line[C_SUM : C_SUM + LANES] = ZERO
+    for at in range(1, pockets + 1):
+        row = c[at * LANES : (at + 1) * LANES]
+        for lane in range(LANES):
+            line[C_SUM + lane] += row[lane]
+    count = F4(pockets)
     for lane in range(LANES):
-        calm = ONE - line[H + lane]
+        line[AVERAGE + lane] = line[C_SUM + lane] / count
+
+
+@compiled("boolean(float32[::1], int64, int64[::1])")
+def close_tick(line: Array4, pockets: int, converged: npt.NDArray[np.int64]) -> bool:
+    """Turn the sums into the means, update h and b; return whether a run may converge now.
+
+    Args:
+        line: The rows of per-run values; its sums are reset.
+        pockets: Pockets in each ring.
+        converged: Tick of convergence or 0, one a lane.
+    """
+    wide_vectors()
+    count, calming = F4(pockets), 0
+    for lane in range(LANES):
+        drift, h = line[D_SUM + lane] / count, line[H + lane]
+        h = h * F4(0.85) + drift * F4(0.15)
+        calm = ONE - h
         calm = ZERO if calm < ZERO else calm
         calm = ONE if calm > ONE else calm
+        line[DRIFT + lane], line[H + lane] = drift, h
         line[B + lane] = line[BASE + lane] + calm * F4(0.0003)
-    line[P_SUM:H] = ZERO
+    for lane in range(LANES):
+        line[D_SUM + lane] = ZERO
+        pending = converged[lane] == 0
+        line[SETTLED + lane] = line[DRIFT + lane] if pending else line[SETTLED + lane]
+        calming += 1 if pending & (line[DRIFT + lane] < THRESHOLD) else 0
+    return calming > 0
 
 
-@compiled("void(float32[::1], int64, int64, int64[::1], float32[::1])")
-def close_tick(
-    line: Array4,
-    pockets: int,
-    tick: int,
-    converged: npt.NDArray[np.int64],
-    settled: Array4,
-) -> None:
-    """Turn the sums into the means, update h, and note which runs have converged."""
+@compiled("void(float32[::1], int64)")
+def open_tick(line: Array4, pockets: int) -> None:
+    """Make the sum of phases the mean that the next tick departs from."""
+    wide_vectors()
     count = F4(pockets)
     for lane in range(LANES):
         line[M + lane] = line[P_SUM + lane] / count
-        drift, average = line[D_SUM + lane] / count, line[C_SUM + lane] / count
-        line[H + lane] = line[H + lane] * F4(0.85) + drift * F4(0.15)
-        before = converged[lane]
-        still = (abs(average - line[AVERAGE + lane]) < THRESHOLD) & (drift < THRESHOLD)
-        settled[lane] = settled[lane] if before > 0 else drift
-        converged[lane] = tick if (before == 0) & still else before
-        line[AVERAGE + lane], line[DRIFT + lane] = average, drift
+        line[P_SUM + lane] = ZERO
+
+
+@compiled("void(float32[::1], float32[::1], float32[::1], int64, int64[::1], int64, int64)")
+def judge(
+    c: Array4,
+    c_new: Array4,
+    line: Array4,
+    pockets: int,
+    converged: npt.NDArray[np.int64],
+    tick: int,
+    known: int,
+) -> None:
+    """Note which runs have converged at a tick; averages are ``known`` as of some tick before."""
+    if known < tick - 1:
+        average_levels(c, line, pockets)
+    before = line[AVERAGE : AVERAGE + LANES].copy()
+    average_levels(c_new, line, pockets)
+    for lane in range(LANES):
+        still = abs(line[AVERAGE + lane] - before[lane]) < THRESHOLD
+        if still and line[DRIFT + lane] < THRESHOLD and converged[lane] == 0:
+            converged[lane] = tick
+
+
+@compiled("void(float32[::1], float32[:, ::1], int64, int64)")
+def keep(line: Array4, strips: Array4, within: int, apart: int) -> None:
+    """Put the record of each run into its stretch of the strips."""
+    for lane in range(LANES):
+        at = lane * apart + within
+        strips[0, at] = line[AVERAGE + lane]
+        strips[1, at] = line[DRIFT + lane]
+        strips[2, at] = line[E_SUM + lane]
 
 
 @compiled("void(float32[::1], float32[::1], float32[::1], float32[::1], int64)")
 def start(p: Array4, c: Array4, line: Array4, coupling: Array4, pockets: int) -> None:
     """Set a tile to its start: phases and coherences, means, h and the scaled couplings."""
     count = F4(pockets)
-    p_sum, c_sum, h_sum = ZERO, ZERO, ZERO
+    p_sum, h_sum = ZERO, ZERO
     for i in range(pockets):
         phase = (F4(i) / count) * F4(0.4)
-        level = F4(0.78) + F4(0.02) * F4(i % 3)
         p[(i + 1) * LANES : (i + 2) * LANES] = phase
-        c[(i + 1) * LANES : (i + 2) * LANES] = level
+        c[(i + 1) * LANES : (i + 2) * LANES] = F4(0.78) + F4(0.02) * F4(i % 3)
         p_sum += phase
-        c_sum += level
     mean = p_sum / count
     for i in range(pockets):
         h_sum += abs((F4(i) / count) * F4(0.4) - mean)
+    h = h_sum / count
+    calm = ONE - h
+    line[P_SUM:BASE] = ZERO
     for lane in range(LANES):
-        k = coupling[lane]
-        line[M + lane], line[H + lane], line[AVERAGE + lane] = mean, h_sum / count, c_sum / count
+        k = coupling[min(lane, coupling.size - 1)]
+        line[M + lane], line[H + lane] = mean, h
         line[K120 + lane], line[K15 + lane] = k * F4(120), k * F4(15)
         line[K60 + lane], line[BASE + lane] = k * F4(60), F4(0.0004) + k * F4(0.25)
+        line[B + lane] = line[BASE + lane] + calm * F4(0.0003)
 
 
 @compiled(
-    "void(int64, int64, int64, float32[::1], float32[:, :, ::1], float32[:, ::1], int64[::1])"
+    "void(UniTuple(int64, 3), UniTuple(int64, 2), float32[::1], float32[:, ::1],"
+    " float64[:, ::1], float32[:, ::1], int64[::1], float32[::1])"
 )
 def simulate(
-    pockets: int,
-    ticks: int,
-    every: int,
+    plan: tuple[int, int, int],
+    span: tuple[int, int],
     coupling: Array4,
-    kept: npt.NDArray[np.float32],
+    singles: Array4,
+    doubles: npt.NDArray[np.float64],
     drifts: Array4,
     converged: npt.NDArray[np.int64],
+    room: Array4,
 ) -> None:
-    """Run one tile from start to end.
+    """Run neighbouring points, a tile of them at a time, and write their outputs.
 
     Args:
-        pockets: Pockets in each ring, 2 to 32.
-        ticks: Ticks to simulate.
-        every: Ticks between records.
-        coupling: One value a lane.
-        kept: Written: average, drift and energy of each record, (3, records, LANES).
-        drifts: Written: drift of the first tick and when settled, (2, LANES).
-        converged: Written: tick of convergence or 0, one a lane.
+        plan: Pockets in each ring (2 to 32), ticks to simulate, ticks between records.
+        span: First point, and the one after the last.
+        coupling: One value a point.
+        singles: Written: average, drift and energy, (3, points * records).
+        doubles: Written: S, C, H and E, (4, points * records).
+        drifts: Written: drift of the first tick and when settled, (2, points).
+        converged: Written: tick of convergence or 0, one a point.
+        room: Working memory, ROOM values.
     """
+    pockets, ticks, every = plan
+    kept = singles.shape[1] // coupling.size
     size = (pockets + 2) * LANES
-    p, c, p_new, c_new = (
-        np.empty(size, F4),
-        np.empty(size, F4),
-        np.empty(size, F4),
-        np.empty(size, F4),
-    )
-    line = np.empty(LINES, F4)
-    start(p, c, line, coupling, pockets)
-    converged[:] = 0
-    record, grouped = 0, pockets - pockets % GROUP + 1
-    for tick in range(1, ticks + 1):
-        close_ring(p, pockets)
-        close_ring(c, pockets)
-        open_tick(line)
-        update_group(p, c, p_new, c_new, line, 1, grouped)
-        update_one(p, c, p_new, c_new, line, grouped, pockets + 1)
-        close_tick(line, pockets, tick, converged, drifts[SETTLED])
-        p, c, p_new, c_new = p_new, c_new, p, c
-        if tick == 1:
-            drifts[FIRST] = line[DRIFT : DRIFT + LANES]
-        if tick % every == 0 or tick == ticks:
-            kept[0, record] = line[AVERAGE : AVERAGE + LANES]
-            kept[1, record] = line[DRIFT : DRIFT + LANES]
-            kept[2, record] = line[E_SUM : E_SUM + LANES]
-            record += 1
+    line, strips = room[:LINES], room[LINES : LINES + 3 * STRIP_ROOM].reshape(3, STRIP_ROOM)
+    pools = room[LINES + 3 * STRIP_ROOM :]
+    settled = np.empty(LANES, np.int64)
+    for begin in range(span[0], span[1], LANES):
+        count = min(LANES, span[1] - begin)
+        fits = max(1, min(kept, STRIP // LANES))
+        apart = fits if fits == kept else fits + PADDING
+        p, c = pools[:size], pools[size : 2 * size]
+        p_new, c_new = pools[2 * size : 3 * size], pools[3 * size : 4 * size]
+        start(p, c, line, coupling[begin : begin + count], pockets)
+        settled[:] = 0
+        record, known, grouped = 0, 0, pockets - pockets % GROUP + 1
+        for tick in range(1, ticks + 1):
+            recorded = tick % every == 0 or tick == ticks
+            close_ring(p, pockets)
+            close_ring(c, pockets)
+            update_group(p, c, p_new, c_new, line, 1, grouped)
+            update_one(p, c, p_new, c_new, line, grouped, pockets + 1)
+            if close_tick(line, pockets, settled):
+                judge(c, c_new, line, pockets, settled, tick, known)
+                known = tick
+            if tick == 1:
+                line[FIRST : FIRST + LANES] = line[DRIFT : DRIFT + LANES]
+            if recorded:
+                sum_energy(p_new, line, pockets)
+                if known != tick:
+                    average_levels(c_new, line, pockets)
+                    known = tick
+                within = record % fits
+                keep(line, strips, within, apart)
+                record += 1
+                if within + 1 == fits or record == kept:
+                    block = (count, within + 1, apart, kept)
+                    first = begin * kept + record - within - 1
+                    flush(strips, block, first, F4(pockets), singles, doubles)
+            open_tick(line, pockets)
+            p, c, p_new, c_new = p_new, c_new, p, c
+        drifts[0, begin : begin + count] = line[FIRST : FIRST + count]
+        drifts[1, begin : begin + count] = line[SETTLED : SETTLED + count]
+        converged[begin : begin + count] = settled[:count]

@@ -37,6 +37,16 @@ class Raw:
     converged: npt.NDArray[np.int64]
 
 
+@dataclass(frozen=True, slots=True)
+class Course:
+    """How runs went as a whole: ticks in all, and of each run what :class:`Raw` says of it."""
+
+    ticks: int
+    first_drift: npt.NDArray[np.float32]
+    settled_drift: npt.NDArray[np.float32]
+    converged: npt.NDArray[np.int64]
+
+
 def outputs(
     raw: Raw, pockets: int, coupling: npt.NDArray[np.float32]
 ) -> dict[str, npt.NDArray[Any]]:
@@ -47,20 +57,30 @@ def outputs(
     average, drift, energy = (
         np.ascontiguousarray(column.T) for column in (raw.average, raw.drift, raw.energy)
     )
+    course = Course(int(raw.ticks[-1]), raw.first_drift, raw.settled_drift, raw.converged)
     zero, one = F4(0), F4(1)
     s_score = np.clip(average, zero, one).astype(np.float64)
     c_score = np.clip(one - drift, zero, one).astype(np.float64)
     h_score = np.clip(one - np.clip(energy / F4(pockets), zero, one), zero, one).astype(np.float64)
-    until = np.where(raw.converged > 0, raw.converged, raw.ticks[-1])
-    first = raw.first_drift.astype(np.float64)
-    shed = first - raw.settled_drift.astype(np.float64)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        rate = np.where(until > 1, shed / (first * (until - 1)), 0.0)
     return {
         "tick": np.tile(raw.ticks, (coupling.size, 1)),
         "avg_coherence": average, "phase_drift": drift, "phase_energy": energy,
         "S": s_score, "C": c_score, "H": h_score, "E": (s_score + c_score) + h_score,
-        "converged_tick": raw.converged,
+        **summary(course, pockets, coupling),
+    }  # fmt: skip
+
+
+def summary(
+    course: Course, pockets: int, coupling: npt.NDArray[np.float32]
+) -> dict[str, npt.NDArray[Any]]:
+    """Return the outputs that a run has once: convergence and stability."""
+    until = np.where(course.converged > 0, course.converged, course.ticks)
+    first = course.first_drift.astype(np.float64)
+    shed = first - course.settled_drift.astype(np.float64)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        rate = np.where(until > 1, shed / (first * (until - 1)), 0.0)
+    return {
+        "converged_tick": course.converged,
         "convergence_rate": rate,
         "stable": coupling.astype(np.float64) <= stable_coupling(pockets),
-    }  # fmt: skip
+    }

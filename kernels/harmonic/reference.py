@@ -17,8 +17,8 @@ Array4 = npt.NDArray[np.float32]
 NARROW = 32
 """Up to so many pockets the sums are sequential float32, as in the original."""
 
-SUM_LANES, SUM_CHUNK = 128, 1 << 16
-"""Above, pocket i is added to partial sum ``i mod 128`` of chunk ``i // 65536``, in float64."""
+SUM_LANES, SUM_CHUNK = 128, 1 << 13
+"""Above, pocket i is added to partial sum ``i mod 128`` of chunk ``i // 8192``, in float64."""
 
 
 def total(terms: Array4) -> npt.NDArray[Any]:

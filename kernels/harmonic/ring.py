@@ -1,242 +1,315 @@
-"""One ring at a time: small ones with sequential float32 sums, large ones with float64 sums.
+"""One large ring, with float64 sums: many ticks in each pass over its pockets.
 
-A large ring is updated in place, a block at a time, after copying the block's old values into a
-strip that stays in the nearest cache: memory is read and written once a tick.
+A tick needs the mean of the phases before it, and in h the drift of the tick before it: sums over
+the whole ring, which seem to force one pass a tick. But phases depend on no sum. So a pass is given
+the means and the ``b`` of its ticks as *expected*, from how they went so far, and finds the sums
+that belong to them. Where every expectation was right to the last bit, so is every result; else the
+pass is repeated from the kept old pockets with what was found. The first repetition knows all the
+means for certain, since phases were right at once, hence all drifts, and a second one every ``b``.
+Expectations decide how fast a run is, never what comes out.
 """
 
 # ruff: noqa: FURB136 - clamps are written as comparisons, so that NaN passes through them
 
+import math
+from collections import deque
+from collections.abc import Callable
+
 import numpy as np
 import numpy.typing as npt
 
+from qallow_agent.kernels.harmonic.strip import (
+    C_KIND,
+    D_KIND,
+    E_KIND,
+    KINDS,
+    LIFTS,
+    MEANS,
+    MOST_TICKS,
+    P_KIND,
+    ROOM,
+    SUM_CHUNK,
+    WANTED,
+    advance_chunks,
+    spread_chunks,
+    start_chunks,
+)
 from qallow_agent.kernels.jit import compiled
+from qallow_agent.kernels.scratch import scratch
+from qallow_agent.kernels.threads import CREW
 
 F4, F8 = np.float32, np.float64
+Share = Callable[[Callable[[int, int], object], int], None]
 Array4 = npt.NDArray[np.float32]
-ZERO, HALF, ONE = F4(0), F4(0.5), F4(1)
+Array8 = npt.NDArray[np.float64]
+ZERO, ONE = F4(0), F4(1)
 THRESHOLD = F4(1e-3)
 
-NARROW = 32
-"""Up to so many pockets the sums are sequential float32, as in the original."""
+WORTH_SHARING = 1 << 16
+"""From so many pockets on threads share a ring; smaller ones are shared out whole."""
 
-SUM_LANES = 128
-"""Partial sums of a chunk: pocket i counts into sum ``i mod 128``."""
+POCKETS_A_TICK = 64
+"""A ring needs so many pockets for each tick of a pass: the halos of smaller ones would cost more
+than they save."""
 
-SUM_CHUNK = 1 << 16
-"""Pockets in a chunk; its partial sums are folded in halves and added to the total."""
+NEAR = F4(4e-3)
+"""Below this drift a run may converge within the next pass, so that all averages are wanted."""
 
-BLOCK = 1024
-"""Pockets copied and updated at a time; a multiple of SUM_LANES that divides SUM_CHUNK."""
+P_SEEN, D_SEEN, ROWS = 3, 4, 5
+"""Further rows of the table of ticks: sums of phases and of distances of the last ticks."""
 
-P_SUM, D_SUM, E_SUM, C_SUM = 0, SUM_LANES, 2 * SUM_LANES, 3 * SUM_LANES
+HISTORY, REACH = 64, 16
+"""Ticks whose sums are remembered, and how far apart lie the three that expectations use."""
 
+ENOUGH = 3
+"""Remembered ticks before anything can be expected."""
 
-@compiled("float64(float64[::1], int64)")
-def fold(sums: npt.NDArray[np.float64], at: int) -> float:
-    """Return one kind of partial sums folded in halves; the partial sums are used up."""
-    kind = sums[at : at + SUM_LANES]
-    for lane in range(64):  # constant lengths are what makes LLVM vectorise these
-        kind[lane] += kind[64 + lane]
-    for lane in range(32):
-        kind[lane] += kind[32 + lane]
-    for lane in range(16):
-        kind[lane] += kind[16 + lane]
-    for lane in range(8):
-        kind[lane] += kind[8 + lane]
-    even = (kind[0] + kind[4]) + (kind[2] + kind[6])
-    odd = (kind[1] + kind[5]) + (kind[3] + kind[7])
-    return float(even + odd)
+TICK, LENGTH, LIMIT, SEEN, RECORD, CONVERGED, WATCH = range(7)
+"""What the counts of a run hold: finished ticks, ticks of this pass and at most, remembered ticks,
+records, tick of convergence, whether all averages are wanted."""
+
+MEAN, H, AVERAGE, DRIFT, FIRST, SETTLED = range(6)
+"""What the levels of a run hold, after the finished ticks."""
 
 
-@compiled("void(float32[::1], float32[::1], float32[::1], float32[::1], float32[::1])")
-def update(p: Array4, c: Array4, p_old: Array4, c_old: Array4, scalars: Array4) -> None:
-    """Update pockets in place from their old values, which have one more at either end."""
-    b, k120, k15, k60 = scalars[1], scalars[2], scalars[3], scalars[4]
-    for at in range(p.size):
-        p_here, c_here = p_old[at + 1], c_old[at + 1]
-        p[at] = (p_here + k120 * (HALF * (p_old[at] + p_old[at + 2]) - p_here)) - (
-            k15 * p_here
-        ) * F4(0.01)
-        level = (c_here + k60 * (HALF * (c_old[at] + c_old[at + 2]) - c_here)) + b
-        level = ZERO if level < ZERO else level
-        c[at] = ONE if level > ONE else level
+@compiled("float32(float32, float32)")
+def lift(h: np.float32, coupling: np.float32) -> np.float32:
+    """Return b."""
+    calm = ONE - h
+    calm = ZERO if calm < ZERO else calm
+    calm = ONE if calm > ONE else calm
+    return F4((F4(0.0004) + coupling * F4(0.25)) + calm * F4(0.0003))
 
 
-@compiled("void(float32[::1], float32[::1], float32, float32[::1])")
-def sum_narrow(p: Array4, c: Array4, m: np.float32, means: Array4) -> None:
-    """Set means to mean phase, D / N, En and A / N by sequential sums."""
-    count = F4(p.size)
-    p_sum, d_sum, e_sum, c_sum = ZERO, ZERO, ZERO, ZERO
-    for at in range(p.size):
-        x = p[at] - m
-        p_sum += p[at]
-        d_sum += abs(x)
-        e_sum += (HALF * x) * x
-        c_sum += c[at]
-    means[0], means[1], means[2], means[3] = p_sum / count, d_sum / count, e_sum, c_sum / count
+@compiled("float64(float64[::1], int64, int64)")
+def expect(seen: Array8, size: int, ahead: int) -> float:
+    """Return a positive sum some ticks ahead: its logarithm goes on along a parabola."""
+    last, apart = seen[size - 1], min(REACH, (size - 1) // 2)
+    middle, first = seen[size - 1 - apart], seen[size - 1 - 2 * apart]
+    if not (last > 0.0 and middle > 0.0 and first > 0.0):
+        return float(last)
+    steps, change = ahead / apart, math.log(last / middle)
+    bend = change - math.log(middle / first)
+    return float(last * math.exp(steps * change + 0.5 * steps * (steps + 1.0) * bend))
 
 
-@compiled("void(float32[::1], float32[::1], float32, float64[::1])")
-def sum_wide(p: Array4, c: Array4, m: np.float32, sums: npt.NDArray[np.float64]) -> None:
-    """Add a block to the partial sums, lane by lane."""
-    if p.size == BLOCK:
-        for lane in range(SUM_LANES):  # a constant length is what makes LLVM vectorise this
-            p_sum, d_sum = sums[P_SUM + lane], sums[D_SUM + lane]
-            e_sum, c_sum = sums[E_SUM + lane], sums[C_SUM + lane]
-            for row in range(BLOCK // SUM_LANES):
-                x = p[row * SUM_LANES + lane] - m
-                p_sum += F8(p[row * SUM_LANES + lane])
-                d_sum += F8(abs(x))
-                e_sum += F8((HALF * x) * x)
-                c_sum += F8(c[row * SUM_LANES + lane])
-            sums[P_SUM + lane], sums[D_SUM + lane] = p_sum, d_sum
-            sums[E_SUM + lane], sums[C_SUM + lane] = e_sum, c_sum
-        return
-    for begin in range(0, p.size, SUM_LANES):
-        p_row, c_row = p[begin : begin + SUM_LANES], c[begin : begin + SUM_LANES]
-        for lane in range(p_row.size):
-            x = p_row[lane] - m
-            sums[P_SUM + lane] += F8(p_row[lane])
-            sums[D_SUM + lane] += F8(abs(x))
-            sums[E_SUM + lane] += F8((HALF * x) * x)
-            sums[C_SUM + lane] += F8(c_row[lane])
+@compiled("float64(float64[:, :, ::1], int64, int64)")
+def total(sums: Array8, tick: int, kind: int) -> float:
+    """Return the sum of all chunks, ascending."""
+    whole = 0.0
+    for chunk in range(len(sums)):
+        whole += sums[chunk, tick, kind]
+    return whole
 
 
-@compiled("void(float32[::1], float32[::1], float32, float32)")
-def fill(strip: Array4, block: Array4, left: np.float32, right: np.float32) -> None:
-    """Copy a block into the strip, between its two neighbours."""
-    strip[0], strip[block.size + 1] = left, right
-    inner = strip[1 : block.size + 1]
-    for at in range(block.size):
-        inner[at] = block[at]
-
-
-@compiled(
-    "void(float32[::1], float32[::1], float32[::1], float32[::1], float32[::1], float32[::1])"
-)
-def advance_narrow(
-    p: Array4, c: Array4, p_strip: Array4, c_strip: Array4, scalars: Array4, means: Array4
-) -> None:
-    """Advance a small ring by a tick; means become mean phase, D / N, En and A / N."""
-    last = p.size - 1
-    fill(p_strip, p, p[last], p[0])
-    fill(c_strip, c, c[last], c[0])
-    update(p, c, p_strip, c_strip, scalars)
-    sum_narrow(p, c, scalars[0], means)
-
-
-@compiled(
-    "void(float32[::1], float32[::1], float32[::1], float32[::1], float64[::1], float32[::1],"
-    " float32[::1])"
-)
-def advance_wide(
-    p: Array4,
-    c: Array4,
-    p_strip: Array4,
-    c_strip: Array4,
-    sums: npt.NDArray[np.float64],
-    scalars: Array4,
-    means: Array4,
-) -> None:
-    """Advance a large ring by a tick; means become mean phase, D / N, En and A / N."""
-    pockets = p.size
-    p_first, p_left, c_first, c_left = p[0], p[pockets - 1], c[0], c[pockets - 1]
-    p_sum, d_sum, e_sum, c_sum = 0.0, 0.0, 0.0, 0.0
-    sums[:] = 0.0
-    for begin in range(0, pockets, BLOCK):
-        end = min(begin + BLOCK, pockets)
-        p_block, c_block = p[begin:end], c[begin:end]
-        p_last, c_last = p[end - 1], c[end - 1]
-        fill(p_strip, p_block, p_left, p[end] if end < pockets else p_first)
-        fill(c_strip, c_block, c_left, c[end] if end < pockets else c_first)
-        p_left, c_left = p_last, c_last
-        update(p_block, c_block, p_strip, c_strip, scalars)
-        sum_wide(p_block, c_block, scalars[0], sums)
-        if end % SUM_CHUNK == 0 or end == pockets:
-            p_sum += fold(sums, P_SUM)
-            d_sum += fold(sums, D_SUM)
-            e_sum += fold(sums, E_SUM)
-            c_sum += fold(sums, C_SUM)
-            sums[:] = 0.0
-    count = F8(pockets)
-    means[0], means[1] = F4(p_sum / count), F4(d_sum / count)
-    means[2], means[3] = F4(e_sum), F4(c_sum / count)
-
-
-@compiled("float32(float32[::1], float32)")
-def mean_of(values: Array4, origin: np.float32) -> np.float32:
-    """Return the mean distance of values >= 0 from an origin, summed as the ring's size asks."""
-    if values.size <= NARROW:
-        narrow = ZERO
-        for i in range(values.size):
-            narrow += abs(values[i] - origin)
-        return narrow / F4(values.size)
-    sums, total = np.zeros(SUM_LANES, F8), 0.0
-    for i in range(values.size):
-        sums[i % SUM_LANES] += F8(abs(values[i] - origin))
-        if (i + 1) % SUM_CHUNK == 0 or i + 1 == values.size:
-            total += fold(sums, 0)
-            sums[:] = 0.0
-    return F4(total / F8(values.size))
-
-
-@compiled("UniTuple(float32, 3)(float32[::1], float32[::1])")
-def start(p: Array4, c: Array4) -> tuple[np.float32, np.float32, np.float32]:
-    """Set a ring to its start; return its mean phase, mean distance from it, mean coherence."""
-    pockets = p.size
-    count = F4(pockets)
-    for i in range(pockets):
-        p[i] = (F4(i) / count) * F4(0.4)
-        c[i] = F4(0.78) + F4(0.02) * F4(i % 3)
-    mean = mean_of(p, ZERO)
-    return mean, mean_of(p, mean), mean_of(c, ZERO)
-
-
-@compiled("int64(int64, int64, float32, float32[::1], float32[::1], float32[:, ::1], float32[::1])")
-def simulate(
-    ticks: int,
-    every: int,
+@compiled("void(int64[::1], float32[::1], float64[:, ::1], UniTuple(int64, 2), int64, float32)")
+def plan(
+    counts: npt.NDArray[np.int64],
+    levels: Array4,
+    table: Array8,
+    course: tuple[int, int],
+    pockets: int,
     coupling: np.float32,
-    p: Array4,
-    c: Array4,
-    kept: Array4,
-    drifts: Array4,
-) -> int:
-    """Run one ring from start to end; return the tick of convergence, 0 for never.
+) -> None:
+    """Choose the ticks of the next pass and what to expect of them.
 
     Args:
-        ticks: Ticks to simulate.
-        every: Ticks between records.
+        counts: Where the run is; its LENGTH is set.
+        levels: The run's last mean, h and drift.
+        table: Set: rows MEANS, LIFTS and WANTED of every tick of the pass.
+        course: Ticks of the run, and between records.
+        pockets: Pockets in the ring.
         coupling: How strongly neighbours pull.
-        p: Room for the phases, one a pocket.
-        c: Room for the coherences, one a pocket.
-        kept: Written: average, drift and energy of each record, (3, records).
-        drifts: Written: drift of the first tick and when settled.
     """
-    k, converged, record = coupling, 0, 0
-    scalars, means, sums = np.empty(5, F4), np.empty(4, F4), np.empty(4 * SUM_LANES, F8)
-    p_strip, c_strip = np.empty(BLOCK + 2, F4), np.empty(BLOCK + 2, F4)
-    scalars[0], h, average = start(p, c)
-    scalars[2], scalars[3], scalars[4] = k * F4(120), k * F4(15), k * F4(60)
-    for tick in range(1, ticks + 1):
-        calm = ONE - h
-        calm = ZERO if calm < ZERO else calm
-        calm = ONE if calm > ONE else calm
-        scalars[1] = (F4(0.0004) + k * F4(0.25)) + calm * F4(0.0003)
-        if p.size <= NARROW:
-            advance_narrow(p, c, p_strip, c_strip, scalars, means)
-        else:
-            advance_wide(p, c, p_strip, c_strip, sums, scalars, means)
-        scalars[0], drift = means[0], means[1]
+    ticks, every = course
+    seen = counts[SEEN]
+    most = min(MOST_TICKS if seen >= ENOUGH else 1, max(1, pockets // POCKETS_A_TICK))
+    length = min(counts[LIMIT], most, ticks - counts[TICK])
+    counts[LENGTH] = length
+    counts[WATCH] = counts[CONVERGED] == 0 and levels[DRIFT] < NEAR
+    h, count = levels[H], F8(pockets)
+    for at in range(length):
+        tick = counts[TICK] + at + 1
+        table[MEANS, at] = levels[MEAN] if at == 0 else F4(expect(table[P_SEEN], seen, at) / count)
+        table[LIFTS, at] = lift(h, coupling)
+        recorded = tick % every == 0 or tick == ticks
+        averaged = counts[WATCH] == 1 or at == length - 1
+        table[WANTED, at] = KINDS if recorded else KINDS - 1 if averaged else KINDS - 2
+        if at + 1 < length:
+            h = h * F4(0.85) + F4(expect(table[D_SEEN], seen, at + 1) / count) * F4(0.15)
+
+
+@compiled("boolean(float64[:, ::1], float64[:, :, ::1], int64[::1], float32[::1], int64, float32)")
+def confirm(
+    table: Array8,
+    sums: Array8,
+    counts: npt.NDArray[np.int64],
+    levels: Array4,
+    pockets: int,
+    coupling: np.float32,
+) -> bool:
+    """Compare what a pass was given with what it found; correct it for a repetition if need be."""
+    right, h, count = True, levels[H], F8(pockets)
+    for at in range(counts[LENGTH]):
+        mean, b = table[MEANS, at], lift(h, coupling)
+        if at > 0:
+            mean = F8(F4(total(sums, at - 1, P_KIND) / count))
+        given_mean, given_b = table[MEANS, at], table[LIFTS, at]
+        right &= mean == given_mean or (math.isnan(mean) and math.isnan(given_mean))
+        right &= b == given_b or (math.isnan(b) and math.isnan(given_b))
+        table[MEANS, at], table[LIFTS, at] = mean, b
+        drift = F4(total(sums, at, D_KIND) / count)
         h = h * F4(0.85) + drift * F4(0.15)
+        if counts[CONVERGED] == 0 and counts[WATCH] == 0 and drift < THRESHOLD:
+            right, counts[WATCH] = False, 1
+    if counts[WATCH] == 1:
+        for at in range(counts[LENGTH]):
+            table[WANTED, at] = max(table[WANTED, at], KINDS - 1)
+    if not right:
+        counts[LIMIT] = max(1, counts[LENGTH] // 4)
+    return right
+
+
+@compiled("void(float64[:, ::1], int64[::1], float64, float64)")
+def remember(table: Array8, counts: npt.NDArray[np.int64], p_sum: float, d_sum: float) -> None:
+    """Keep the sums of a tick for later expectations; the oldest make room."""
+    if counts[SEEN] == HISTORY:
+        for at in range(HISTORY // 2):
+            table[P_SEEN, at] = table[P_SEEN, HISTORY // 2 + at]
+            table[D_SEEN, at] = table[D_SEEN, HISTORY // 2 + at]
+        counts[SEEN] = HISTORY // 2
+    table[P_SEEN, counts[SEEN]], table[D_SEEN, counts[SEEN]] = p_sum, d_sum
+    counts[SEEN] += 1
+
+
+@compiled(
+    "void(float64[:, ::1], float64[:, :, ::1], int64[::1], float32[::1], int64, float32[:, ::1])"
+)
+def settle(
+    table: Array8,
+    sums: Array8,
+    counts: npt.NDArray[np.int64],
+    levels: Array4,
+    pockets: int,
+    kept: Array4,
+) -> None:
+    """Go through the ticks of a confirmed pass: means, h, convergence and records."""
+    count, length = F8(pockets), counts[LENGTH]
+    for at in range(length):
+        tick, p_sum, d_sum = counts[TICK] + 1, total(sums, at, P_KIND), total(sums, at, D_KIND)
+        drift = F4(d_sum / count)
+        levels[MEAN], levels[DRIFT] = F4(p_sum / count), drift
+        levels[H] = levels[H] * F4(0.85) + drift * F4(0.15)
         if tick == 1:
-            drifts[0] = drift
-        if converged == 0:
-            drifts[1] = drift
-            if abs(means[3] - average) < THRESHOLD and drift < THRESHOLD:
-                converged = tick
-        average = means[3]
-        if tick % every == 0 or tick == ticks:
-            kept[0, record], kept[1, record], kept[2, record] = average, drift, means[2]
-            record += 1
-    return converged
+            levels[FIRST] = drift
+        pending = counts[CONVERGED] == 0
+        if pending:
+            levels[SETTLED] = drift
+        if table[WANTED, at] > C_KIND:
+            average = F4(total(sums, at, C_KIND) / count)
+            if pending and drift < THRESHOLD and abs(average - levels[AVERAGE]) < THRESHOLD:
+                counts[CONVERGED] = tick
+            levels[AVERAGE] = average
+        if table[WANTED, at] > E_KIND:
+            record = counts[RECORD]
+            kept[0, record], kept[1, record] = levels[AVERAGE], drift
+            kept[2, record] = F4(total(sums, at, E_KIND))
+            counts[RECORD] += 1
+        remember(table, counts, p_sum, d_sum)
+        counts[TICK] = tick
+    counts[LIMIT] = min(2 * counts[LIMIT], MOST_TICKS)
+
+
+@compiled(
+    "void(float32[:, :, ::1], float64[:, ::1], float64[::1], int64[::1], float32[::1],"
+    " UniTuple(int64, 2), float32, float32[:, ::1])"
+)
+def go_alone(
+    rings: npt.NDArray[np.float32],
+    table: Array8,
+    room: Array8,
+    counts: npt.NDArray[np.int64],
+    levels: Array4,
+    course: tuple[int, int],
+    coupling: np.float32,
+    kept: Array4,
+) -> None:
+    """Go through all ticks in one thread; see :func:`simulate`."""
+    pockets = rings.shape[2]
+    chunks, old, new = (pockets - 1) // SUM_CHUNK + 1, rings[0], rings[1]
+    while counts[TICK] < course[0]:
+        plan(counts, levels, table, course, pockets, coupling)
+        length = counts[LENGTH]
+        sums = room[ROOM : ROOM + chunks * length * KINDS].reshape(chunks, length, KINDS)
+        advance_chunks(old, new, (0, chunks), coupling, table, sums, room)
+        while not confirm(table, sums, counts, levels, pockets, coupling):
+            advance_chunks(old, new, (0, chunks), coupling, table, sums, room)
+        settle(table, sums, counts, levels, pockets, kept)
+        old, new = new, old
+
+
+def simulate(
+    course: tuple[int, int], coupling: np.float32, rings: Array4, kept: Array4, *, shared: bool
+) -> tuple[int, np.float32, np.float32]:
+    """Run one ring from start to end.
+
+    Args:
+        course: Ticks to simulate, and between records.
+        coupling: How strongly neighbours pull.
+        rings: Room for old and new phases and coherences, (2, 2, pockets).
+        kept: Written: average, drift and energy of each record, (3, records).
+        shared: Whether the threads of this process work on it together.
+
+    Returns:
+        The tick of convergence, 0 for never; drift of the first tick and when settled.
+    """
+    pockets = rings.shape[2]
+    chunks = (pockets - 1) // SUM_CHUNK + 1
+    room = scratch(ROOM + chunks * MOST_TICKS * KINDS, F8)
+    sums = room[ROOM : ROOM + chunks * KINDS].reshape(chunks, 1, KINDS)
+    table, counts, levels = np.zeros((ROWS, HISTORY)), np.zeros(7, np.int64), np.zeros(6, F4)
+    each: Share = CREW.run if shared else _at_once
+    each(lambda begin, end: start_chunks(rings[0], (begin, end), sums), chunks)
+    mean = F4(total(sums, 0, P_KIND) / pockets)
+    each(lambda begin, end: spread_chunks(rings[0], rings[1], (begin, end), mean, sums), chunks)
+    levels[MEAN], levels[AVERAGE] = mean, total(sums, 0, C_KIND) / pockets
+    levels[H] = levels[DRIFT] = total(sums, 0, D_KIND) / pockets
+    counts[LIMIT] = 1
+    go = _go_together if shared and CREW.threads > 1 else go_alone
+    go(rings, table, room, counts, levels, course, coupling, kept)
+    return int(counts[CONVERGED]), levels[FIRST], levels[SETTLED]
+
+
+def _at_once(part: Callable[[int, int], object], total: int) -> None:
+    part(0, total)
+
+
+def _go_together(
+    rings: npt.NDArray[np.float32],
+    table: Array8,
+    room: Array8,
+    counts: npt.NDArray[np.int64],
+    levels: Array4,
+    course: tuple[int, int],
+    coupling: np.float32,
+    kept: Array4,
+) -> None:
+    """Go through all ticks, every pass shared by the threads of this process."""
+    pockets = rings.shape[2]
+    chunks, old, new = (pockets - 1) // SUM_CHUNK + 1, rings[0], rings[1]
+    rooms = deque(scratch(ROOM, F8) for _ in range(CREW.threads))
+
+    def part(begin: int, end: int) -> None:
+        mine = rooms.pop()
+        advance_chunks(old, new, (begin, end), coupling, table, sums, mine)
+        rooms.append(mine)
+
+    while counts[TICK] < course[0]:
+        plan(counts, levels, table, course, pockets, coupling)
+        length = counts[LENGTH]
+        sums = room[ROOM : ROOM + chunks * length * KINDS].reshape(chunks, length, KINDS)
+        CREW.run(part, chunks)
+        while not confirm(table, sums, counts, levels, pockets, coupling):
+            CREW.run(part, chunks)
+        settle(table, sums, counts, levels, pockets, kept)
+        old, new = new, old

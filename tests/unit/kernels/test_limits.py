@@ -21,7 +21,8 @@ def test_the_tightest_limit_bounds_a_kernel() -> None:
 
 def test_kernels_declare_their_bounds_in_the_operations_of_their_specs() -> None:
     assert elasticity.bound(LIMITS, {}) == pytest.approx(12 * 150 / 5)
-    assert harmonic.bound(LIMITS, {"pockets": 8}) == pytest.approx(25 * 150 / 24)
+    assert harmonic.bound(LIMITS, {"pockets": 8}) == pytest.approx(25 * 150 / 20)
+    assert harmonic.bound(LIMITS, {"pockets": 100}) == pytest.approx(25 * 150 / 26)
 
 
 def test_a_limit_is_the_best_of_its_attempts() -> None:
