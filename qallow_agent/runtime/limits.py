@@ -88,8 +88,8 @@ def confine(settings: RunnerSettings, allowance_bytes: int, kind: str) -> None:
     Args:
         settings: What the operator allows.
         allowance_bytes: Address space beyond what is mapped now (the preloaded libraries).
-        kind: The kind of its device. A driver maps all memory of its boards, and that of the
-            machine, into one address space: only what runs on a CPU is limited by it.
+        kind: The kind of its device. CUDA maps the memory of all boards and of the machine into one
+            address space: a runner of a board is not limited by it.
 
     Raises:
         DeviceError: The system refuses a limit.
@@ -104,7 +104,7 @@ def confine(settings: RunnerSettings, allowance_bytes: int, kind: str) -> None:
         resource.RLIMIT_FSIZE: settings.file_bytes,
         resource.RLIMIT_NOFILE: settings.open_files,
     }
-    if kind == "cpu":
+    if kind != "cuda":
         wanted[resource.RLIMIT_AS] = mapped_bytes + allowance_bytes
     for what, value in wanted.items():
         _, hard = resource.getrlimit(what)

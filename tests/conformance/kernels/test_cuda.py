@@ -6,7 +6,9 @@ simulator, one interpreter thread a CUDA thread, hence the tiny sizes there.
 
 import ctypes
 import os
+import threading
 from dataclasses import replace
+from importlib import import_module
 from importlib.util import find_spec
 from itertools import count, pairwise
 from typing import Any
@@ -45,6 +47,38 @@ else:
 
 real_sizes = pytest.mark.skipif(SIMULATED, reason="too large for the simulator")
 simulator_only = pytest.mark.skipif(not SIMULATED, reason="changes what only the simulator reads")
+
+
+class Allocations(dict[Any, Any]):
+    """Shared arrays of a block, each made once: the simulator looks and makes without a lock."""
+
+    def __init__(self) -> None:
+        self._making = threading.Lock()
+
+    def get(self, key: Any, default: Any = None) -> Any:
+        self._making.acquire()
+        found = super().get(key, default)
+        if found is not None:
+            self._making.release()
+        return found
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        super().__setitem__(key, value)
+        self._making.release()
+
+
+@pytest.fixture(autouse=True)
+def _threads_share_arrays(monkeypatch: pytest.MonkeyPatch) -> None:
+    if not SIMULATED:
+        return
+    shared = import_module("numba.cuda.simulator.kernelapi").FakeCUDAShared
+    begin = shared.__init__
+
+    def begin_with_lock(self: Any, *arguments: Any) -> None:
+        begin(self, *arguments)
+        self._allocations = Allocations()
+
+    monkeypatch.setattr(shared, "__init__", begin_with_lock)
 
 
 def same(left: Results, right: Results) -> bool:
