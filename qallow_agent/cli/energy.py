@@ -70,7 +70,7 @@ def _row(name: str, row: Mapping[str, Any]) -> tuple[str, ...]:
         name,
         _joules(row.get("gross_j")),
         _joules(row.get("net_j")),
-        _joules(row.get("low_j")),
+        "-" if row.get("gross_j") is None else _joules(row.get("low_j")),
         _joules(row.get("high_j")),
         "in part" if partly else known,
         _joules(row.get("joules_per_op")),

@@ -96,6 +96,8 @@ class Meter:
 
     def read(self, reading: Reading, read_s: Seconds) -> None:
         """Take in the counter as read at a moment."""
+        if reading.provenance == "estimated" and not self.measures:
+            self.windows.doubt()  # power that was not sampled was not added up either
         self.reading = reading
         if reading.value is not None:
             self.counted, self.model = reading.provenance, reading.why
@@ -180,7 +182,7 @@ class Meter:
             known.busy_s += use.busy_s
             known.ops += use.ops
         if window.joules is None:
-            lost = unknown_joules(f"the energy counter of {self.name} began anew")
+            lost = unknown_joules(f"the energy counter of {self.name} began anew, or had a gap")
             for name, use in uses.items():
                 accounts[name].add(lost, use)
             return Split({}, 0.0)

@@ -38,7 +38,7 @@ class Window:
     """A settled window.
 
     Args:
-        joules: What the device drew in it; None when its counter began anew meanwhile.
+        joules: What the device drew in it; None when its counter began anew or missed some.
         uses: By lease.
     """
 
@@ -79,8 +79,8 @@ class Windows:
         self._begin: tuple[Seconds, float] | None = None
         """When the open window began, and what the counter showed then."""
         self._shown_j = 0.0
-        self._fell = False
-        """The counter has fallen since."""
+        self._doubted = False
+        """The counter has fallen since, or says that it missed something."""
         self._closed: deque[Window] = deque()
         self._done: list[_Stretch] = []
         self._at: dict[LeaseId, tuple[Seconds, Seconds]] = {}
@@ -107,12 +107,17 @@ class Windows:
             return
         begin_s, begin_j = self._begin
         moved = shown_j != self._shown_j
-        self._fell = self._fell or shown_j < self._shown_j
+        self._doubted = self._doubted or shown_j < self._shown_j
         self._shown_j = shown_j
         length_s = read_s - begin_s
         if length_s >= LONGEST_S or (length_s >= WINDOW_S and moved):
-            self._closed.append(Window(begin_s, read_s, None if self._fell else shown_j - begin_j))
-            self._begin, self._fell = (read_s, shown_j), False
+            drawn_j = None if self._doubted else shown_j - begin_j
+            self._closed.append(Window(begin_s, read_s, drawn_j))
+            self._begin, self._doubted = (read_s, shown_j), False
+
+    def doubt(self) -> None:
+        """Make the open window unknown: the counter will not make up for what it missed."""
+        self._doubted = self._begin is not None
 
     def working(self, lease: LeaseId, since_s: Seconds, now: Seconds) -> None:
         """Take in that a runner has been at one task since a moment, and still is."""

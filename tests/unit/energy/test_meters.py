@@ -148,6 +148,21 @@ def test_a_counter_that_begins_anew_leaves_that_window_unknown() -> None:
     assert used.gross_j == pytest.approx(3 * 35.0)
 
 
+def test_power_that_was_not_sampled_for_a_while_leaves_that_window_unknown() -> None:
+    bench = Bench(provenance="estimated", why="samples of the battery's power added up")
+    bench.pass_s(3)
+    bench.lease("one")
+    bench.pass_s(2, "one", extra_w=30.0)
+    bench.now += 5.0
+    bench.sense(unknown("joules", "power_supply", "the battery is not being drained"))
+    bench.pass_s(2, "one", extra_w=30.0)
+    bench.end("one")
+    bench.pass_s(4)
+    used = bench.last().used
+    assert (used.provenance, used.gross_j) == ("unknown", pytest.approx(3 * 35.0))
+    assert "had a gap" in used.why
+
+
 def test_a_counter_that_falls_silent_is_not_waited_for_for_ever() -> None:
     bench = Bench()
     bench.pass_s(3)
