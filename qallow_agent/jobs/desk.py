@@ -69,6 +69,8 @@ class Desk:
         """Knows every job, live and over."""
         self.refusals = self._leasing.refusals
         """The last refusals of benches, of any job."""
+        self.commitments = self._roster.commitments
+        """Slots that the jobs here hold and asked for, by device."""
         self._cashier = Cashier(self._roster)
         self._reception = Reception(self._roster, self._leasing, self.counter, settings, rng)
         self._routes = self._wire()

@@ -11,7 +11,7 @@ from qallow_agent.base.notice import Notice
 from qallow_agent.base.units import Seconds
 from qallow_agent.jobs.agenda import Agenda
 from qallow_agent.jobs.archive import Archive, revived, save
-from qallow_agent.jobs.live import LiveJob
+from qallow_agent.jobs.live import LiveJob, Place
 from qallow_agent.jobs.messages import JobProgress, JobState, JobStopped
 from qallow_agent.jobs.model import FINAL, JobEvent, JobRecord, advance
 from qallow_agent.jobs.settings import JobSettings
@@ -112,6 +112,18 @@ class Roster:
             rerun=max(0, progress.rerun),
             share=dict(sorted(progress.share.items())[:_MOST_SHARES]),
         )
+
+    def commitments(self) -> dict[Place, tuple[int, int]]:
+        """Return, by device, how many slots the jobs here hold and how many more they asked for."""
+        found: dict[Place, tuple[int, int]] = {}
+        for job in self.live.values():
+            for lease in job.held.values():
+                held, asked = found.get((lease.node, lease.device), (0, 0))
+                found[lease.node, lease.device] = held + 1, asked
+            for place, wish in job.asked.items():
+                held, asked = found.get(place, (0, 0))
+                found[place] = held, asked + wish.slots
+        return found
 
     def check(self) -> None:
         """Raise InvariantBroken when an always-true property is false."""

@@ -31,14 +31,18 @@ class Survey:
         rooms, me = self._rooms, self._me.node
         adverts = dict(rooms.adverts.snapshot())
         alive = {*rooms.membership.alive(), me}
+        own = rooms.desk.commitments()
         found: list[Candidate] = []
         for record in rooms.membership.members():
             advert = adverts.get(record.node)
             if advert is None or record.node not in alive:
                 continue
             if Role.WORKER in rooms.doorkeeper.roles_of(record.node):
+                # An advert may be older than what this node's own jobs did since.
                 found += [
-                    self._candidate(record, advert, device, kernel, now)
+                    self._candidate(record, advert, device, kernel, now).with_own(
+                        *own.get((record.node, device.name), (0, 0))
+                    )
                     for device in advert.devices
                 ]
         return tuple(found)

@@ -1,6 +1,6 @@
 """What the router is asked, what it may choose from, and what it answers."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from qallow_agent.base.ids import NodeId
@@ -83,6 +83,17 @@ class Candidate:
     metered: bool = False
     simulated: bool = False
     why: str = ""
+
+    def with_own(self, held: int, asked: int) -> "Candidate":
+        """Return the candidate as an owner knows it that has ``held`` slots and ``asked`` for more.
+
+        Its advert may be older than what the owner itself did since.
+        """
+        busy = max(self.busy, held)
+        if busy == self.busy and asked <= self.waiting:
+            return self
+        warm = max(0, min(self.warm, self.slots - busy - asked))
+        return replace(self, busy=busy, waiting=max(self.waiting, asked), warm=warm)
 
     @property
     def key(self) -> str:
