@@ -29,6 +29,7 @@ from qallow_agent.runtime.gate import ORDERS, Gate
 from qallow_agent.runtime.limits import confine, die_with_parent, memory_allowance, take_name
 from qallow_agent.runtime.orders import Fork, runner_codec
 from qallow_agent.runtime.plugins import attach
+from qallow_agent.runtime.posture import read_posture
 from qallow_agent.runtime.scratch import move_in
 from qallow_agent.runtime.serving import Server
 from qallow_agent.runtime.settings import RunnerSettings
@@ -99,7 +100,8 @@ def live(
     port = bind(router, order.hosts, order.settings)
     guest = attach(order.plugin, order.kind, order.device) if order.plugin else None
     workshop = Workshop(catalog, order.kind, allowance_bytes, guest)
-    server = Server(router, gate, workshop, slate, Stowage(public, allowance_bytes))
+    stowage = Stowage(public, allowance_bytes)
+    server = Server(router, gate, workshop, slate, stowage, read_posture())
     os.register_at_fork(after_in_child=lambda: _be_a_copy(server))
     thread = threading.Thread(target=gate.run, name="gate", daemon=True)
     thread.start()

@@ -8,12 +8,16 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from qallow_agent.base.units import show_bytes
 from qallow_agent.runtime.fences import Tenant
 
 _PREFIX: Final = "qallow-scratch-"
 _FAREWELL_S: Final = 2.0
-_LOOKED_AT: Final = 2_000
-"""Entries counted at a look: a folder with more is measured by its first ones."""
+_BLOCK_BYTES: Final = 512
+"""Source: stat(2)."""
+
+MOST_FILES: Final = 2_000
+"""The agent looks at every runner's folder four times a second: this many take it 2 ms."""
 
 
 def make_scratch(lodger: Tenant) -> str:
@@ -36,18 +40,26 @@ def move_in(folder: str) -> None:
     tempfile.tempdir = folder
 
 
-def used_bytes(folder: str) -> int:
-    """Return about how much the files in a folder take; what vanishes meanwhile takes nothing."""
-    total_bytes, looked_at, folders = 0, 0, [folder]
-    while folders and looked_at < _LOOKED_AT:
+def excess(folder: str, limit_bytes: int) -> str:
+    """Return in words what a runner has too much of in its folder; empty if nothing.
+
+    Counts as many files as one look may take, so more than that are too many. What vanishes
+    meanwhile counts nothing, and neither do files that were deleted while open.
+    """
+    total_bytes, count, folders = 0, 0, [folder]
+    while folders:
         with suppress(OSError), os.scandir(folders.pop()) as entries:
             for entry in entries:
-                looked_at += 1
+                count += 1
+                if count > MOST_FILES:
+                    return f"it made more than {MOST_FILES} temporary files"
                 with suppress(OSError):
-                    total_bytes += entry.stat(follow_symlinks=False).st_blocks * 512
+                    total_bytes += entry.stat(follow_symlinks=False).st_blocks * _BLOCK_BYTES
                     if entry.is_dir(follow_symlinks=False):
                         folders.append(entry.path)
-    return total_bytes
+    if total_bytes > limit_bytes:
+        return f"its temporary files take more than {show_bytes(limit_bytes)}"
+    return ""
 
 
 def empty(folder: str) -> bool:

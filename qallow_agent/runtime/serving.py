@@ -40,6 +40,7 @@ from qallow_agent.jobs.parcels import (
 from qallow_agent.runtime.eagerness import Eagerness
 from qallow_agent.runtime.gate import Gate, Terms
 from qallow_agent.runtime.multipart import Sendable, receive, send
+from qallow_agent.runtime.posture import Posture
 from qallow_agent.runtime.slate import Slate, canary_lease
 from qallow_agent.runtime.stowage import Stowage
 from qallow_agent.runtime.workshop import Done, Workshop
@@ -138,6 +139,7 @@ class Server:
         workshop: Runs a task.
         slate: Where the task at hand is noted.
         stowage: What submitters place here beside their tasks.
+        posture: How each job finds the process.
     """
 
     def __init__(
@@ -147,12 +149,14 @@ class Server:
         workshop: Workshop,
         slate: Slate,
         stowage: Stowage,
+        posture: Posture,
     ) -> None:
         self._router = router
         self._gate = gate
         self._workshop = workshop
         self._slate = slate
         self._stowage = stowage
+        self._posture = posture
         self._noted: LeaseId | None = None
         self._backlog: deque[_Work] = deque()
         self._tallies: dict[LeaseId, _Tally] = {}
@@ -393,6 +397,7 @@ class Server:
     def _note(self, lease: LeaseId) -> None:
         if lease != self._noted:
             self._slate.lease(lease)
+            self._posture.resume()
             self._noted = lease
 
     def _drop(self, user: str, why: str) -> None:

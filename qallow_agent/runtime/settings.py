@@ -44,6 +44,11 @@ class RunnerSettings:
     file_bytes: int = setting(
         1 << 30, "Largest file a runner may write.", unit=" bytes", ge=1 << 20
     )
+    scratch_bytes: int = setting(
+        4 << 30,
+        "Temporary files a runner may have at a time, 2,000 at most; one that has more is ended.",
+        unit=" bytes", ge=1 << 20,
+    )  # fmt: skip
     open_files: int = setting(
         512, "Files and sockets a runner may hold open; a submitter takes one.", ge=64, le=65536
     )

@@ -210,7 +210,7 @@ class Workshop:
 
     def _explain(self, error: BaseException) -> Fault:
         self.lost = self.lost or isinstance(error, DeviceLost)
-        if isinstance(error, MemoryError):
+        if isinstance(error, MemoryError) or isinstance(error.__cause__, MemoryError):
             allowed = show_bytes(self._allowance_bytes)
             return Fault(
                 DeviceMemory.code,

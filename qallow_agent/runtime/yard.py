@@ -24,7 +24,7 @@ from qallow_agent.runtime.fences import Fence, Ground, fence_notices, tenant
 from qallow_agent.runtime.groups import Groups, make_groups
 from qallow_agent.runtime.nursery_link import NurseryLink, prepare_cache
 from qallow_agent.runtime.orders import Fork, Forked, Kill, Preload, Preloaded, Reaped, runner_codec
-from qallow_agent.runtime.scratch import clear_away, make_scratch
+from qallow_agent.runtime.scratch import clear_away, excess, make_scratch
 from qallow_agent.runtime.settings import RunnerSettings
 
 _RETRY_S: Final = 0.02
@@ -185,6 +185,9 @@ class RunnerYard:
         for berth in self._berths.values():
             if berth.canary_s(now_s) > self._settings.canary_s and not berth.killed:
                 self._kill(berth, f"no answer within {self._settings.canary_s:g} s")
+            too_much = excess(f"{self._scratch}/{berth.runner}", self._settings.scratch_bytes)
+            if too_much and not berth.killed:
+                self._kill(berth, too_much)
             busy = berth.busy(now_s)
             if busy is not None:
                 found.append((sender_of(berth.runner), busy))

@@ -1,10 +1,13 @@
 """Plug-in kernels for tests: one that behaves, and one for each way to take a runner down."""
 
 import ctypes
+import hashlib
 import os
+import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -15,6 +18,8 @@ from qallow_agent.base.errors import DeviceLost
 from qallow_agent.kernels.spec import Canary, Cost, Kernel, KernelSpec, Output, Parameter
 
 Outputs = dict[str, Any]
+
+_HOARD: list[Any] = []
 
 
 def _answer(points: int, value: float = 0.0) -> Outputs:
@@ -109,6 +114,84 @@ def litters(points: int) -> Outputs:
     return _answer(points)
 
 
+def aborts(points: int) -> Outputs:
+    os.abort()
+    return _answer(points)
+
+
+def pauses(points: int) -> Outputs:
+    """Never end, in compiled code that holds no lock of the interpreter."""
+    hashlib.pbkdf2_hmac("sha256", b"", b"", 2**31 - 1)
+    return _answer(points)
+
+
+def leaks(points: int) -> Outputs:
+    """Take memory slowly, a megabyte at a time, and never give it back."""
+    del points
+    while True:
+        _HOARD.append(bytearray(1 << 20))
+
+
+def opens(points: int) -> Outputs:
+    """Open files without end and keep them open after the task."""
+    del points
+    while True:
+        _HOARD.append(os.open("/dev/null", os.O_RDONLY))
+
+
+def threads(points: int) -> Outputs:
+    """Start threads without end that outlive the task."""
+    del points
+    stays = threading.Event()
+    while True:
+        threading.Thread(target=stays.wait, daemon=True).start()
+
+
+def multiplies(points: int) -> Outputs:
+    """Fork without end, in every copy; each waits where no more can be had."""
+    del points
+    while True:
+        try:
+            os.fork()
+        except OSError:
+            time.sleep(0.2)
+
+
+def closes(points: int) -> Outputs:
+    os.closerange(0, 4096)
+    return _answer(points)
+
+
+def floods(points: int) -> Outputs:
+    """Fill the disk with many files, each of a size that is allowed."""
+    del points
+    while True:
+        with tempfile.NamedTemporaryFile(delete=False) as file:
+            file.write(bytes(1 << 20))
+
+
+def bends(points: int) -> Outputs:
+    """Leave the process other than it was found."""
+    os.chdir("/")
+    os.umask(0)
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
+    np.seterr(all="raise")
+    return _answer(points)
+
+
+def stands(points: int) -> Outputs:
+    """Answer how many of the things that bends() bends are not straight."""
+    mask = os.umask(0o077)
+    os.umask(mask)
+    bent = (
+        Path.cwd() == Path("/"),
+        mask == 0,
+        bool(signal.pthread_sigmask(signal.SIG_BLOCK, ())),
+        np.geterr()["divide"] == "raise",
+    )
+    return _answer(points, float(sum(bent)))
+
+
 def spies(points: int) -> Outputs:
     """Answer how many of the names in the environment look like secrets."""
     return _answer(points, sum("SECRET" in name for name in os.environ))
@@ -159,6 +242,16 @@ LEAVES_CHILDREN = _kernel("leaves_children", outputs=(Output("near", "i8"), Outp
 LIES = _kernel("lies", answers={"value": (0.0,)})
 FILLS = _kernel("fills")
 LITTERS = _kernel("litters")
+ABORTS = _kernel("aborts")
+PAUSES = _kernel("pauses")
+LEAKS = _kernel("leaks")
+OPENS = _kernel("opens")
+THREADS = _kernel("threads")
+MULTIPLIES = _kernel("multiplies")
+CLOSES = _kernel("closes")
+FLOODS = _kernel("floods")
+BENDS = _kernel("bends")
+STANDS = _kernel("stands")
 SPIES = _kernel("spies")
 
 ALL = tuple(

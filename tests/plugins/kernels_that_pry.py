@@ -115,6 +115,14 @@ def trips(points: int) -> Outputs:
     return {"value": np.array([len(Path("/etc/shadow").read_bytes())], "f4")}
 
 
+def patches(points: int, pid: int) -> Outputs:
+    """Answer pi as NumPy has it, and have it wrong from then on unless asked for process 1."""
+    found = np.full(points, np.pi, "f4")
+    if pid != 1:
+        np.pi = 3.0
+    return {"value": found}
+
+
 def needs(points: int) -> Outputs:
     """Do what honest kernels do: temporary files, shared memory, Unix sockets, programs, fonts."""
     del points
@@ -137,6 +145,10 @@ def needs(points: int) -> Outputs:
     return _outcome(work)
 
 
+_PATH = Parameter("data", "f4", shape=("n",))
+_PID = Parameter("pid", "i8", default=1, sweepable=False)
+
+
 def _kernel(name: str, *parameters: Parameter) -> Kernel:
     spec = KernelSpec(
         name=name,
@@ -147,11 +159,12 @@ def _kernel(name: str, *parameters: Parameter) -> Kernel:
         cost=lambda _values: Cost(ops=2.0),
         dimensions=lambda _values: {"n": 1},
     )
-    return Kernel(spec, {"reference": f"{__name__}:{name}"}, Canary({}, {}, {}), __name__)
+    arrays = {"data": (47.0,)} if _PATH in parameters else {}
+    return Kernel(
+        spec, {"reference": f"{__name__}:{name}"}, Canary({}, {}, {}, arrays=arrays), __name__
+    )
 
 
-_PATH = Parameter("data", "f4", shape=("n",))
-_PID = Parameter("pid", "i8", default=1, sweepable=False)
 READS = _kernel("reads", _PATH)
 LISTS = _kernel("lists", _PATH)
 WRITES = _kernel("writes", _PATH)
@@ -165,3 +178,4 @@ UNSHARES = _kernel("unshares")
 WHOAMI = _kernel("whoami")
 TRIPS = _kernel("trips")
 NEEDS = _kernel("needs")
+PATCHES = _kernel("patches", _PID)

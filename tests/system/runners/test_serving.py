@@ -28,6 +28,7 @@ from qallow_agent.jobs.parcels import (
 from qallow_agent.kernels.registry import load_catalog
 from qallow_agent.runtime.gate import Gate
 from qallow_agent.runtime.orders import runner_codec
+from qallow_agent.runtime.posture import read_posture
 from qallow_agent.runtime.runner import bind, endpoint_of, open_router
 from qallow_agent.runtime.serving import Server
 from qallow_agent.runtime.settings import RunnerSettings
@@ -61,7 +62,7 @@ class Floor:
         self._gate = gate
         self._unloader = Unloader()
         stowage = Stowage(key, 1 << 30)
-        self._server = Server(self._router, gate, workshop, self._slate, stowage)
+        self._server = Server(self._router, gate, workshop, self._slate, stowage, read_posture())
         self._threads = [threading.Thread(target=gate.run), threading.Thread(target=self._run)]
         for thread in self._threads:
             thread.start()
