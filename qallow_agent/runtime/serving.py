@@ -16,7 +16,7 @@ import zmq
 from qallow_agent.base.errors import DeviceMemory, Malformed, TooLarge, WireError
 from qallow_agent.base.ids import LeaseId
 from qallow_agent.jobs.local import RunnerTally
-from qallow_agent.jobs.manifest import MAX_FRAMES, Layout, Manifest, Parts
+from qallow_agent.jobs.manifest import MAX_FRAMES, Manifest, Parts
 from qallow_agent.jobs.parcels import (
     CHUNK_BYTES,
     ArrayHead,
@@ -37,19 +37,16 @@ from qallow_agent.jobs.parcels import (
     pack,
     unpack_header,
 )
+from qallow_agent.runtime.batch import Batch
 from qallow_agent.runtime.eagerness import Eagerness
 from qallow_agent.runtime.gate import Gate, Terms
-from qallow_agent.runtime.multipart import Sendable, receive, send
+from qallow_agent.runtime.multipart import receive, send
 from qallow_agent.runtime.posture import Posture
 from qallow_agent.runtime.slate import Slate, canary_lease
 from qallow_agent.runtime.stowage import Stowage
 from qallow_agent.runtime.workshop import Done, Workshop
 
 FLUSH_S: Final = 0.02
-_FLUSH_RESULTS: Final = 1_000
-_FLUSH_FRAMES: Final = 16_000
-_FLUSH_BYTES: Final = 1 << 20
-"""A reply of about a megabyte lets both ends work at once (one of 64 is three times slower)."""
 
 _DRAIN: Final = 256
 TALLY_S: Final = 1.0
@@ -68,49 +65,6 @@ class _Tally:
     points: int = 0
     ops: float = 0.0
     busy_s: float = 0.0
-
-
-class _Batch:
-    """Results that leave together."""
-
-    __slots__ = ("_plan", "apart", "own", "results", "size_bytes", "small")
-
-    def __init__(self) -> None:
-        self.results: list[ResultHead] = []
-        self.small: list[bytes] = []
-        self.own: list[memoryview] = []
-        self.apart: list[tuple[bytes, memoryview]] = []
-        self.size_bytes = 0
-        self._plan: Layout | None = None
-
-    def add(self, task: TaskHead, done: Done) -> None:
-        """Add what came of a task."""
-        plan = done.plan
-        heads = None if plan is self._plan else plan.heads
-        self._plan = plan
-        self.results.append(ResultHead(task.number, task.attempt, done.seconds, heads, done.fault))
-        if done.small:
-            self.small.append(done.small)
-            self.size_bytes += len(done.small)
-        if done.own or done.apart:
-            self.own += done.own
-            self.apart += done.apart
-            self.size_bytes += sum(map(len, done.own)) + sum(len(data) for _, data in done.apart)
-
-    def full(self) -> bool:
-        """Return whether it should leave now."""
-        return (
-            self.size_bytes >= _FLUSH_BYTES
-            or len(self.results) >= _FLUSH_RESULTS
-            or len(self.own) >= _FLUSH_FRAMES
-        )
-
-    def frames(self) -> list[Sendable]:
-        """Return the raw frames of the parcel."""
-        if not self.small:
-            return [*self.own]
-        small = self.small[0] if len(self.small) == 1 else b"".join(self.small)
-        return [small, *self.own]
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,7 +232,7 @@ class Server:
         terms, tasks, gate = work.terms, work.parcel.tasks, self._gate
         run, slate = self._workshop.run, self._slate
         self._note(terms.lease)
-        batch = _Batch()
+        batch = Batch()
         done = 0
         now_s = flushed_s = time.monotonic()
         for task, parts in zip(tasks, work.parts, strict=True):
@@ -301,7 +255,7 @@ class Server:
             if now_s - flushed_s >= FLUSH_S or batch.full():
                 if not self._flush(work, batch):
                     break
-                batch = _Batch()
+                batch = Batch()
                 flushed_s = now_s
                 self._look_up(now_s)
         if batch.results:
@@ -311,7 +265,7 @@ class Server:
             self._answer(work.route, LeaseUnknown(terms.lease))
         self._look_up(now_s)
 
-    def _flush(self, work: _Work, batch: _Batch) -> bool:
+    def _flush(self, work: _Work, batch: Batch) -> bool:
         """Send what a parcel's tasks gave so far; False when nobody takes it."""
         work.terms.in_flight -= len(batch.results)
         header = ResultParcel(work.terms.lease, tuple(batch.results))
