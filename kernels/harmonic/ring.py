@@ -166,7 +166,7 @@ def confirm(
         for at in range(counts[LENGTH]):
             table[WANTED, at] = max(table[WANTED, at], KINDS - 1)
     if not right:
-        counts[LIMIT] = max(1, counts[LENGTH] // 4)
+        counts[LIMIT] = max(1, counts[LENGTH] // 2)  # as long again, once it is settled
     return right
 
 
