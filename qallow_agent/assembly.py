@@ -22,6 +22,7 @@ from qallow_agent.node.build import Ingredients, RoomSettings, build_node
 from qallow_agent.node.node import Node
 from qallow_agent.node.post import make_post
 from qallow_agent.runtime.control import ControlServer
+from qallow_agent.runtime.devices import threads_per_task
 from qallow_agent.runtime.driver import Driver, World
 from qallow_agent.runtime.joining import Entrance, forget_mesh, refuse_second_mesh
 from qallow_agent.runtime.keyring import load_keys
@@ -151,8 +152,9 @@ def _enter_mesh(
 
 
 def _yard(settings: Settings, plugins: Plugins, say: Callable[[Notice], None]) -> RunnerYard:
+    threads = settings.runners.threads or threads_per_task(settings.devices)
     return RunnerYard(
-        settings.runners,
+        replace(settings.runners, threads=threads),
         hosts=(settings.mesh.transport.bind,),
         kernels=settings.kernels,
         cache_dir=str(Path(settings.node.cache_dir) / "jit"),

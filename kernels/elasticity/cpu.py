@@ -19,7 +19,7 @@ from qallow_agent.kernels.bounds import Demands, Limits
 from qallow_agent.kernels.elasticity import OPS_PER_TICK
 from qallow_agent.kernels.jit import compiled, wide_vectors
 from qallow_agent.kernels.recording import records, stride
-from qallow_agent.kernels.scratch import scratch
+from qallow_agent.kernels.scratch import workspace
 from qallow_agent.kernels.spec import Values
 from qallow_agent.kernels.threads import CREW
 
@@ -234,7 +234,7 @@ def run(*, points: int, ticks: int, eps: Array4, record_every: int) -> dict[str,
         simulate(
             ticks, every, stretch, begin, end,
             singles[:3].reshape(3, -1), doubles.reshape(4, -1),
-            scratch(ROOM, F4),
+            workspace(ROOM),
         )  # fmt: skip
         singles[3, begin:end] = stretch[begin:end, np.newaxis]
         tick[begin:end] = recorded

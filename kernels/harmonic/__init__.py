@@ -11,7 +11,8 @@ and R, N pockets, coupling k and the mean ``m = (sum p_i) / N`` of the old phase
 
 from ``p_i = (i / N) * 0.4``, ``c_i = 0.78 + 0.02 * (i mod 3)``, ``h = (sum abs(p_i - m)) / N``.
 Up to 32 pockets the sums are sequential float32, ascending; above they are float64 partial sums in
-a fixed order (``reference.total``), so that results never depend on threads or machines.
+a fixed order (``reference.total``), so that results never depend on threads or machines. Version 2
+made their chunks smaller.
 """
 
 from qallow_agent.kernels.harmonic.stability import stable_coupling
@@ -67,7 +68,7 @@ def advise(values: Values, extremes: Extremes) -> tuple[str, ...]:
 
 SPEC = KernelSpec(
     name="harmonic",
-    version=1,
+    version=2,
     doc="A ring of coupled pockets: average coherence, phase drift and phase energy.",
     parameters=(
         Parameter(

@@ -13,7 +13,7 @@ from qallow_agent.kernels.harmonic import OPS_PER_POCKET_TICK, lanes, ring, sing
 from qallow_agent.kernels.harmonic.layout import NARROW, flush
 from qallow_agent.kernels.harmonic.outputs import Course, summary
 from qallow_agent.kernels.recording import records, stride
-from qallow_agent.kernels.scratch import scratch
+from qallow_agent.kernels.scratch import scratch, workspace
 from qallow_agent.kernels.spec import Values
 from qallow_agent.kernels.threads import CREW
 
@@ -65,9 +65,9 @@ def run(
         few = few if few < WORTH_A_TILE else 0
         plan = (pockets, ticks, every)
         rest = coupling, *flat, drifts, converged
-        lanes.simulate(plan, (begin, end - few), *rest, scratch(lanes.ROOM, F4))
+        lanes.simulate(plan, (begin, end - few), *rest, workspace(lanes.ROOM))
         if few:
-            single.simulate(plan, (end - few, end), *rest, scratch(single.ROOM, F4))
+            single.simulate(plan, (end - few, end), *rest, workspace(single.ROOM))
         tick[begin:end] = recorded
 
     def large(begin: int, end: int, *, shared: bool = False) -> None:

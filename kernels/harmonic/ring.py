@@ -12,7 +12,6 @@ Expectations decide how fast a run is, never what comes out.
 # ruff: noqa: FURB136 - clamps are written as comparisons, so that NaN passes through them
 
 import math
-from collections import deque
 from collections.abc import Callable
 
 import numpy as np
@@ -35,7 +34,7 @@ from qallow_agent.kernels.harmonic.strip import (
     start_chunks,
 )
 from qallow_agent.kernels.jit import compiled
-from qallow_agent.kernels.scratch import scratch
+from qallow_agent.kernels.scratch import scratch, workspace
 from qallow_agent.kernels.threads import CREW
 
 F4, F8 = np.float32, np.float64
@@ -265,17 +264,19 @@ def simulate(
     """
     pockets = rings.shape[2]
     chunks = (pockets - 1) // SUM_CHUNK + 1
-    room = scratch(ROOM + chunks * MOST_TICKS * KINDS, F8)
+    size = ROOM + chunks * MOST_TICKS * KINDS
+    together = shared and CREW.threads > 1
+    room = scratch(size, F8) if together else workspace(2 * size).view(F8)
     sums = room[ROOM : ROOM + chunks * KINDS].reshape(chunks, 1, KINDS)
     table, counts, levels = np.zeros((ROWS, HISTORY)), np.zeros(7, np.int64), np.zeros(6, F4)
-    each: Share = CREW.run if shared else _at_once
+    each: Share = CREW.run if together else _at_once
     each(lambda begin, end: start_chunks(rings[0], (begin, end), sums), chunks)
     mean = F4(total(sums, 0, P_KIND) / pockets)
     each(lambda begin, end: spread_chunks(rings[0], rings[1], (begin, end), mean, sums), chunks)
     levels[MEAN], levels[AVERAGE] = mean, total(sums, 0, C_KIND) / pockets
     levels[H] = levels[DRIFT] = total(sums, 0, D_KIND) / pockets
     counts[LIMIT] = 1
-    go = _go_together if shared and CREW.threads > 1 else go_alone
+    go = _go_together if together else go_alone
     go(rings, table, room, counts, levels, course, coupling, kept)
     return int(counts[CONVERGED]), levels[FIRST], levels[SETTLED]
 
@@ -297,12 +298,10 @@ def _go_together(
     """Go through all ticks, every pass shared by the threads of this process."""
     pockets = rings.shape[2]
     chunks, old, new = (pockets - 1) // SUM_CHUNK + 1, rings[0], rings[1]
-    rooms = deque(scratch(ROOM, F8) for _ in range(CREW.threads))
 
     def part(begin: int, end: int) -> None:
-        mine = rooms.pop()
-        advance_chunks(old, new, (begin, end), coupling, table, sums, mine)
-        rooms.append(mine)
+        own = workspace(2 * ROOM).view(F8)
+        advance_chunks(old, new, (begin, end), coupling, table, sums, own)
 
     while counts[TICK] < course[0]:
         plan(counts, levels, table, course, pockets, coupling)

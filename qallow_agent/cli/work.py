@@ -200,9 +200,7 @@ def read_order(kernel: str, flags: Mapping[str, Any], sweeps: Sequence[str] = ()
         scalars = {name: v for name, v in inputs.fixed.items() if not getattr(v, "ndim", 0)}
         arrays = {name: v.shape for name, v in inputs.fixed.items() if name not in scalars}
         extremes = inputs.extremes()
-        values = entry.kernel.spec.validate(scalars, swept=extremes, shapes=arrays)
-        for warning in entry.kernel.spec.warnings(values, extremes):
-            note(f"warning: {warning}")
+        entry.kernel.spec.validate(scalars, swept=extremes, shapes=arrays)
     options = JobOptions(
         deadline_s=flags["timeout_s"],
         start_s=flags["start_s"],

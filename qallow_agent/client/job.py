@@ -3,6 +3,7 @@
 Every state is left by itself at a known time, whatever the desk does or fails to do.
 """
 
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -43,6 +44,8 @@ from qallow_agent.jobs.messages import (
 )
 from qallow_agent.jobs.model import LeaseEnd
 from qallow_agent.jobs.settings import DispatchSettings
+
+_log = logging.getLogger(__name__)
 
 IDLE_S: Final = 1.0
 """A pool of single evaluations without work for this long gives its runners back."""
@@ -248,6 +251,8 @@ class Job:
         self._watching = message.known
         self._ops = message.ops
         self.account.slots = message.slots or self.order.slots
+        for warning in message.warnings:
+            _log.warning("warning: %s", warning)
         if self._given_up is not None:
             self._say_end(_state_of(self._given_up), self._given_up.message)
 

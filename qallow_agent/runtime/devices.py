@@ -28,6 +28,12 @@ def probe_cpu(settings: DeviceSettings) -> DeviceAdvert:
     )
 
 
+def threads_per_task(settings: DeviceSettings) -> int:
+    """Return how many cores each slot of the CPU has for its task: at least one."""
+    cores = usable_cores(read_limits())
+    return max(1, cores // (settings.cpu_slots or cores))
+
+
 def usable_cores(limits: Limits) -> int:
     """Return how many cores tasks may keep busy at a time: at least one.
 

@@ -23,6 +23,7 @@ from qallow_agent.base.contact import join_address
 from qallow_agent.base.errors import DeviceError, InvariantBroken
 from qallow_agent.jobs.local import RunnerReady
 from qallow_agent.kernels.registry import Catalog
+from qallow_agent.kernels.threads import CREW
 from qallow_agent.runtime.boards import choose_board
 from qallow_agent.runtime.fences import Ground, close_network, enclose_runner
 from qallow_agent.runtime.gate import ORDERS, Gate
@@ -99,6 +100,7 @@ def live(
     router, public = open_router(context, allowance_bytes)
     port = bind(router, order.hosts, order.settings)
     guest = attach(order.plugin, order.kind, order.device) if order.plugin else None
+    CREW.resize(order.settings.threads if order.kind == "cpu" else 1)
     workshop = Workshop(catalog, order.kind, allowance_bytes, guest)
     stowage = Stowage(public, allowance_bytes)
     server = Server(router, gate, workshop, slate, stowage, read_posture())

@@ -56,6 +56,12 @@ class RunnerSettings:
         256, "Processes and threads a runner may start; root's runners are not held to it.",
         ge=16, le=65536,
     )  # fmt: skip
+    threads: int = setting(
+        0,
+        "Cores that one task on the CPU may use; 0: its slot's share of the physical cores, which "
+        "is one unless devices.cpu_slots leaves some over.",
+        ge=0, le=4096,
+    )  # fmt: skip
     cpu_s: int = setting(
         0, "CPU seconds after which a runner is killed, all its tasks together; 0: never.",
         unit="s", ge=0,

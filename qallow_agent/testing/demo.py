@@ -84,6 +84,7 @@ def _agent(name: str, port: int) -> AgentProcess:
         f"mesh.transport.door_port={port + 1}",
         f"mesh.transport.datagram_port={port}",
         "devices.cpu_slots=1",
+        "runners.threads=1",
         "node.mesh_name=demo",
     )
     return AgentProcess(name, FOLDER / name, settings)

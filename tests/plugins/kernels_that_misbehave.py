@@ -16,6 +16,7 @@ import numpy as np
 
 from qallow_agent.base.errors import DeviceLost
 from qallow_agent.kernels.spec import Canary, Cost, Kernel, KernelSpec, Output, Parameter
+from qallow_agent.kernels.threads import CREW
 
 Outputs = dict[str, Any]
 
@@ -29,6 +30,18 @@ def _answer(points: int, value: float = 0.0) -> Outputs:
 def echo(points: int, value: Any) -> Outputs:
     del points
     return {"value": value}
+
+
+def counts_its_threads(points: int) -> Outputs:
+    seen: set[int] = set()
+    both = threading.Barrier(CREW.threads, timeout=5)
+
+    def part(_begin: int, _end: int) -> None:
+        both.wait()
+        seen.add(threading.get_ident())
+
+    CREW.run(part, CREW.threads)
+    return _answer(points, len(seen))
 
 
 def weigh(points: int, data: Any) -> Outputs:
@@ -247,6 +260,7 @@ PAUSES = _kernel("pauses")
 LEAKS = _kernel("leaks")
 OPENS = _kernel("opens")
 THREADS = _kernel("threads")
+COUNTS = _kernel("counts_its_threads")
 MULTIPLIES = _kernel("multiplies")
 CLOSES = _kernel("closes")
 FLOODS = _kernel("floods")

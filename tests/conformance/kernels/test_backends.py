@@ -68,8 +68,28 @@ def test_rings_of_every_size_equal_the_reference(pockets: int) -> None:
     )
 
 
+@pytest.mark.parametrize("coupling", [0.0, 1e-3, 0.0083, 0.02])
+@pytest.mark.parametrize(("pockets", "ticks"), [(300, 400), (2049, 200), (9000, 120)])
+def test_many_ticks_in_one_pass_equal_the_reference(
+    pockets: int, ticks: int, coupling: float
+) -> None:
+    asked = {"pockets": pockets, "ticks": ticks, "record_every": 7, "coupling": coupling}
+    fast, slow = (run_task(harmonic.KERNEL, name, asked, {}, {}) for name in ("cpu", "reference"))
+    assert same(fast, slow)
+
+
+@pytest.mark.parametrize("pockets", [8, 130])
+@pytest.mark.parametrize("record_every", [0, 1])
+def test_convergence_is_noticed_at_the_same_tick(pockets: int, record_every: int) -> None:
+    asked = {"pockets": pockets, "ticks": 3000, "record_every": record_every}
+    few = {"coupling": np.array([1e-3, 5e-3, 8e-3], np.float32)}
+    fast, slow = (run_task(harmonic.KERNEL, name, asked, few, {}) for name in ("cpu", "reference"))
+    assert fast["converged_tick"].max() > 1
+    assert same(fast, slow)
+
+
 def test_a_ring_of_several_chunks_equals_the_reference() -> None:
-    asked = {"pockets": 2 * 65_536 + 77, "ticks": 3, "record_every": 1}
+    asked = {"pockets": 16 * 8192 + 77, "ticks": 3, "record_every": 1}
     one = slice(30, 31)
     assert same(
         sweep(harmonic.KERNEL, "cpu", one, **asked),

@@ -154,3 +154,12 @@ def test_a_submitter_that_vanishes_leaves_the_runner_to_the_next_one(dial: Any, 
     second.send(TaskHead(9, 1, 1, {"seconds": 0.0}))
     assert list(second.results(1)) == [9]
     second.close()
+
+
+def test_a_runner_uses_as_many_threads_as_it_was_given(make_world: Any) -> None:
+    for threads, seen in ((0, 1), (3, 3)):
+        submitter = make_world(threads=threads).submitter("counts-its-threads")
+        submitter.post(0)
+        (frame,) = submitter.arrays()
+        assert np.frombuffer(frame, "<f4") == seen
+        submitter.close()

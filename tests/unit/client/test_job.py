@@ -316,3 +316,12 @@ def test_a_watched_job_is_neither_reported_nor_ended_by_us() -> None:
     assert [type(said) for said in case.desk.said] == [SubmitJob]
     case.job.give_up(JobCancelled("enough"))
     assert [type(said) for said in case.desk.said] == [SubmitJob]
+
+
+def test_what_a_person_should_know_is_said_before_the_first_task(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    case = Case()
+    warning = "coupling 0.02 is unstable for 8 pockets (stable up to 0.00832813)"
+    case.hear(JobAccepted(ID, JobState.SUBMITTED, "hash", warnings=(warning,)))
+    assert [record.getMessage() for record in caplog.records] == [f"warning: {warning}"]

@@ -5,7 +5,7 @@ import pytest
 from qallow_agent.mesh.wire.kinds import DeviceState
 from qallow_agent.runtime.cgroup import Limits, read_limits
 from qallow_agent.runtime.device_settings import DeviceSettings
-from qallow_agent.runtime.devices import cpu_model, probe_cpu, usable_cores
+from qallow_agent.runtime.devices import cpu_model, probe_cpu, threads_per_task, usable_cores
 
 
 def test_the_cpu_is_always_a_device_that_waits_for_its_canary() -> None:
@@ -24,6 +24,13 @@ def test_settings_overrule_what_was_found() -> None:
 def test_more_memory_than_there_is_is_not_offered() -> None:
     plain, greedy = probe_cpu(DeviceSettings()), probe_cpu(DeviceSettings(cpu_memory_bytes=1 << 60))
     assert plain.memory_bytes == greedy.memory_bytes
+
+
+def test_a_task_gets_the_cores_that_the_slots_leave_over() -> None:
+    cores = usable_cores(read_limits())
+    assert threads_per_task(DeviceSettings()) == 1
+    assert threads_per_task(DeviceSettings(cpu_slots=1)) == cores
+    assert threads_per_task(DeviceSettings(cpu_slots=cores + 1)) == 1
 
 
 @pytest.mark.parametrize(("cpus", "slots"), [(0.25, 1), (1.0, 1), (1.9, 1)])
