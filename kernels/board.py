@@ -117,5 +117,6 @@ def explained() -> Iterator[None]:
         raise DeviceLost(f"the board failed: {error}") from error
     except ImportError as error:  # numba's word for a driver or a compiler that is not there
         raise DeviceLost(
-            f"CUDA does not start: {error}", hint="pip install 'qallow-agent[gpu]', and its driver"
+            f"CUDA does not start: {' '.join(str(error).split())}",
+            hint="install NVIDIA's driver, and pip install 'qallow-agent[gpu]'",
         ) from error

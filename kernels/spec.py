@@ -101,10 +101,14 @@ class Output:
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What one point costs: operations, and bytes of scratch memory beside inputs and outputs."""
+    """What one point costs: operations, and bytes of scratch memory beside inputs and outputs.
+
+    ``steps`` counts what people count of it: the ticks of a simulation, the pixels of an image.
+    """
 
     ops: float
     scratch_bytes: int = 0
+    steps: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +143,7 @@ class KernelSpec:
         dimensions: Validated values -> length of each named axis that no array input fixes.
         advise: Validated values and extremes -> warnings for people before the run.
         op: What one operation of ``cost`` is, in words.
+        step: What one of its steps is, in words.
         parallel_points: Points a backend works on at a time; scratch memory counts that often.
     """
 
@@ -151,6 +156,7 @@ class KernelSpec:
     dimensions: Callable[[Values], Mapping[str, int]] = _no_dimensions
     advise: Callable[[Values, Extremes], tuple[str, ...]] = _no_advice
     op: str = "operation"
+    step: str = "step"
     parallel_points: int = 1
 
     def parameter(self, name: str) -> Parameter:
@@ -325,6 +331,8 @@ class Kernel:
         canary: Known answers.
         module: The declaring module (``__name__``); its source counts into the content hash.
         sources: Further modules whose source decides results.
+        bench: Scalars of a benchmark in place of the canary's: enough work for each point to
+            outweigh its way to the device and back.
     """
 
     spec: KernelSpec
@@ -332,3 +340,4 @@ class Kernel:
     canary: Canary
     module: str
     sources: tuple[str, ...] = field(default=())
+    bench: Values = field(default_factory=dict)

@@ -27,7 +27,8 @@ def dimensions(values: Values) -> dict[str, int]:
 
 def cost(values: Values) -> Cost:
     """Return the cost of one run."""
-    return Cost(ops=float(OPS_PER_TICK * values["ticks"]), scratch_bytes=64)
+    ticks = float(values["ticks"])
+    return Cost(ops=OPS_PER_TICK * ticks, scratch_bytes=64, steps=ticks)
 
 
 SPEC = KernelSpec(
@@ -58,6 +59,7 @@ SPEC = KernelSpec(
     cost=cost,
     dimensions=dimensions,
     op="float32 operation",
+    step="tick",
 )  # fmt: skip
 
 CANARY = Canary(
@@ -85,4 +87,5 @@ KERNEL = Kernel(
         "qallow_agent.kernels.board",
         "qallow_agent.kernels.recording",
     ),
+    bench={"ticks": 20_000},
 )

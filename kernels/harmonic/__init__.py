@@ -46,10 +46,8 @@ def dimensions(values: Values) -> dict[str, int]:
 def cost(values: Values) -> Cost:
     """Return the cost of one run: two float32 a pocket in two buffers is the scratch memory."""
     pockets = int(values["pockets"])
-    return Cost(
-        ops=float(OPS_PER_POCKET_TICK * pockets * values["ticks"]),
-        scratch_bytes=16 * (pockets + 2),
-    )
+    steps = float(pockets * values["ticks"])
+    return Cost(ops=OPS_PER_POCKET_TICK * steps, scratch_bytes=16 * (pockets + 2), steps=steps)
 
 
 def advise(values: Values, extremes: Extremes) -> tuple[str, ...]:
@@ -110,6 +108,7 @@ SPEC = KernelSpec(
     dimensions=dimensions,
     advise=advise,
     op="float32 operation",
+    step="pocket's tick",
     parallel_points=64,
 )  # fmt: skip
 
@@ -148,4 +147,5 @@ KERNEL = Kernel(
         "qallow_agent.kernels.harmonic.strip",
         "qallow_agent.kernels.recording",
     ),
+    bench={"ticks": 2_000},
 )

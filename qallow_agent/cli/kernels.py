@@ -1,4 +1,4 @@
-"""``kernels ls|info``: what can be run, and with which parameters."""
+"""``kernels ls|info|test|bench``: what can be run, with which parameters, how right, how fast."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -8,6 +8,7 @@ import click
 from qallow_agent.base.units import show_bytes
 from qallow_agent.cli.options import config_option, json_option
 from qallow_agent.cli.output import emit, note, pairs, table
+from qallow_agent.cli.trials import bench, test
 from qallow_agent.config.load import load_settings
 from qallow_agent.kernels.backends import device_kinds
 from qallow_agent.kernels.registry import Catalog, Entry, load_catalog
@@ -24,7 +25,11 @@ class Shape:
 
 @click.group()
 def kernels() -> None:
-    """List and describe the kernels that are installed here."""
+    """List, describe, test and measure the kernels that are installed here."""
+
+
+kernels.add_command(test)
+kernels.add_command(bench)
 
 
 @kernels.command("ls", epilog="Example: qallow-agent kernels ls --json")
@@ -103,7 +108,6 @@ def parameter_shapes(spec: KernelSpec) -> dict[str, Shape]:
 
 
 def _summary(entry: Entry) -> dict[str, Any]:
-
     spec = entry.kernel.spec
     return {
         "name": spec.name,

@@ -46,7 +46,7 @@ COMMANDS = {
     "cancel": ("jobs:cancel", "Cancel a job."),
     "energy": ("energy:energy", "Say how many joules work took."),
     "explain": ("explain:explain", "Say why here, why not there, and what would change it."),
-    "kernels": ("kernels:kernels", "List and describe kernels."),
+    "kernels": ("kernels:kernels", "List, test and measure kernels."),
     "config": ("config:config", "Show, explain and validate the configuration."),
 }
 """Command -> (module of this package and attribute, help); imported only when called."""

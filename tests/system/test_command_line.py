@@ -31,6 +31,11 @@ DOCUMENTS = {
     "jobs": (["jobs"], "qallow.jobs/v1"),
     "kernels": (["kernels", "ls"], "qallow.kernels/v1"),
     "kernels info": (["kernels", "info", "harmonic"], "qallow.kernel/v1"),
+    "kernels test": (["kernels", "test", "elasticity"], "qallow.kernels.test/v1"),
+    "kernels bench": (
+        ["kernels", "bench", "elasticity", "--seconds", "0.01"],
+        "qallow.kernels.bench/v1",
+    ),
     "config": (["config", "show"], "qallow.config/v1"),
     "config explain": (["config", "explain", "jobs.lease_ttl_s"], "qallow.setting/v1"),
     "config validate": (["config", "validate"], "qallow.validation/v1"),
