@@ -200,9 +200,9 @@ def test_a_plug_in_device_computes_when_it_is_named_and_broken_ones_harm_nobody(
     rows = {row["device"]: row for row in query(agent, GetDevices())["devices"]}
     assert (rows["fpga0"]["kind"], rows["fpga0"]["simulated"]) == ("fpga", True)
     done = agent.ask("run", "elasticity", "--device", "fpgabox/fpga0", "--set", "ticks=20")
-    assert done["share"] == {"fpgabox/fpga0": 1}
+    assert done["where"] == "fpgabox/fpga0"
     reference = run_task(load_catalog().get("elasticity"), "reference", {"ticks": 20}, {}, {})
-    assert done["result"]["E"] == pytest.approx(reference["E"].tolist())
+    assert done["values"]["E"] == pytest.approx(reference["E"].tolist())
     agent.ask("map", "elasticity", "--sweep", "eps=0.0001:0.01:400", "--set", "ticks=20")
     jobs = agent.ask("jobs")["jobs"]
     assert {place for job in jobs for place in job["share"]} == {"fpgabox/fpga0", "fpgabox/cpu0"}
