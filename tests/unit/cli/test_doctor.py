@@ -140,19 +140,12 @@ def test_a_machine_without_sensors_is_fine_and_told_what_was_looked_for(tmp_path
 
 
 def test_a_counter_that_only_root_may_read_is_warned_of_with_the_line_that_grants_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, forbid: Callable[[str], None]
 ) -> None:
     package = tmp_path / "sys/class/powercap/intel-rapl:0"
     package.mkdir(parents=True)
     (package / "name").write_text("package-0\n")
-    whole = Path.read_text
-
-    def guarded(path: Path, *arguments: str, **options: str) -> str:
-        if path.name == "energy_uj":  # a mode would not stop tests that run as root
-            raise PermissionError(13, "Permission denied", str(path))
-        return whole(path, *arguments, **options)
-
-    monkeypatch.setattr(Path, "read_text", guarded)
+    forbid("energy_uj")
     found = next(iter(sensorchecks.sensor_checks(tmp_path)))
     assert (found.level, found.name) == ("warn", "energy")
     assert "tmpfiles.d" in found.fix
