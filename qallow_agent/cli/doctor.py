@@ -50,7 +50,7 @@ def examine(
     agent: LocalAgent, files: tuple[str, ...], assignments: tuple[str, ...]
 ) -> Iterator[Check]:
     """Yield one finding after another, cheap ones first."""
-    from qallow_agent.cli import fencechecks, netchecks  # noqa: PLC0415 - they bring psutil
+    from qallow_agent.cli import fencechecks, netchecks, sensorchecks  # noqa: PLC0415 - psutil
 
     yield checks.platform_check()
     settings, check = _configuration(files, assignments)
@@ -66,6 +66,7 @@ def examine(
     yield from fencechecks.fence_checks(settings)
     yield _runner_check(answers.status if answers else {})
     yield from checks.gpu_checks()
+    yield from sensorchecks.sensor_checks()
 
 
 def say(check: Check) -> None:

@@ -200,7 +200,7 @@ def _change_user(ground: Ground, settings: RunnerSettings) -> Iterator[Fence]:
         yield _down("user", what, f"chmod o+rx {closed}, or set runners.user to one that can")
         return
     try:
-        groups = rights.device_groups(_devices())
+        groups = rights.device_groups(_devices(settings))
         rights.become(lodger.uid, lodger.gid, groups, reads_all=bool(closed))
     except OSError as error:
         yield _down("user", f"runners stay root: {error}", "set runners.user to one that exists")
@@ -249,7 +249,7 @@ def _restrict(ground: Ground, settings: RunnerSettings, writable: tuple[str, ...
     wanted += [Path(path) for path in (*settings.read_paths, ground.cache) if path]
     read = {path: None for folder in wanted for path in landlock.around(folder, hidden)}
     write = [path for path in writable if path]
-    landlock.restrict(read, write, _devices(), network=settings.network)
+    landlock.restrict(read, write, _devices(settings), network=settings.network)
 
 
 def _python() -> list[Path]:
@@ -265,6 +265,7 @@ def _python() -> list[Path]:
     return [ours, *links, *map(Path, dict.fromkeys(places))]
 
 
-def _devices() -> list[str]:
-    found = [str(path) for glob in _DEVICE_GLOBS for path in sorted(Path("/dev").glob(glob))]
+def _devices(settings: RunnerSettings) -> list[str]:
+    globs = (*_DEVICE_GLOBS, *(glob.removeprefix("/dev/") for glob in settings.device_files))
+    found = [str(path) for glob in globs for path in sorted(Path("/dev").glob(glob))]
     return [*(path for path in _DEVICES if Path(path).exists()), *found]

@@ -27,6 +27,11 @@ class RunnerSettings:
         (),
         "Files and folders that kernels may read besides the system's, Python's and import_paths.",
     )
+    device_files: tuple[str, ...] = setting(
+        (),
+        "Files below /dev that kernels may open besides GPUs', for plug-in devices; patterns as in "
+        "a shell: xdma*.",
+    )
     network: bool = setting(
         False, "Whether kernels may connect to other hosts and to services of this machine."
     )

@@ -13,6 +13,22 @@ Answer = Callable[[Sender, Message], list[Message]]
 
 
 @pytest.fixture
+def forbid(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Make files of a name unreadable; their mode would not stop tests that run as root."""
+    whole = Path.read_text
+
+    def forbid(name: str) -> None:
+        def guarded(path: Path, *arguments: str, **options: str) -> str:
+            if path.name == name:
+                raise PermissionError(13, "Permission denied", str(path))
+            return whole(path, *arguments, **options)
+
+        monkeypatch.setattr(Path, "read_text", guarded)
+
+    return forbid
+
+
+@pytest.fixture
 def serve(tmp_path: Path) -> Iterator[Callable[[Answer], Path]]:
     """Run a real control server whose answers a test decides, in a thread."""
     over = threading.Event()

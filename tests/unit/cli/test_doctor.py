@@ -7,7 +7,7 @@ import pytest
 
 from qallow_agent.base.ids import Sender
 from qallow_agent.base.message import Message
-from qallow_agent.cli import checks, fencechecks, netchecks
+from qallow_agent.cli import checks, fencechecks, netchecks, sensorchecks
 from qallow_agent.cli.checks import Check
 from qallow_agent.cli.main import main
 from qallow_agent.cli.options import LocalAgent
@@ -131,3 +131,21 @@ def test_doctor_fails_on_a_wrong_configuration_and_checks_the_rest(
     assert found["config"]["level"] == "fail"
     assert "did you mean node.name?" in found["config"]["fix"]
     assert {"platform", "state", "agent", "port", "clock", "nvml"} <= set(found)
+
+
+def test_a_machine_without_sensors_is_fine_and_told_what_was_looked_for(tmp_path: Path) -> None:
+    found = list(sensorchecks.sensor_checks(tmp_path))
+    assert levels(found) == {"energy": "ok", "heat": "ok"}
+    assert "RAPL" in found[0].what
+
+
+def test_a_counter_that_only_root_may_read_is_warned_of_with_the_line_that_grants_it(
+    tmp_path: Path, forbid: Callable[[str], None]
+) -> None:
+    package = tmp_path / "sys/class/powercap/intel-rapl:0"
+    package.mkdir(parents=True)
+    (package / "name").write_text("package-0\n")
+    forbid("energy_uj")
+    found = next(iter(sensorchecks.sensor_checks(tmp_path)))
+    assert (found.level, found.name) == ("warn", "energy")
+    assert "tmpfiles.d" in found.fix

@@ -74,17 +74,10 @@ def test_rapl_adds_the_packages_of_all_sockets_and_nothing_else(tree: Tree) -> N
 
 
 def test_rapl_that_only_root_may_read_is_unknown_and_says_so(
-    tree: Tree, monkeypatch: pytest.MonkeyPatch
+    tree: Tree, forbid: Callable[[str], None]
 ) -> None:
     root = tree({f"{RAPL}0/name": "package-0", f"{RAPL}0/energy_uj": "1"})
-    whole = Path.read_text
-
-    def guarded(path: Path, *arguments: str, **options: str) -> str:
-        if path.name == "energy_uj":  # a mode would not stop tests that run as root
-            raise PermissionError(13, "Permission denied", str(path))
-        return whole(path, *arguments, **options)
-
-    monkeypatch.setattr(Path, "read_text", guarded)
+    forbid("energy_uj")
     reading = Rapl(root).read(0.0)
     assert reading.value is None
     assert "CVE-2020-8694" in reading.why
