@@ -36,8 +36,8 @@ def test_a_real_job_shows_measured_joules_from_the_counter_to_the_report(
 
     eventually(at_rest, 40.0, "a board at rest")
     done = metered.run_cli(
-        "map", "harmonic", "--sweep", "coupling=0.0001:0.005:400", "--set", "pockets=64",
-        "--set", "ticks=4000", "--device", "metered/fpga0", "-o", tmp_path, within_s=90,
+        "map", "harmonic", "--sweep", "coupling=0.0001:0.005:8000", "--set", "pockets=64",
+        "--set", "ticks=200", "--device", "metered/fpga0", "-o", tmp_path, within_s=90,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     summary = json.loads((tmp_path / "summary.json").read_text())
@@ -63,7 +63,7 @@ def test_a_real_job_shows_measured_joules_from_the_counter_to_the_report(
 def test_a_budget_is_kept_to_by_the_only_device_that_measures(metered: AgentProcess) -> None:
     done = metered.run_cli(
         "map", "harmonic", "--sweep", "coupling=0.0001:0.005:200000", "--set", "pockets=64",
-        "--set", "ticks=4000", "--max-joules", "0.5", within_s=60,
+        "--set", "ticks=200", "--max-joules", "0.5", within_s=60,
     )  # fmt: skip
     assert done.returncode == 2, done.stderr
     assert "is estimated to take" in done.stderr
