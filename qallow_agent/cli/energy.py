@@ -39,10 +39,13 @@ def report(agent: LocalAgent, by: Any, since_s: float, as_json: bool) -> None:
         return
     document = found.document
     column = "day_s" if by == "day" else by
-    rows = [*document.get("rows", ()), {column: "total"} | document.get("total", {})]
+    rows = list(document.get("rows", ()))
+    if rows:
+        rows.append({column: "total"} | document.get("total", {}))
     table(
         (by.upper(), "GROSS", "NET", "AT LEAST", "AT MOST", "KNOWN", "J/OP"),
         [_row(str(_name(row, column)), row) for row in rows],
+        empty="no job of this node was charged any energy in that time",
         keep=0,
     )
     for op, kernels in _ops(rows).items():

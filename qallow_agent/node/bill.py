@@ -83,7 +83,7 @@ def _devices(view: View, sums: list[DeviceSum]) -> list[Document]:
             {
                 "device": device.name,
                 "drawn_j": drawn_j if days else None,
-                "jobs_j": drawn_j - idle_j if days else None,
+                "jobs_j": max(0.0, drawn_j - idle_j) if days else None,
                 "idle_j": idle_j if days else None,
                 "idle_share": idle_j / drawn_j if drawn_j else None,
                 "idle_w": view.rooms.meters.idle_w(device.name),
