@@ -29,6 +29,7 @@ DOCUMENTS = {
     "run": (["run", "moody"], "qallow.run/v1"),
     "map": (["map", "moody", "--sweep", "mood=5:9:5"], "qallow.map/v1"),
     "jobs": (["jobs"], "qallow.jobs/v1"),
+    "explain": (["explain", "--kernel", "moody"], "qallow.explain/v1"),
     "kernels": (["kernels", "ls"], "qallow.kernels/v1"),
     "kernels info": (["kernels", "info", "harmonic"], "qallow.kernel/v1"),
     "config": (["config", "show"], "qallow.config/v1"),
