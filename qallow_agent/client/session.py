@@ -123,17 +123,8 @@ class Mesh:
         """Start one evaluation as a job of its own, if it has a deadline, and return its future.
 
         So the agent itself judges the deadline, and refuses at once one that cannot be met. For
-        many evaluations ``submit`` is cheaper, since they share runners.
-
-        Args:
-            kernel: Its name.
-            options: How it is run.
-            **params: The kernel's parameters, and options by name (see the class).
-
-        Raises:
-            BadParameter: A parameter is wrong; nothing was sent.
-            UsageError: The connection was closed.
-            AgentUnreachable: It was lost.
+        many evaluations ``submit`` is cheaper, since they share runners; it takes the same
+        arguments and raises the same errors.
         """
         return self._start(kernel, take_wishes(options, params), params, None)
 
