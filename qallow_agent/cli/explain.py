@@ -132,8 +132,10 @@ def _kernel(document: Mapping[str, Any]) -> None:
 
 
 def _node(document: Mapping[str, Any]) -> None:
-    rtt_s, link = document.get("rtt_s") or 0.0, document.get("bandwidth_bytes_s")
-    way = "this node" if not rtt_s else f"{show_seconds(rtt_s)} away"
+    rtt_s, link = document.get("rtt_s"), document.get("bandwidth_bytes_s")
+    way = "its round trip was not measured yet"
+    if rtt_s is not None:
+        way = f"{show_seconds(rtt_s)} there and back" if rtt_s else "this node"
     if link:
         way += f", {show_bytes(link)}/s measured"
     roles = ", ".join(document.get("roles", ())) or "none"

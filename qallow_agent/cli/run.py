@@ -59,7 +59,7 @@ def carry_out(mesh: Workplace, order: Order) -> int:
     """
     began_s = time.monotonic()
     name = JobName()
-    pending = mesh.submit(order.kernel, options=order.options, **order.inputs.fixed)
+    pending = mesh.submit_alone(order.kernel, options=order.options, **order.inputs.fixed)
     name.learn(pending.job)
     try:
         outcome = pending.result(order.options.deadline_s or _LONG_S)

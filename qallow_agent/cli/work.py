@@ -101,10 +101,10 @@ class Pending(Protocol):
 class Workplace(Protocol):
     """The slice of a connected mesh that the command line uses."""
 
-    def submit(
+    def submit_alone(
         self, kernel: str, /, *, options: JobOptions | None = None, **params: Any
     ) -> Pending:
-        """Start one evaluation."""
+        """Start one evaluation; the agent judges its deadline."""
         ...
 
     def map(

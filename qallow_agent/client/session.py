@@ -110,16 +110,23 @@ class Mesh:
             AgentUnreachable: It was lost.
         """
         wanted = take_wishes(options, params)
-        self._connection.engine.check_open()
-        arguments = collect(self._book.spec(kernel), params)
         deadline_s = None
         if wanted.deadline_s and not wanted.retain:
             # Evaluations share a job, whose desk knows one deadline: each one's is kept here.
             deadline_s = time.monotonic() + wanted.deadline_s
             wanted = without_deadline(wanted)
-        future = JobFuture(kernel, arguments, wanted, deadline_s, self._connection)
-        self._connection.engine.post(future)
-        return future
+        return self._start(kernel, wanted, params, deadline_s)
+
+    def submit_alone(
+        self, kernel: str, /, *, options: JobOptions | None = None, **params: Any
+    ) -> JobFuture:
+        """Start one evaluation as a job of its own, if it has a deadline, and return its future.
+
+        So the agent itself judges the deadline, and refuses at once one that cannot be met. For
+        many evaluations ``submit`` is cheaper, since they share runners; it takes the same
+        arguments and raises the same errors.
+        """
+        return self._start(kernel, take_wishes(options, params), params, None)
 
     def map(
         self,
@@ -262,6 +269,15 @@ class Mesh:
 
     def __repr__(self) -> str:
         return f"<Mesh {self.name!r} by {self.node_name!r}>"
+
+    def _start(
+        self, kernel: str, wanted: JobOptions, params: dict[str, Any], deadline_s: Seconds | None
+    ) -> JobFuture:
+        self._connection.engine.check_open()
+        arguments = collect(self._book.spec(kernel), params)
+        future = JobFuture(kernel, arguments, wanted, deadline_s, self._connection)
+        self._connection.engine.post(future)
+        return future
 
     def _sweep_job(self, kernel: str, points: Points, options: JobOptions, stream: Stream) -> Job:
         sample = points.sample()

@@ -125,7 +125,7 @@ class Workload:
 
     def _pool_of(self, future: JobFuture, now: Seconds) -> Job:
         options = future.options
-        alone = options.retain
+        alone = options.retain or options.deadline_s > 0
         key = (future.kernel, options)
         found = None if alone else self._pools.get(key)
         if found is not None and found.accepting:

@@ -96,7 +96,8 @@ class Leasing:
             )
             job.pause_s = min(longest, max(shortest, job.pause_s * 2))
             job.retry_s = now + job.pause_s
-        if made.reason:
+        # What a bench said when it refused tells more than that it did so just now.
+        if made.reason and not (job.reason and job.avoid):
             job.reason, job.hint = made.reason, made.hint
         return self._starved(job)
 

@@ -12,6 +12,9 @@ from qallow_agent.node.rooms import Rooms, Self
 from qallow_agent.placement.experience import Experience
 from qallow_agent.placement.request import Candidate, Request
 
+_AVAILABLE = "memory_available"
+"""The reading that every sensor of memory calls so."""
+
 
 class Survey:
     """Joins adverts, membership, clocks and what was seen of links and start-ups.
@@ -55,10 +58,12 @@ class Survey:
             self.experience.learn_start(f"{fact.node}/{fact.device}", fact.seconds)
         return []
 
-    def rtt_s(self, node: NodeId) -> Seconds:
-        """Return the round trip to a node; 0 for this one, or where nothing was measured."""
-        clock = None if node == self._me.node else self._rooms.sync.peer_offset(node)
-        return 0.0 if clock is None else clock.rtt_s
+    def rtt_s(self, node: NodeId) -> Seconds | None:
+        """Return the round trip to a node; 0 for this one, None where nothing was measured."""
+        if node == self._me.node:
+            return 0.0
+        clock = self._rooms.sync.peer_offset(node)
+        return None if clock is None else clock.rtt_s
 
     def _candidate(
         self,
@@ -71,6 +76,7 @@ class Survey:
         key = f"{record.node}/{device.name}"
         seen = self.experience
         hot = seen.hot(key, now, seen_hot=device.state is DeviceState.HOT)
+        rtt_s = self.rtt_s(record.node)
         cooling = hot and device.state is DeviceState.OK
         return Candidate(
             node=record.node,
@@ -87,17 +93,27 @@ class Survey:
             rate=device.rates.get(kernel),
             tried=kernel in device.tried,
             joules_per_op=device.joules.get(kernel),
-            rtt_s=self.rtt_s(record.node),
+            rtt_s=self._rooms.placement.rtt_s if rtt_s is None else rtt_s,
+            rtt_assumed=rtt_s is None,
             bandwidth_bytes=seen.link(record.node),
             start_s=seen.start_s(key),
             warm=device.warm,
             waiting=device.waiting,
             reserved_bytes=device.reserved_bytes,
+            available_bytes=_available_bytes(advert, device),
             model=device.model,
             metered=energy_of(device).value is not None,
             simulated=device.simulated,
             why=device.why,
         )
+
+
+def _available_bytes(advert: Advert, device: DeviceAdvert) -> float | None:
+    """Return the memory of a device that nobody uses; a CPU's is that of its machine."""
+    reading = device.readings.get(_AVAILABLE)
+    if reading is None and device.kind == "cpu":
+        reading = advert.readings.get(_AVAILABLE)
+    return None if reading is None else reading.value
 
 
 def request_of(

@@ -96,10 +96,11 @@ def forecast(
             replace(lane, point_s=lane.point_s * share)
             for lane in _lanes(request, ready, peers, settings)
         ]
-    best = _best(likely, request.slots)
+    best = _best(likely, request)
+    needs_s = _finish_s(best, request.points)
     return Forecast(
-        needs_s=_finish_s(best, request.points),
-        hopeful_s=_finish_s(_best(hopeful, request.slots), request.points),
+        needs_s=needs_s,
+        hopeful_s=min(needs_s, _finish_s(_best(hopeful, request), request.points)),
         devices=len(fitting),
         lanes=best,
     )
@@ -169,11 +170,12 @@ def _lanes(
     return lanes
 
 
-def _best(lanes: Sequence[Lane], slots: int) -> tuple[Lane, ...]:
-    """Return the fastest lanes, of so many slots together."""
+def _best(lanes: Sequence[Lane], request: Request) -> tuple[Lane, ...]:
+    """Return the lanes that are done first with an even share, of the slots wanted together."""
     chosen: list[Lane] = []
-    left = slots
-    for lane in sorted(lanes, key=lambda each: (each.point_s, each.ready_s)):
+    left = request.slots
+    share = max(1.0, request.points / request.slots)
+    for lane in sorted(lanes, key=lambda each: each.ready_s + share * each.point_s):
         if left < 1:
             break
         chosen.append(replace(lane, slots=min(lane.slots, left)))

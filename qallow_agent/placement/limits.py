@@ -99,13 +99,23 @@ def _unfit_for_now(request: Request, candidate: Candidate) -> Refusal | None:
     if candidate.key in request.avoid:
         why = "refused or failed just now"
         return Refusal(why, lasting=False, change="it is asked again in a few seconds")
+    return _no_room(request, candidate)
+
+
+def _no_room(request: Request, candidate: Candidate) -> Refusal | None:
+    """Return why a task has no memory there now: it is promised to leases, or used by others."""
+    needs = f"a task needs {show_bytes(request.memory_bytes)}"
     left_bytes = candidate.memory_bytes - candidate.reserved_bytes
     if candidate.memory_bytes and request.memory_bytes > left_bytes:
         why = (
             f"has {show_bytes(max(0, left_bytes))} of {show_bytes(candidate.memory_bytes)} not "
-            f"promised to leases, a task needs {show_bytes(request.memory_bytes)}"
+            f"promised to leases, {needs}"
         )
         return Refusal(why, lasting=False, change="it is asked again when leases there end")
+    available_bytes = candidate.available_bytes
+    if available_bytes is not None and request.memory_bytes > available_bytes >= 0:
+        why = f"has {show_bytes(available_bytes)} available now, {needs}"
+        return Refusal(why, lasting=False, change="free memory there, or make the task smaller")
     return None
 
 

@@ -50,11 +50,13 @@ class Candidate:
         rate: Measured ops per second of the wanted kernel on one slot; None when never run there.
         tried: Only the kernel's canary has measured that rate, no work yet.
         rtt_s: Round-trip time to the node; 0 for this node itself.
+        rtt_assumed: It was not measured yet.
         bandwidth_bytes: Measured bytes per second to the node; None when nothing large went there.
         start_s: Measured seconds until a runner serves where none is warm; None when unknown.
         warm: Runners that are up and free.
         waiting: Slots that others wait for.
         reserved_bytes: Memory promised to leases.
+        available_bytes: Memory that nobody uses, as its sensors say; None when they do not.
         model: What people call the device.
         joules_per_op: Gross, measured or estimated; None when unknown.
         metered: Something counts its joules.
@@ -73,11 +75,13 @@ class Candidate:
     rate: float | None = None
     tried: bool = False
     rtt_s: Seconds = 0.0
+    rtt_assumed: bool = False
     bandwidth_bytes: float | None = None
     start_s: Seconds | None = None
     warm: int = 0
     waiting: int = 0
     reserved_bytes: int = 0
+    available_bytes: float | None = None
     model: str = ""
     joules_per_op: float | None = None
     metered: bool = False

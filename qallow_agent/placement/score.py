@@ -81,7 +81,8 @@ def _ways(found: Estimate, candidate: Candidate) -> list[str]:
     """Return in words what is spent beside computing."""
     parts: list[str] = []
     if found.rtt_s > 0:
-        parts.append(f"rtt {show_seconds(found.rtt_s)}")
+        assumed = " (assumed)" if candidate.rtt_assumed else ""
+        parts.append(f"rtt {show_seconds(found.rtt_s)}{assumed}")
     if found.transfer_s > 0:
         how = "measured" if candidate.bandwidth_bytes else "assumed"
         parts.append(f"{show_seconds(found.transfer_s)} of transfer ({how})")

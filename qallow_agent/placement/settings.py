@@ -18,6 +18,13 @@ class PlacementSettings:
     bandwidth_bytes: float = setting(
         1e8, "bytes per second assumed between nodes", unit="bytes/s", ge=1
     )
+    rtt_s: float = setting(
+        0.001,
+        "round trip assumed to a node with which no pulse was exchanged yet",
+        unit="s",
+        ge=1e-6,
+        le=60,
+    )
     warming_s: float = setting(
         2.0, "start-up time assumed of a device that is still warming", unit="s", ge=0, le=600
     )

@@ -13,6 +13,7 @@ from qallow_agent.base.units import Seconds
 from qallow_agent.mesh.wire.kinds import Incarnation, MemberState
 from qallow_agent.testing.box import Box
 from qallow_agent.testing.network import Network
+from qallow_agent.testing.premises import MEMORY_BYTES
 
 CALM_S: Seconds = 20.0
 """So long after the last fault nobody who lives may be declared dead: the longest suspicion is
@@ -103,6 +104,8 @@ class Laws:
         for device in box.node.rooms.bench.device_states():
             if device.busy > device.slots:
                 raise InvariantBroken(f"{box.name} leases {device.busy} of {device.slots} slots")
+            if device.reserved_bytes > MEMORY_BYTES:
+                raise InvariantBroken(f"{box.name} promises {device.reserved_bytes} bytes")
         for runner in box.running().yard.runners.values():
             if runner.served() > 1:
                 raise InvariantBroken(f"{runner.id} on {box.name} serves {runner.served()} leases")

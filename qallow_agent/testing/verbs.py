@@ -143,7 +143,10 @@ def crash_runner(stage: Stage, words: Words) -> None:
 
 
 def submit(stage: Stage, words: Words) -> None:
-    """``submit a harmonic points=100 slots=4 deadline=30s poison=3,4 hang=5 faulty=6 key=k``."""
+    """``submit a harmonic points=100 slots=4 deadline=30s poison=3,4 hang=5 faulty=6 key=k``.
+
+    Also ``start``, ``task_limit``, ``retries``, ``device`` and ``priority``.
+    """
     given = fields(words[2:])
     options = JobOptions(
         deadline_s=seconds(given.get("deadline", "0s")),
@@ -152,6 +155,7 @@ def submit(stage: Stage, words: Words) -> None:
         retries=int(given.get("retries", "3")),
         idempotency_key=given.get("key", ""),
         device=given.get("device", "any"),
+        priority=int(given.get("priority", "0")),
     )
     order = Order(
         kernel=words[1],

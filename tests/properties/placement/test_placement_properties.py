@@ -39,6 +39,7 @@ candidates = st.lists(
         warm=st.integers(-1, 6),
         waiting=st.one_of(st.integers(-1, 6), st.just(2**52)),
         reserved_bytes=st.integers(0, 2**50),
+        available_bytes=st.one_of(st.none(), st.floats()),
         model=st.sampled_from(["", "A", "B"]),
         joules_per_op=st.one_of(st.none(), st.floats()),
         simulated=st.booleans(),

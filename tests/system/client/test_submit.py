@@ -102,6 +102,25 @@ def test_each_evaluation_has_its_own_deadline(mesh: Mesh) -> None:
         late.result(10)
 
 
+def test_a_deadline_that_cannot_be_met_is_refused_before_anything_runs(mesh: Mesh) -> None:
+    began_s = time.monotonic()
+    sweep = mesh.map(
+        "harmonic", {"coupling": [0.001] * 100_000}, pockets=32, ticks=100_000, deadline="2s"
+    )
+    with pytest.raises(DeadlineExceeded, match="the job needs about") as refused:
+        next(sweep)
+    assert refused.value.hint.startswith("could be met: a deadline of")
+    assert refused.value.retryable
+    one = mesh.submit_alone("harmonic", pockets=32, ticks=1_000_000, deadline="1ms")
+    with pytest.raises(DeadlineExceeded, match="on the 1 device that fits"):
+        one.result(10)
+    assert time.monotonic() - began_s < 10
+
+
+def test_a_deadline_of_one_evaluation_alone_is_kept(mesh: Mesh) -> None:
+    assert int(mesh.submit_alone("moody", mood=10, deadline="20s").result(30).value) == 10
+
+
 def test_cancelling_what_runs_frees_its_runner(mesh: Mesh) -> None:
     future = mesh.submit("moody", mood=10, seconds=50.0)
     end_s = time.monotonic() + 30

@@ -74,7 +74,9 @@ class Mesh:
         self._trouble = trouble
         self._stop_after = stop_after
 
-    def submit(self, kernel: str, *, options: JobOptions | None = None, **params: Any) -> Pending:
+    def submit_alone(
+        self, kernel: str, *, options: JobOptions | None = None, **params: Any
+    ) -> Pending:
         assert kernel
         assert options is not None
         assert params

@@ -246,3 +246,13 @@ def test_every_verdict_says_what_would_change_it() -> None:
     assert "same release" in change["old"]
     assert "smaller" in change["tiny"]
     assert [each.slots for each in decision.explanation if each.slots] == [1]
+
+
+def test_memory_that_other_programs_use_is_waited_for() -> None:
+    full = candidate(available_bytes=float(1 << 20))
+    decision = decide(request(memory_bytes=1 << 30), full)
+    assert not decision.never
+    assert "has 1.0 MiB available now, a task needs 1.0 GiB" in decision.reason
+    assert decide(request(memory_bytes=1 << 20), full).choices
+    for senseless in (None, float("nan"), -1.0):
+        assert decide(request(memory_bytes=1 << 30), candidate(available_bytes=senseless)).choices
