@@ -130,6 +130,10 @@ class JobFuture(Future[Result]):
         self._connection.give_up(self)
         return True
 
+    def cancelled(self) -> bool:
+        """Return whether it was given up."""
+        return self._state.startswith("CANCELLED")
+
     def done(self) -> bool:
         """Return whether it is over."""
         return self._state != "PENDING"
