@@ -2,16 +2,35 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from qallow_agent.base.errors import BadParameter, DeviceMemory, KernelFailed, QallowError
 from qallow_agent.kernels.backends import BIT_EQUAL, Backend, load_backend
-from qallow_agent.kernels.spec import Kernel, Parameter
+from qallow_agent.kernels.spec import (
+    NO_EXTREMES,
+    NOTHING,
+    Extremes,
+    Kernel,
+    KernelSpec,
+    Parameter,
+)
 
 Array = npt.NDArray[Any]
+
+
+class _Plan(NamedTuple):
+    """What a task means: validated values, and name, dtype and shape of each output."""
+
+    spec: KernelSpec
+    values: Mapping[str, Any]
+    wanted: tuple[tuple[str, np.dtype[Any], tuple[int, ...]], ...]
+
+
+_PLANS: dict[tuple[Any, ...], _Plan] = {}
+_MOST_PLANS = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +70,14 @@ def run_task(
     """
     spec = kernel.spec
     points = _points(kernel, columns)
-    shapes = {name: array.shape for name, array in arrays.items()}
-    values = spec.validate(scalars, swept=_extremes(columns), shapes=shapes)
+    if columns or arrays:
+        shapes = {name: array.shape for name, array in arrays.items()}
+        plan = _make_plan(spec, scalars, points, _extremes(columns), shapes)
+    else:
+        plan = _plan_of_one(spec, scalars)
     inputs: dict[str, Any] = {}
     for parameter in spec.parameters:
-        inputs[parameter.name] = _input(kernel, parameter, values, columns, arrays, points)
+        inputs[parameter.name] = _input(kernel, parameter, plan.values, columns, arrays, points)
     function = load_backend(kernel, backend) if isinstance(backend, str) else backend
     try:
         results = function(points=points, **inputs)
@@ -70,7 +92,7 @@ def run_task(
             f"kernel {spec.name!r} raised {type(error).__name__}: {error}",
             hint="it is the same wherever it runs: look at the kernel and its parameters",
         ) from error
-    checked = _checked(kernel, results, points, spec.sizes(values, shapes))
+    checked = _checked(kernel, results, plan)
     return checked if columns else {name: array[0] for name, array in checked.items()}
 
 
@@ -130,6 +152,38 @@ def _points(kernel: Kernel, columns: Mapping[str, Array]) -> int:
     return int(shape[0])
 
 
+def _plan_of_one(spec: KernelSpec, scalars: Mapping[str, object]) -> _Plan:
+    """Return the plan of a single evaluation, remembered: tasks of one job are often alike."""
+    try:
+        # With their types: True is no 1 where a whole number is wanted.
+        key = (id(spec), *scalars.items(), *map(type, scalars.values()))
+        plan = _PLANS.get(key)
+    except TypeError:  # what cannot be hashed is no number, and is refused by name
+        return _make_plan(spec, scalars, 1, NO_EXTREMES, NOTHING)
+    if plan is None or plan.spec is not spec:
+        plan = _make_plan(spec, scalars, 1, NO_EXTREMES, NOTHING)
+        if len(_PLANS) >= _MOST_PLANS:
+            _PLANS.clear()
+        _PLANS[key] = plan
+    return plan
+
+
+def _make_plan(
+    spec: KernelSpec,
+    scalars: Mapping[str, object],
+    points: int,
+    extremes: Extremes,
+    shapes: Mapping[str, tuple[int, ...]],
+) -> _Plan:
+    values = spec.validate(scalars, swept=extremes, shapes=shapes)
+    sizes = spec.sizes(values, shapes)
+    wanted = tuple(
+        (output.name, np.dtype(output.dtype), (points, *spec.output_shape(output, sizes)))
+        for output in spec.outputs
+    )
+    return _Plan(spec, values, wanted)
+
+
 def _extremes(columns: Mapping[str, Array]) -> dict[str, tuple[float, float]]:
     """Return least and greatest of each column; NaN spreads to both, and is refused later."""
     found = {}
@@ -169,28 +223,24 @@ def _cast(kernel: Kernel, parameter: Parameter, array: Array) -> Array:
     return np.ascontiguousarray(array, dtype=wanted)
 
 
-def _checked(
-    kernel: Kernel, results: object, points: int, sizes: Mapping[str, int]
-) -> dict[str, Array]:
+def _checked(kernel: Kernel, results: object, plan: _Plan) -> dict[str, Array]:
     spec = kernel.spec
-    names = {output.name for output in spec.outputs}
-    if not isinstance(results, dict) or results.keys() != names:
+    wanted = plan.wanted
+    if not isinstance(results, dict) or results.keys() != {name for name, _, _ in wanted}:
         raise KernelFailed(f"kernel {spec.name!r} did not return exactly its declared outputs")
     checked = {}
-    for output in spec.outputs:
-        array = results[output.name]
-        shape = (points, *spec.output_shape(output, sizes))
-        if not isinstance(array, np.ndarray) or array.dtype != np.dtype(output.dtype):
+    for name, dtype, shape in wanted:
+        array = results[name]
+        if not isinstance(array, np.ndarray) or array.dtype != dtype:
             raise KernelFailed(
-                f"kernel {spec.name!r} returned {output.name!r} as "
-                f"{getattr(array, 'dtype', type(array).__name__)}, declared {output.dtype}"
+                f"kernel {spec.name!r} returned {name!r} as "
+                f"{getattr(array, 'dtype', type(array).__name__)}, declared {dtype.str[1:]}"
             )
         if array.shape != shape:
             raise KernelFailed(
-                f"kernel {spec.name!r} returned {output.name!r} with shape {array.shape}, "
-                f"declared {shape}"
+                f"kernel {spec.name!r} returned {name!r} with shape {array.shape}, declared {shape}"
             )
-        checked[output.name] = np.ascontiguousarray(array)
+        checked[name] = np.ascontiguousarray(array)
     return checked
 
 

@@ -1,7 +1,8 @@
 """Futures of evaluations: real ones of :mod:`concurrent.futures`, so ``wait`` and friends work."""
 
-from concurrent.futures import Future, InvalidStateError
-from typing import TYPE_CHECKING, Any, Protocol
+import threading
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from qallow_agent.base.errors import (
     BY_CODE,
@@ -33,6 +34,10 @@ def copy_of(error: QallowError, prefix: str = "") -> QallowError:
     copy = type(error)(prefix + error.message, hint=error.hint, retryable=error.retryable)
     copy.__cause__ = error.__cause__
     return copy
+
+
+_SETTLING: Final = threading.Lock()
+"""Held for a moment by whoever decides how a future ends."""
 
 
 class Connection(Protocol):
@@ -72,7 +77,14 @@ class JobFuture(Future[Result]):
         deadline_s: float | None,
         connection: Connection,
     ) -> None:
-        super().__init__()
+        # In place of super().__init__: a condition of its own is a third of what a task costs here,
+        # and most futures are over before anybody waits for them.
+        self._made: threading.Condition | None = None
+        self._state = "PENDING"
+        self._result: Result | None = None
+        self._exception: BaseException | None = None
+        self._waiters: list[Any] = []
+        self._done_callbacks: list[Any] = []
         self.kernel = kernel
         self.arguments = arguments
         self.options = options
@@ -81,6 +93,16 @@ class JobFuture(Future[Result]):
         """The job that took it in; set by the mesh's thread, like ``piece``."""
         self.piece: Piece | None = None
         self._connection = connection
+
+    @property
+    def _condition(self) -> threading.Condition:  # type: ignore[override]  # never set by others
+        """What others wait on; made when it is first looked at."""
+        if self._made is None:
+            made = threading.Condition()
+            with _SETTLING:
+                if self._made is None:
+                    self._made = made
+        return self._made
 
     @property
     def job(self) -> str:
@@ -95,10 +117,26 @@ class JobFuture(Future[Result]):
 
         What runs is stopped when nothing else of its job is left.
         """
-        if not super().cancel():
-            return False
+        with _SETTLING:
+            if self._state == "FINISHED":
+                return False
+            again = self._state != "PENDING"
+            if not again:
+                self._state = "CANCELLED"
+        if not again:
+            with self._condition:
+                self._condition.notify_all()
+            self._invoke_callbacks()  # type: ignore[attr-defined]  # of the base class
         self._connection.give_up(self)
         return True
+
+    def cancelled(self) -> bool:
+        """Return whether it was given up."""
+        return self._state.startswith("CANCELLED")
+
+    def done(self) -> bool:
+        """Return whether it is over."""
+        return self._state != "PENDING"
 
     def running(self) -> bool:
         """Return whether a runner has it."""
@@ -116,6 +154,8 @@ class JobFuture(Future[Result]):
             CancelledError: It was cancelled.
             QallowError: Why there is none; what a kernel raised has its traceback as the cause.
         """
+        if self._state == "FINISHED" and self._exception is None:
+            return self._result  # type: ignore[return-value]  # there is one without an error
         if not self.done():
             self._connection.check_process()
         return super().result(timeout)
@@ -137,13 +177,20 @@ class JobFuture(Future[Result]):
     def settle(self, result: Result | None, error: BaseException | None = None) -> None:
         """Set the outcome; a cancelled future is only told that it is over."""
         self.piece = None  # which holds us: without this cycle a result goes with its last user
-        try:
-            if error is not None:
-                self.set_exception(error)
-            else:
-                self.set_result(result)  # type: ignore[arg-type]  # there is one without an error
-        except InvalidStateError:
+        with _SETTLING:
+            open_ = self._state == "PENDING"
+            if open_:
+                self._result, self._exception = result, error
+                self._state = "FINISHED"
+        if not open_:
             self.confirm_cancelled()
+        elif self._made is not None:
+            # Whoever made it before this line finds us finished, or waits and is told.
+            with self._made:
+                for waiter in self._waiters:
+                    (waiter.add_result if error is None else waiter.add_exception)(self)
+                self._made.notify_all()
+            self._invoke_callbacks()  # type: ignore[attr-defined]  # of the base class
 
     def confirm_cancelled(self) -> None:
         """Let those that wait for a cancelled future go on; again changes nothing."""

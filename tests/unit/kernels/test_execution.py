@@ -171,3 +171,12 @@ def scalar_answer(*, points: int, x: Any, mode: int) -> object:
 
 def fixed_answer(*, points: int, mode: int) -> object:
     return answer(points=points, x=np.ones(points), v=V, mode=mode)
+
+
+def test_a_truth_value_is_no_number_even_after_an_equal_number_was_fine() -> None:
+    kernel = elasticity.KERNEL
+    run_task(kernel, "reference", {"ticks": 1}, {}, {})
+    with pytest.raises(BadParameter):
+        run_task(kernel, "reference", {"ticks": True}, {}, {})
+    with pytest.raises(BadParameter):
+        run_task(kernel, "reference", {"ticks": [1]}, {}, {})
