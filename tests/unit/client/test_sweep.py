@@ -187,7 +187,7 @@ def test_what_nobody_reads_is_done_and_not_kept() -> None:
 def test_withdrawing_leaves_what_is_there_to_be_read() -> None:
     reader = Reader()
     reader.stream.put(block(0, 1))
-    reader.results.withdraw()
+    reader.results.retire(cancel=True)
     reader.stream.put(End(JobCancelled("no more")))
     assert next(reader.results).index == 0
     with pytest.raises(JobCancelled):
@@ -197,7 +197,7 @@ def test_withdrawing_leaves_what_is_there_to_be_read() -> None:
 
 def test_without_a_bound_a_reader_is_never_behind() -> None:
     reader = Reader()
-    reader.results.unbound()
+    reader.results.retire(cancel=False)
     reader.stream.put(block(0, 1, MOST_AHEAD_BYTES + 1))
     assert not reader.stream.full
     assert reader.woken == 1
