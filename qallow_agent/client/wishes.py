@@ -1,7 +1,7 @@
 """How work wants to be run: options by name, made one :class:`JobOptions`."""
 
 import functools
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, TypedDict
 
 import msgspec
@@ -71,15 +71,7 @@ def take_wishes(
         UsageError: A wish is of the wrong type, a time is not above 0, or a name means two things.
         ConfigError: A text is no duration.
     """
-    wishes = NAMES & given.keys()
-    if wishes:
-        both = wishes & {parameter.name for parameter in declared}
-        if both and options is None:
-            raise UsageError(
-                f"{min(both)!r} is an option and a parameter of this kernel",
-                hint="give options together, as options=JobOptions(...): then it is the parameter",
-            )
-        wishes -= both
+    wishes = frozenset[str]() if NAMES.isdisjoint(given) else _wished(options, given, declared)
     options = options or DEFAULTS
     if not wishes:
         return options if options.retain or not options.idempotency_key else retained(options)
@@ -109,6 +101,20 @@ def retained(options: JobOptions) -> JobOptions:
 def without_deadline(options: JobOptions) -> JobOptions:
     """Return equal options without a deadline, the same object each time."""
     return msgspec.structs.replace(options, deadline_s=0.0)
+
+
+def _wished(
+    options: JobOptions | None, given: Mapping[str, Any], declared: Iterable[Parameter]
+) -> frozenset[str]:
+    """Return which names are wishes, and no parameters of the kernel."""
+    wishes = NAMES & given.keys()
+    both = wishes & {parameter.name for parameter in declared}
+    if both and options is None:
+        raise UsageError(
+            f"{min(both)!r} is an option and a parameter of this kernel",
+            hint="give options together, as options=JobOptions(...): then it is the parameter",
+        )
+    return wishes - both
 
 
 @functools.lru_cache(maxsize=256)
