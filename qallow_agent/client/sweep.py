@@ -196,7 +196,7 @@ class MapResults(Iterator[Result], AbstractContextManager["MapResults"]):
         """Write all results to a ``.npz``, ``.csv`` or ``.parquet`` file, atomically.
 
         What does not fit into memory waits on disk beside the file. When a point or the job fails,
-        the points that are finished are written all the same, before the error is raised.
+        or Ctrl-C ends it, what is finished is written all the same, before the error is raised.
 
         Args:
             path: The file; one that is there is replaced. It has the columns of :meth:`arrays`.
@@ -216,7 +216,8 @@ class MapResults(Iterator[Result], AbstractContextManager["MapResults"]):
         try:
             for block in self.blocks():
                 found.add(block)
-        except QallowError as error:
+        except (QallowError, KeyboardInterrupt) as error:
+            self.close()
             if not isinstance(error, StorageError):
                 found.save(target)
             raise

@@ -240,3 +240,22 @@ def test_a_file_of_another_kind_is_refused_before_anything_is_read(
     with pytest.raises(UsageError, match="no file for results") as caught:
         Reader().results.save(tmp_path / name)
     assert ".csv, .npz, .parquet" in caught.value.hint
+
+
+def test_an_interrupted_sweep_writes_what_is_finished_and_is_cancelled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reader = Reader()
+    items = [block(1, 2)]
+
+    def get(timeout_s: float) -> Block:
+        assert timeout_s > 0
+        if not items:
+            raise KeyboardInterrupt
+        return items.pop()
+
+    monkeypatch.setattr(reader.stream, "get", get)
+    with pytest.raises(KeyboardInterrupt):
+        reader.results.save(tmp_path / "out.csv")
+    assert (tmp_path / "out.csv").read_text().splitlines() == ["point,a,x", "1,6.0,0", "2,7.0,0"]
+    assert reader.cancelled == 1
