@@ -16,7 +16,7 @@ from qallow_agent.client.points import Grid
 from qallow_agent.client.results import Block, Result
 from qallow_agent.client.session import Mesh, connect
 from qallow_agent.client.sweep import Found, MapResults
-from qallow_agent.client.window import AHEAD, open_window
+from qallow_agent.client.window import AHEAD
 from qallow_agent.jobs.messages import JobOptions, JobProgress
 
 
@@ -147,10 +147,8 @@ class AsyncMesh:
         Raises:
             QallowError: As for :meth:`Mesh.stream`.
         """
-        self.mesh.check_open()
         given = {"options": options} | fixed
-        window = open_window(self.mesh.submit, kernel, given, ahead, ordered=ordered)
-        return flow(frames, window)
+        return flow(frames, self.mesh.window(kernel, given, ahead, ordered=ordered))
 
     async def close(self) -> None:
         """Cancel what is not done and leave."""

@@ -1,11 +1,13 @@
 """What a kernel is given: parameters sorted into scalars and arrays, checked before they travel."""
 
+import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 from qallow_agent.base.errors import BadParameter
 from qallow_agent.client.cargo import Seen, loaded
+from qallow_agent.client.wishes import NAMES
 from qallow_agent.jobs.parcels import ArrayHead
 from qallow_agent.kernels.spec import NO_EXTREMES, Extremes, KernelSpec
 
@@ -79,12 +81,25 @@ def _validate(
     try:
         values = spec.validate(scalars, swept=swept, shapes=shapes)
     except BadParameter:
+        _check_names(spec, scalars)
         # NumPy's zero-dimensional arrays and booleans are fine too, once they are plain.
         plain = {name: _plain(value) for name, value in scalars.items()}
         values = spec.validate(plain, swept=swept, shapes=shapes)
     if swept:
         return {name: value for name, value in values.items() if name not in swept}
     return values
+
+
+def _check_names(spec: KernelSpec, scalars: Mapping[str, Any]) -> None:
+    """Say so when what is no parameter looks like a mistyped option."""
+    known = {parameter.name for parameter in spec.parameters}
+    for name in scalars:
+        near = [] if name in known else difflib.get_close_matches(name, NAMES, 1, cutoff=0.75)
+        if near and not difflib.get_close_matches(name, known, 1, cutoff=0.75):
+            raise BadParameter(
+                f"kernel {spec.name!r} has no parameter {name!r}",
+                hint=f"did you mean the option {near[0]!r}?",
+            )
 
 
 def _collect_unknown(params: Mapping[str, Any], *, shared: bool) -> Arguments:

@@ -12,7 +12,13 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final, TypeVar
 
-from qallow_agent.base.errors import InvariantBroken, JobCancelled, QallowError, UsageError
+from qallow_agent.base.errors import (
+    AgentUnreachable,
+    InvariantBroken,
+    JobCancelled,
+    QallowError,
+    UsageError,
+)
 from qallow_agent.base.ids import NodeId
 from qallow_agent.base.keys import CurveKey
 from qallow_agent.base.units import Seconds
@@ -83,6 +89,11 @@ class Engine:
             UsageError: The connection was closed, or belongs to another process.
             AgentUnreachable: It was lost.
         """
+        if isinstance(self._error, AgentUnreachable):
+            raise AgentUnreachable(
+                f"the connection is lost: {self._error.message}",
+                hint="connect again once the agent runs; what had no result must be submitted anew",
+            )
         if self._error is not None:
             raise copy_of(self._error)
         if self._refusing:

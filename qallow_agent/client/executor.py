@@ -15,7 +15,7 @@ from qallow_agent.client.points import Columns
 from qallow_agent.client.results import Result
 from qallow_agent.client.session import Mesh, connect
 from qallow_agent.client.sweep import MapResults
-from qallow_agent.client.window import open_window
+from qallow_agent.client.window import Window, starter
 from qallow_agent.client.wishes import NAMES, take_wishes
 from qallow_agent.jobs.messages import JobOptions
 from qallow_agent.kernels.values import closest
@@ -137,10 +137,7 @@ class Executor(StandardExecutor):
         """
         self._over = True
         for sweep in self._sweeps:
-            if cancel_futures:
-                sweep.withdraw()
-            else:
-                sweep.unbound()  # or a wait for what nobody reads would not end
+            sweep.retire(cancel=cancel_futures)  # or a wait for what nobody reads would not end
         if cancel_futures:
             for future in list(self._futures):
                 if not future.running():
@@ -169,8 +166,8 @@ class Executor(StandardExecutor):
         fixed: dict[str, Any],
     ) -> Iterator[Result]:
         """Return the results of rows that are evaluated one by one."""
-        given = {"options": self._options} | fixed
-        window = open_window(self._start, kernel, given, ahead, ordered=True, noun="")
+        start = starter(self._start, kernel, self._options, fixed)
+        window = Window(start, ahead, ordered=True, noun="")
         return PoolResults(Flow(rows, window, until_s).fill())
 
     def _forget(self, future: Any) -> None:

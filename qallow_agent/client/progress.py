@@ -2,11 +2,24 @@
 
 import sys
 import time
+from typing import Protocol
 
 from qallow_agent.base.units import show_seconds
 
 _PERIOD_S = 0.1
 _WIDTH = 79
+
+
+class Meter(Protocol):
+    """Shows progress to a person."""
+
+    def show(self, done: int, failed: int = 0, rerun: int = 0) -> None:
+        """Say how far the job is."""
+        ...
+
+    def end(self) -> None:
+        """Leave the last word as it is."""
+        ...
 
 
 class ProgressLine:

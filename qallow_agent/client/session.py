@@ -19,12 +19,12 @@ from qallow_agent.client.engine import CLOSE_S, Engine
 from qallow_agent.client.flow import Flow
 from qallow_agent.client.futures import JobFuture
 from qallow_agent.client.job import Job
+from qallow_agent.client.notebook import meter
 from qallow_agent.client.payload import Survey
 from qallow_agent.client.points import Grid, Points, lay_out
-from qallow_agent.client.progress import ProgressLine
 from qallow_agent.client.stream import End, Stream
 from qallow_agent.client.sweep import MapResults, Shelf
-from qallow_agent.client.window import AHEAD, open_window
+from qallow_agent.client.window import AHEAD, Window, starter
 from qallow_agent.client.wishes import take_wishes, without_deadline
 from qallow_agent.config.load import find_socket
 from qallow_agent.jobs.messages import (
@@ -34,6 +34,7 @@ from qallow_agent.jobs.messages import (
     SessionOpened,
     SubmitJob,
 )
+from qallow_agent.kernels.spec import Parameter
 
 
 def connect(socket: str | Path | None = None, timeout_s: Seconds = 10.0) -> "Mesh":
@@ -109,7 +110,7 @@ class Mesh:
             UsageError: The connection was closed.
             AgentUnreachable: It was lost.
         """
-        wanted = take_wishes(options, params)
+        wanted = take_wishes(options, params, self._declared(kernel))
         deadline_s = None
         if wanted.deadline_s and not wanted.retain:
             # Evaluations share a job, whose desk knows one deadline: each one's is kept here.
@@ -126,7 +127,8 @@ class Mesh:
         many evaluations ``submit`` is cheaper, since they share runners; it takes the same
         arguments and raises the same errors.
         """
-        return self._start(kernel, take_wishes(options, params), params, None)
+        wanted = take_wishes(options, params, self._declared(kernel))
+        return self._start(kernel, wanted, params, None)
 
     def map(
         self,
@@ -152,7 +154,7 @@ class Mesh:
                 is raised only after all results. ``Result.index`` names the point.
             options: How it is run.
             on_progress: Called by the iterator a few times a second.
-            progress: Show a line on stderr.
+            progress: Show rate, time left, failures: a line on stderr, or a bar in a notebook.
             **fixed: Parameters that all points share, and options by name (see the class).
 
         Raises:
@@ -160,10 +162,11 @@ class Mesh:
             UsageError: The rows differ in their names, or the connection was closed.
             AgentUnreachable: It was lost.
         """
-        wanted = take_wishes(options, fixed)
+        spec = self._book.spec(kernel)
+        wanted = take_wishes(options, fixed, spec.parameters if spec else ())
         connection = self._connection
         self.check_open()
-        points = lay_out(self._book.spec(kernel), grid, fixed)
+        points = lay_out(spec, grid, fixed)
         stream = Stream()
         job = None if points is None else self._sweep_job(kernel, points, wanted, stream)
         if job is None:
@@ -177,7 +180,7 @@ class Mesh:
             cancel=lambda: connection.cancel(job),
             wake=lambda: connection.nudge(job),
             on_progress=on_progress,
-            line=ProgressLine(kernel, points.count, on=True) if progress and points else None,
+            line=meter(kernel, points.count) if progress and points else None,
             points=points,
         )
 
@@ -211,9 +214,28 @@ class Mesh:
             UsageError: The connection was closed.
             AgentUnreachable: It was lost.
         """
-        self.check_open()
         given = {"options": options} | fixed
-        return Flow(frames, open_window(self.submit, kernel, given, ahead, ordered=ordered))
+        return Flow(frames, self.window(kernel, given, ahead, ordered=ordered))
+
+    def window(self, kernel: str, given: dict[str, Any], ahead: int, *, ordered: bool) -> Window:
+        """Return what bounds a stream; for those that read it in another way.
+
+        Args:
+            kernel: Its name.
+            given: Options, and parameters that all frames share.
+            ahead: As for :meth:`stream`.
+            ordered: As for :meth:`stream`.
+
+        Raises:
+            UsageError: ``ahead`` or an option is wrong, or the connection was closed.
+            AgentUnreachable: It was lost.
+        """
+        self.check_open()
+        spec = self._book.spec(kernel)
+        shared = dict(given)
+        options = take_wishes(shared.pop("options"), shared, spec.parameters if spec else ())
+        start = starter(self.submit, kernel, options, shared)
+        return Window(start, ahead, ordered=ordered, noun="frame")
 
     def parameters(self, kernel: str, *, sweepable: bool = False) -> tuple[str, ...]:
         """Return the names of a kernel's parameters as declared; none when it is not known here.
@@ -269,6 +291,10 @@ class Mesh:
 
     def __repr__(self) -> str:
         return f"<Mesh {self.name!r} by {self.node_name!r}>"
+
+    def _declared(self, kernel: str) -> tuple[Parameter, ...]:
+        spec = self._book.spec(kernel)
+        return () if spec is None else spec.parameters
 
     def _start(
         self, kernel: str, wanted: JobOptions, params: dict[str, Any], deadline_s: Seconds | None

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from qallow_agent.base.errors import QallowError, StorageError, UsageError
 from qallow_agent.client.points import Points
-from qallow_agent.client.progress import ProgressLine
+from qallow_agent.client.progress import Meter
 from qallow_agent.client.results import Block, Result
 from qallow_agent.client.stream import End, Gap, Item, Stream
 from qallow_agent.jobs.messages import JobProgress
@@ -134,7 +134,7 @@ class MapResults(Iterator[Result], AbstractContextManager["MapResults"]):
         cancel: Callable[[], None],
         wake: Callable[[], None],
         on_progress: Callable[[JobProgress], None] | None,
-        line: ProgressLine | None,
+        line: Meter | None,
         points: Points | None,
     ) -> None:
         self.stream = stream
@@ -196,7 +196,7 @@ class MapResults(Iterator[Result], AbstractContextManager["MapResults"]):
         """Write all results to a ``.npz``, ``.csv`` or ``.parquet`` file, atomically.
 
         What does not fit into memory waits on disk beside the file. When a point or the job fails,
-        the points that are finished are written all the same, before the error is raised.
+        or Ctrl-C ends it, what is finished is written all the same, before the error is raised.
 
         Args:
             path: The file; one that is there is replaced. It has the columns of :meth:`arrays`.
@@ -216,7 +216,8 @@ class MapResults(Iterator[Result], AbstractContextManager["MapResults"]):
         try:
             for block in self.blocks():
                 found.add(block)
-        except QallowError as error:
+        except (QallowError, KeyboardInterrupt) as error:
+            self.close()
             if not isinstance(error, StorageError):
                 found.save(target)
             raise
@@ -290,14 +291,18 @@ class MapResults(Iterator[Result], AbstractContextManager["MapResults"]):
             if self._line is not None:
                 self._line.end()
 
-    def unbound(self) -> None:
-        """Let no more work wait for the reader, however far behind it is."""
-        self.stream.bounded = False
-        self._wake()
+    def retire(self, *, cancel: bool) -> None:
+        """Let no work wait for the reader any more; what is there can still be read.
 
-    def withdraw(self) -> None:
-        """Cancel what is left; what is there can still be read, then JobCancelled is raised."""
-        self._cancel()
+        Args:
+            cancel: Cancel what is left, so that JobCancelled is raised after what is there; else
+                do it, however far behind the reader is.
+        """
+        if cancel:
+            self._cancel()
+        else:
+            self.stream.bounded = False
+            self._wake()
 
     def let_go(self) -> None:
         """Read no more, but let the work be done."""

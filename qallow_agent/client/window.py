@@ -9,7 +9,7 @@ from qallow_agent.base.errors import QallowError, UsageError
 from qallow_agent.client.futures import JobFuture, copy_of
 from qallow_agent.client.results import Result
 from qallow_agent.client.stream import MOST_AHEAD_BYTES
-from qallow_agent.client.wishes import take_wishes
+from qallow_agent.jobs.messages import JobOptions
 
 AHEAD: Final = 256
 """Enough to keep some runners busy with tasks of a millisecond."""
@@ -18,30 +18,17 @@ Start = Callable[[Mapping[str, Any]], JobFuture]
 """Submits one frame."""
 
 
-def open_window(
-    submit: Callable[..., JobFuture],
-    kernel: str,
-    given: dict[str, Any],
-    ahead: int | None,
-    *,
-    ordered: bool,
-    noun: str = "frame",
-) -> "Window":
-    """Return a window onto evaluations of one kernel.
+def starter(
+    submit: Callable[..., JobFuture], kernel: str, options: JobOptions, shared: Mapping[str, Any]
+) -> Start:
+    """Return what submits one frame of a kernel.
 
     Args:
-        submit: Starts one, as ``Mesh.submit``.
+        submit: Starts an evaluation, as ``Mesh.submit``.
         kernel: Its name.
-        given: Options, and parameters that all share.
-        ahead: As for :class:`Window`.
-        ordered: As for :class:`Window`.
-        noun: As for :class:`Window`.
-
-    Raises:
-        UsageError: ``ahead`` or an option is wrong.
+        options: How it is run.
+        shared: Parameters that all frames share.
     """
-    shared = dict(given)
-    options = take_wishes(shared.pop("options", None), shared)
 
     def start(frame: Mapping[str, Any]) -> JobFuture:
         both = sorted(shared.keys() & frame.keys())
@@ -49,7 +36,7 @@ def open_window(
             raise UsageError(f"{both[0]} is both in the frame and fixed", hint="give it once")
         return submit(kernel, options=options, **shared, **frame)
 
-    return Window(start, ahead, ordered=ordered, noun=noun)
+    return start
 
 
 class Window:

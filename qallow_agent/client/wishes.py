@@ -1,6 +1,7 @@
 """How work wants to be run: options by name, made one :class:`JobOptions`."""
 
 import functools
+from collections.abc import Iterable, Mapping
 from typing import Any, TypedDict
 
 import msgspec
@@ -8,6 +9,7 @@ import msgspec
 from qallow_agent.base.errors import UsageError
 from qallow_agent.base.units import parse_duration
 from qallow_agent.jobs.messages import JobOptions
+from qallow_agent.kernels.spec import Parameter
 
 DEFAULTS = JobOptions()
 
@@ -41,29 +43,51 @@ class Wishes(TypedDict, total=False):
 
 NAMES = frozenset(Wishes.__annotations__)
 _SECONDS = {"deadline": "deadline_s", "start_within": "start_s"}
+_TYPES: dict[str, tuple[type, ...]] = {
+    "retries": (int,), "priority": (int,), "max_joules": (int, float), "retain": (bool,),
+    "device": (str,), "prefer": (str,), "idempotency_key": (str,),
+}  # fmt: skip
+_WORDS = {
+    "retries": "a whole number", "priority": "a whole number", "max_joules": "a number",
+    "retain": "True or False", "device": "a text", "prefer": "a text", "idempotency_key": "a text",
+}  # fmt: skip
 
 
-def take_wishes(options: JobOptions | None, given: dict[str, Any]) -> JobOptions:
+def take_wishes(
+    options: JobOptions | None, given: dict[str, Any], declared: Iterable[Parameter] = ()
+) -> JobOptions:
     """Return options with what a caller wishes by name, and take that out of ``given``.
 
-    A job with an idempotency key is retained: the same key must find its results again.
+    A job with an idempotency key is retained: the same key must find its results again. Where a
+    kernel's parameter is called like an option, the name means the parameter once there are
+    ``options``, and is refused without.
+
+    Args:
+        options: What holds where nothing is wished.
+        given: Parameters and wishes by name.
+        declared: The kernel's parameters, as far as they are known.
 
     Raises:
-        UsageError: A time is none, or not above 0.
+        UsageError: A wish is of the wrong type, a time is not above 0, or a name means two things.
         ConfigError: A text is no duration.
     """
+    wishes = frozenset[str]() if NAMES.isdisjoint(given) else _wished(options, given, declared)
     options = options or DEFAULTS
-    if NAMES.isdisjoint(given):
+    if not wishes:
         return options if options.retain or not options.idempotency_key else retained(options)
     changes: dict[str, Any] = {}
-    for name in sorted(NAMES & given.keys()):
+    for name in sorted(wishes):
         value = given.pop(name)
         if value is None:
             continue
         if name in _SECONDS:
             changes[_SECONDS[name]] = _seconds(name, value)
-        else:
+        elif isinstance(value, _TYPES[name]) and (name == "retain" or not isinstance(value, bool)):
             changes[name] = value
+        else:
+            raise UsageError(
+                f"the option {name} = {value!r} is of the wrong type", hint=f"give {_WORDS[name]}"
+            )
     options = msgspec.structs.replace(options, **changes)
     return _same(retained(options) if options.idempotency_key else options)
 
@@ -77,6 +101,20 @@ def retained(options: JobOptions) -> JobOptions:
 def without_deadline(options: JobOptions) -> JobOptions:
     """Return equal options without a deadline, the same object each time."""
     return msgspec.structs.replace(options, deadline_s=0.0)
+
+
+def _wished(
+    options: JobOptions | None, given: Mapping[str, Any], declared: Iterable[Parameter]
+) -> frozenset[str]:
+    """Return which names are wishes, and no parameters of the kernel."""
+    wishes = NAMES & given.keys()
+    both = wishes & {parameter.name for parameter in declared}
+    if both and options is None:
+        raise UsageError(
+            f"{min(both)!r} is an option and a parameter of this kernel",
+            hint="give options together, as options=JobOptions(...): then it is the parameter",
+        )
+    return wishes - both
 
 
 @functools.lru_cache(maxsize=256)

@@ -133,3 +133,17 @@ def test_a_stopped_agent_is_noticed(spawn: Spawn, tmp_path: Path) -> None:
     agent.stop()
     assert future.exception(5) is not None
     mesh.close()
+
+
+def test_after_a_restart_of_the_agent_a_new_connection_works(spawn: Spawn) -> None:
+    agent = spawn("restarted")
+    mesh = connect(agent.socket)
+    assert int(mesh.submit("moody", mood=10).result(60).value) == 10
+    agent.stop()
+    agent.start().wait_ready()
+    with pytest.raises(AgentUnreachable, match="the connection is lost") as caught:
+        mesh.submit("moody", mood=10)
+    assert "connect again" in caught.value.hint
+    with connect(agent.socket) as again:
+        assert int(again.submit("moody", mood=11).result(60).value) == 11
+    mesh.close()

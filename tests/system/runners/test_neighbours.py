@@ -178,5 +178,5 @@ def test_what_a_job_bends_in_its_process_is_straight_for_the_next(
     submitter.lease = "lease-of-the-next-job"
     submitter.allow("stands")
     submitter.post(8)
-    _, frame = submitter.frames()
+    [frame] = submitter.arrays()
     assert frame == bytes(4)

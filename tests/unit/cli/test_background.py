@@ -32,6 +32,14 @@ def test_a_detached_command_names_its_job(tmp_path: Path, monkeypatch: pytest.Mo
     assert log.read_text().splitlines()[0] == "-m qallow_agent.cli.main map harmonic -o out"
 
 
+def test_the_log_stands_beside_the_one_file_that_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "executable", program(tmp_path, 'echo "job j-9"'))
+    _, log, _ = detach(["map", "harmonic"], tmp_path / "new" / "out.csv")
+    assert log == tmp_path / "new" / "out.csv.log"
+
+
 def test_a_detached_command_that_fails_at_once_says_why(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,7 +6,7 @@ from qallow_agent.base.errors import BadParameter, KernelFailed
 from qallow_agent.client.arguments import Arguments
 from qallow_agent.client.futures import JobFuture
 from qallow_agent.client.results import Block, Result
-from qallow_agent.client.window import Window, open_window
+from qallow_agent.client.window import Window, starter
 from qallow_agent.jobs.messages import JobOptions
 from qallow_agent.jobs.parcels import ArrayHead
 
@@ -38,7 +38,8 @@ class Lab:
         future.settle(Result(Block([head], [bytes(self.result_bytes)], where="here")))
 
     def window(self, ahead: int | None = 4, *, ordered: bool = True, **given: Any) -> Window:
-        return open_window(self.submit, "k", given, ahead, ordered=ordered)
+        start = starter(self.submit, "k", JobOptions(), given)
+        return Window(start, ahead, ordered=ordered, noun="frame")
 
     def find_job(self, future: JobFuture) -> str:
         return f"job of {future.kernel}"

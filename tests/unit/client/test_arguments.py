@@ -90,3 +90,13 @@ def test_parameters_of_an_unknown_kernel_are_sorted_by_what_they_are() -> None:
 def test_what_cannot_be_sent_is_refused_by_name(value: object) -> None:
     with pytest.raises(BadParameter, match="odd"):
         collect(None, {"odd": value})
+
+
+def test_a_mistyped_option_is_recognised() -> None:
+    spec = load_catalog().get("harmonic").spec
+    with pytest.raises(BadParameter, match="no parameter 'deadlin'") as caught:
+        collect(spec, {"deadlin": "2s"})
+    assert caught.value.hint == "did you mean the option 'deadline'?"
+    with pytest.raises(BadParameter) as caught:
+        collect(spec, {"pocket": 3})
+    assert caught.value.hint == "did you mean 'pockets'?"

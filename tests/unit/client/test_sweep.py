@@ -187,7 +187,7 @@ def test_what_nobody_reads_is_done_and_not_kept() -> None:
 def test_withdrawing_leaves_what_is_there_to_be_read() -> None:
     reader = Reader()
     reader.stream.put(block(0, 1))
-    reader.results.withdraw()
+    reader.results.retire(cancel=True)
     reader.stream.put(End(JobCancelled("no more")))
     assert next(reader.results).index == 0
     with pytest.raises(JobCancelled):
@@ -197,7 +197,7 @@ def test_withdrawing_leaves_what_is_there_to_be_read() -> None:
 
 def test_without_a_bound_a_reader_is_never_behind() -> None:
     reader = Reader()
-    reader.results.unbound()
+    reader.results.retire(cancel=False)
     reader.stream.put(block(0, 1, MOST_AHEAD_BYTES + 1))
     assert not reader.stream.full
     assert reader.woken == 1
@@ -240,3 +240,22 @@ def test_a_file_of_another_kind_is_refused_before_anything_is_read(
     with pytest.raises(UsageError, match="no file for results") as caught:
         Reader().results.save(tmp_path / name)
     assert ".csv, .npz, .parquet" in caught.value.hint
+
+
+def test_an_interrupted_sweep_writes_what_is_finished_and_is_cancelled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reader = Reader()
+    items = [block(1, 2)]
+
+    def get(timeout_s: float) -> Block:
+        assert timeout_s > 0
+        if not items:
+            raise KeyboardInterrupt
+        return items.pop()
+
+    monkeypatch.setattr(reader.stream, "get", get)
+    with pytest.raises(KeyboardInterrupt):
+        reader.results.save(tmp_path / "out.csv")
+    assert (tmp_path / "out.csv").read_text().splitlines() == ["point,a,x", "1,6.0,0", "2,7.0,0"]
+    assert reader.cancelled == 1

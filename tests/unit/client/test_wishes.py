@@ -3,6 +3,7 @@ import pytest
 from qallow_agent.base.errors import ConfigError, UsageError
 from qallow_agent.client.wishes import DEFAULTS, take_wishes, without_deadline
 from qallow_agent.jobs.messages import JobOptions
+from qallow_agent.kernels.spec import Parameter
 
 
 def test_options_by_name_are_taken_out_of_the_parameters() -> None:
@@ -42,3 +43,23 @@ def test_no_time_at_all_is_refused(value: object) -> None:
 def test_what_is_no_duration_is_refused() -> None:
     with pytest.raises(ConfigError, match="soon"):
         take_wishes(None, {"deadline": "soon"})
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"retries": "three"}, {"priority": True}, {"device": 1}, {"retain": 1}, {"max_joules": "1 J"}],
+)
+def test_a_wish_of_the_wrong_type_is_refused(wrong: dict[str, object]) -> None:
+    with pytest.raises(UsageError, match=f"the option {next(iter(wrong))}"):
+        take_wishes(None, wrong)
+
+
+def test_a_parameter_called_like_an_option_is_never_guessed() -> None:
+    declared = (Parameter("priority", "i8", 0), Parameter("x", "f8", 0.0))
+    given = {"priority": 3, "x": 1.0, "retries": 1}
+    with pytest.raises(UsageError, match="'priority' is an option and a parameter"):
+        take_wishes(None, dict(given), declared)
+    options = take_wishes(JobOptions(priority=7), given, declared)
+    assert (options.priority, options.retries) == (7, 1)
+    assert given == {"priority": 3, "x": 1.0}
+    assert take_wishes(None, {"x": 1.0}, declared) is DEFAULTS
