@@ -95,6 +95,32 @@ def energy_of(far: Array4) -> np.float32:
     return whole
 
 
+@compiled(
+    "void(float32[::1], float32[::1], float32[::1], float32[::1], float32[::1], int64,"
+    " UniTuple(float32, 3))"
+)
+def step(
+    p: Array4,
+    c: Array4,
+    p_new: Array4,
+    c_new: Array4,
+    far: Array4,
+    pockets: int,
+    given: tuple[np.float32, np.float32, np.float32],
+) -> None:
+    """Advance a ring by a tick, with a coupling, the old mean and h."""
+    coupling, mean, h = given
+    k120, k15, k60 = coupling * F4(120), coupling * F4(15), coupling * F4(60)
+    close_ring(p, pockets)
+    close_ring(c, pockets)
+    if pockets <= VECTOR:
+        advance_half(p, p_new, far, k120, k15, mean)
+        lift_half(c, c_new, k60, lift(h, coupling))
+    else:
+        advance_whole(p, p_new, far, k120, k15, mean)
+        lift_whole(c, c_new, k60, lift(h, coupling))
+
+
 @compiled("void(float32[::1], float32[::1], float32[::1], int64)")
 def start(p: Array4, c: Array4, levels: Array4, pockets: int) -> None:
     """Set a ring to its start; set its mean phase and the mean distance from it."""
@@ -132,19 +158,11 @@ def simulate_one(
     far, levels = room[4 * ROW : 5 * ROW], room[5 * ROW : 6 * ROW]
     strips = room[6 * ROW :].reshape(3, STRIP)
     start(p, c, levels, pockets)
-    k120, k15, k60 = coupling * F4(120), coupling * F4(15), coupling * F4(60)
     mean, h, average = levels[0], levels[1], ZERO
     converged, known, record = 0, 0, 0
     for tick in range(1, ticks + 1):
         recorded = tick % every == 0 or tick == ticks
-        close_ring(p, pockets)
-        close_ring(c, pockets)
-        if pockets <= VECTOR:
-            advance_half(p, p_new, far, k120, k15, mean)
-            lift_half(c, c_new, k60, lift(h, coupling))
-        else:
-            advance_whole(p, p_new, far, k120, k15, mean)
-            lift_whole(c, c_new, k60, lift(h, coupling))
+        step(p, c, p_new, c_new, far, pockets, (coupling, mean, h))
         p_sum, d_sum = totals(p_new[FIRST_AT:last], far[FIRST_AT:last])
         mean, drift = p_sum / count, d_sum / count
         h = h * F4(0.85) + drift * F4(0.15)
