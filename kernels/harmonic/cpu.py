@@ -19,7 +19,7 @@ from qallow_agent.kernels.threads import CREW
 
 F4 = np.float32
 
-WORTH_A_TILE = 6
+WORTH_A_TILE = 8
 """A tile takes as long as so many single runs, however few of its lanes are used."""
 
 DEMANDS = Demands(adds=11, operations=20, stores=2)

@@ -218,6 +218,62 @@ def start(p: Array4, c: Array4, line: Array4, coupling: Array4, pockets: int) ->
     "void(UniTuple(int64, 3), UniTuple(int64, 2), float32[::1], float32[:, ::1],"
     " float64[:, ::1], float32[:, ::1], int64[::1], float32[::1])"
 )
+def simulate_tile(
+    plan: tuple[int, int, int],
+    span: tuple[int, int],
+    coupling: Array4,
+    singles: Array4,
+    doubles: npt.NDArray[np.float64],
+    drifts: Array4,
+    converged: npt.NDArray[np.int64],
+    room: Array4,
+) -> None:
+    """Run at most LANES neighbouring points side by side; see :func:`simulate`."""
+    pockets, ticks, every = plan
+    begin, end = span
+    count, kept, size = end - begin, singles.shape[1] // coupling.size, (pockets + 2) * LANES
+    line, strips = room[:LINES], room[LINES : LINES + 3 * STRIP_ROOM].reshape(3, STRIP_ROOM)
+    pools = room[LINES + 3 * STRIP_ROOM :]
+    p, c = pools[:size], pools[size : 2 * size]
+    p_new, c_new = pools[2 * size : 3 * size], pools[3 * size : 4 * size]
+    settled = np.zeros(LANES, np.int64)
+    fits = max(1, min(kept, STRIP // LANES))
+    apart = fits if fits == kept else fits + PADDING
+    record, known, grouped = 0, 0, pockets - pockets % GROUP + 1
+    start(p, c, line, coupling[begin:end], pockets)
+    for tick in range(1, ticks + 1):
+        close_ring(p, pockets)
+        close_ring(c, pockets)
+        update_group(p, c, p_new, c_new, line, 1, grouped)
+        update_one(p, c, p_new, c_new, line, grouped, pockets + 1)
+        if close_tick(line, pockets, settled):
+            judge(c, c_new, line, pockets, settled, tick, known)
+            known = tick
+        if tick == 1:
+            line[FIRST : FIRST + LANES] = line[DRIFT : DRIFT + LANES]
+        if tick % every == 0 or tick == ticks:
+            sum_energy(p_new, line, pockets)
+            if known != tick:
+                average_levels(c_new, line, pockets)
+                known = tick
+            within = record % fits
+            keep(line, strips, within, apart)
+            record += 1
+            if within + 1 == fits or record == kept:
+                block = (count, within + 1, apart, kept)
+                first = begin * kept + record - within - 1
+                flush(strips, block, first, F4(pockets), singles, doubles)
+        open_tick(line, pockets)
+        p, c, p_new, c_new = p_new, c_new, p, c
+    drifts[0, begin:end] = line[FIRST : FIRST + count]
+    drifts[1, begin:end] = line[SETTLED : SETTLED + count]
+    converged[begin:end] = settled[:count]
+
+
+@compiled(
+    "void(UniTuple(int64, 3), UniTuple(int64, 2), float32[::1], float32[:, ::1],"
+    " float64[:, ::1], float32[:, ::1], int64[::1], float32[::1])"
+)
 def simulate(
     plan: tuple[int, int, int],
     span: tuple[int, int],
@@ -240,46 +296,6 @@ def simulate(
         converged: Written: tick of convergence or 0, one a point.
         room: Working memory, ROOM values.
     """
-    pockets, ticks, every = plan
-    kept = singles.shape[1] // coupling.size
-    size = (pockets + 2) * LANES
-    line, strips = room[:LINES], room[LINES : LINES + 3 * STRIP_ROOM].reshape(3, STRIP_ROOM)
-    pools = room[LINES + 3 * STRIP_ROOM :]
-    settled = np.empty(LANES, np.int64)
     for begin in range(span[0], span[1], LANES):
-        count = min(LANES, span[1] - begin)
-        fits = max(1, min(kept, STRIP // LANES))
-        apart = fits if fits == kept else fits + PADDING
-        p, c = pools[:size], pools[size : 2 * size]
-        p_new, c_new = pools[2 * size : 3 * size], pools[3 * size : 4 * size]
-        start(p, c, line, coupling[begin : begin + count], pockets)
-        settled[:] = 0
-        record, known, grouped = 0, 0, pockets - pockets % GROUP + 1
-        for tick in range(1, ticks + 1):
-            recorded = tick % every == 0 or tick == ticks
-            close_ring(p, pockets)
-            close_ring(c, pockets)
-            update_group(p, c, p_new, c_new, line, 1, grouped)
-            update_one(p, c, p_new, c_new, line, grouped, pockets + 1)
-            if close_tick(line, pockets, settled):
-                judge(c, c_new, line, pockets, settled, tick, known)
-                known = tick
-            if tick == 1:
-                line[FIRST : FIRST + LANES] = line[DRIFT : DRIFT + LANES]
-            if recorded:
-                sum_energy(p_new, line, pockets)
-                if known != tick:
-                    average_levels(c_new, line, pockets)
-                    known = tick
-                within = record % fits
-                keep(line, strips, within, apart)
-                record += 1
-                if within + 1 == fits or record == kept:
-                    block = (count, within + 1, apart, kept)
-                    first = begin * kept + record - within - 1
-                    flush(strips, block, first, F4(pockets), singles, doubles)
-            open_tick(line, pockets)
-            p, c, p_new, c_new = p_new, c_new, p, c
-        drifts[0, begin : begin + count] = line[FIRST : FIRST + count]
-        drifts[1, begin : begin + count] = line[SETTLED : SETTLED + count]
-        converged[begin : begin + count] = settled[:count]
+        tile = (begin, min(begin + LANES, span[1]))
+        simulate_tile(plan, tile, coupling, singles, doubles, drifts, converged, room)

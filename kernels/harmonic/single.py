@@ -10,7 +10,7 @@ import numpy.typing as npt
 from qallow_agent.kernels.harmonic.layout import STRIP, flush
 from qallow_agent.kernels.harmonic.ring import THRESHOLD, lift
 from qallow_agent.kernels.harmonic.strip import VECTOR
-from qallow_agent.kernels.jit import compiled, wide_vectors
+from qallow_agent.kernels.jit import compiled
 
 F4 = np.float32
 Array4 = npt.NDArray[np.float32]
@@ -23,41 +23,70 @@ ROW = 64
 FIRST_AT = 16
 """Where the first pocket lies in a row: where a vector begins."""
 
-ROOM = 6 * ROW + 3 * STRIP
-"""Working memory: old and new phases and coherences, distances, results, the records to write."""
+P, C, FAR, ROWS = FIRST_AT, FIRST_AT + 2 * ROW, FIRST_AT + 4 * ROW, 5 * ROW
+"""Where phases, coherences and distances from the mean begin; phases and coherences have two rows,
+which are old and new in turns."""
 
-Advance = Callable[[Array4, Array4, Array4, np.float32, np.float32, np.float32], None]
-Lift = Callable[[Array4, Array4, np.float32, np.float32], None]
+ROOM = ROWS + 3 * STRIP
+"""Working memory: the rows above, and the records to write."""
+
+Given = tuple[np.float32, np.float32, np.float32]
+Step = Callable[[Array4, int, Given], tuple[np.float32, np.float32]]
 
 
-def _advancer(width: int) -> tuple[Advance, Lift]:
-    """Return how phases and coherences of a constant number of pockets, whole vectors, advance."""
+def _stepper(width: int, old: int) -> Step:
+    """Return a tick of rings of at most ``width`` pockets, whole vectors, with fixed old rows.
 
-    @compiled("void(float32[::1], float32[::1], float32[::1], float32, float32, float32)")
-    def advance(
-        old: Array4, new: Array4, far: Array4, k120: np.float32, k15: np.float32, mean: np.float32
-    ) -> None:
-        wide_vectors()
-        for at in range(FIRST_AT, FIRST_AT + width):
-            here, around = old[at], old[at - 1] + old[at + 1]
+    Phases are a tick ahead of all else: they wait for no sum, so that the processor moves them
+    while it adds up those before. All rows are in one array at constant places: LLVM then knows
+    that they do not overlap.
+    """
+    p_old, p_new = P + old * ROW, P + (1 - old) * ROW
+    c_old, c_new = C + old * ROW, C + (1 - old) * ROW
+
+    @compiled("UniTuple(float32, 2)(float32[::1], int64, UniTuple(float32, 3))")
+    def step(rows: Array4, pockets: int, given: Given) -> tuple[np.float32, np.float32]:
+        coupling, mean, b = given
+        k120, k15, k60 = coupling * F4(120), coupling * F4(15), coupling * F4(60)
+        rows[p_old - 1], rows[p_old + pockets] = rows[p_old + pockets - 1], rows[p_old]
+        rows[c_old - 1], rows[c_old + pockets] = rows[c_old + pockets - 1], rows[c_old]
+        for at in range(width):
+            here, around = rows[p_old + at], rows[p_old + at - 1] + rows[p_old + at + 1]
             phase = (here + k120 * (HALF * around - here)) - (k15 * here) * F4(0.01)
-            new[at] = phase
-            far[at] = abs(phase - mean)
-
-    @compiled("void(float32[::1], float32[::1], float32, float32)")
-    def lift_all(old: Array4, new: Array4, k60: np.float32, b: np.float32) -> None:
-        wide_vectors()
-        for at in range(FIRST_AT, FIRST_AT + width):
-            here, around = old[at], old[at - 1] + old[at + 1]
+            rows[p_new + at] = phase
+            rows[FAR + at] = abs(here - mean)
+        for at in range(width):
+            here, around = rows[c_old + at], rows[c_old + at - 1] + rows[c_old + at + 1]
             level = (here + k60 * (HALF * around - here)) + b
             level = ZERO if level < ZERO else level
-            new[at] = ONE if level > ONE else level
+            rows[c_new + at] = ONE if level > ONE else level
+        p_sum, d_sum = ZERO, ZERO
+        for at in range(pockets):
+            p_sum += rows[p_old + at]
+            d_sum += rows[FAR + at]
+        return p_sum, d_sum
 
-    return advance, lift_all
+    return step
 
 
-advance_half, lift_half = _advancer(VECTOR)
-advance_whole, lift_whole = _advancer(2 * VECTOR)
+half_from_first, half_from_second = _stepper(VECTOR, 0), _stepper(VECTOR, 1)
+whole_from_first, whole_from_second = _stepper(2 * VECTOR, 0), _stepper(2 * VECTOR, 1)
+
+
+@compiled("UniTuple(float32, 2)(float32[::1], int64, int64, UniTuple(float32, 3))")
+def advance(rows: Array4, pockets: int, old: int, given: Given) -> tuple[np.float32, np.float32]:
+    """Advance a ring by a tick with a coupling, the mean before and b; ``old`` rows become new.
+
+    Returns:
+        The sums of the old phases and of their distances from the mean before them.
+    """
+    if pockets <= VECTOR:
+        if old == 0:
+            return half_from_first(rows, pockets, given)
+        return half_from_second(rows, pockets, given)
+    if old == 0:
+        return whole_from_first(rows, pockets, given)
+    return whole_from_second(rows, pockets, given)
 
 
 @compiled("float32(float32[::1])")
@@ -69,23 +98,6 @@ def total(values: Array4) -> np.float32:
     return whole
 
 
-@compiled("UniTuple(float32, 2)(float32[::1], float32[::1])")
-def totals(values: Array4, others: Array4) -> tuple[np.float32, np.float32]:
-    """Return two sums, ascending; side by side they take no longer than one."""
-    whole, other = ZERO, ZERO
-    for at in range(values.size):
-        whole += values[at]
-        other += others[at]
-    return whole, other
-
-
-@compiled("void(float32[::1], int64)")
-def close_ring(row: Array4, pockets: int) -> None:
-    """Copy the last pocket before the first and the first behind the last."""
-    row[FIRST_AT - 1] = row[FIRST_AT + pockets - 1]
-    row[FIRST_AT + pockets] = row[FIRST_AT]
-
-
 @compiled("float32(float32[::1])")
 def energy_of(far: Array4) -> np.float32:
     """Return the sum of energies from the distances; of them the sign does not matter."""
@@ -95,16 +107,24 @@ def energy_of(far: Array4) -> np.float32:
     return whole
 
 
-@compiled("void(float32[::1], float32[::1], float32[::1], int64)")
-def start(p: Array4, c: Array4, levels: Array4, pockets: int) -> None:
-    """Set a ring to its start; set its mean phase and the mean distance from it."""
-    for at in range(ROW):  # the ring again and again: cells that nobody reads hold usual values
+@compiled("UniTuple(float32, 2)(float32[::1], int64, float32)")
+def start(rows: Array4, pockets: int, coupling: np.float32) -> tuple[np.float32, np.float32]:
+    """Set coherences to their start and phases to a tick later.
+
+    Returns:
+        The mean phase at the start and the mean distance from it.
+    """
+    p = np.empty(pockets, F4)
+    for i in range(pockets):
+        p[i] = (F4(i) / F4(pockets)) * F4(0.4)
+    for at in range(2 * ROW):  # the ring again and again: cells nobody reads hold usual values
         i = (at - FIRST_AT) % pockets
-        p[at] = (F4(i) / F4(pockets)) * F4(0.4)
-        c[at] = F4(0.78) + F4(0.02) * F4(i % 3)
-    last = FIRST_AT + pockets
-    levels[0] = total(p[FIRST_AT:last]) / F4(pockets)
-    levels[1] = total(np.abs(p[FIRST_AT:last] - levels[0])) / F4(pockets)
+        here, around = p[i], p[i - 1] + p[(i + 1) % pockets]
+        pulled = here + coupling * F4(120) * (HALF * around - here)
+        rows[at] = pulled - (coupling * F4(15) * here) * F4(0.01)
+        rows[2 * ROW + at] = F4(0.78) + F4(0.02) * F4(i % 3)
+    mean = total(p) / F4(pockets)
+    return mean, total(np.abs(p - mean)) / F4(pockets)
 
 
 @compiled(
@@ -122,30 +142,13 @@ def simulate_one(
 ) -> int:
     """Run one point and write its outputs; return its tick of convergence or 0."""
     pockets, ticks, every = plan
-    count, kept, last = F4(pockets), singles.shape[1] // drifts.shape[1], FIRST_AT + pockets
-    p, c, p_new, c_new = (
-        room[:ROW],
-        room[ROW : 2 * ROW],
-        room[2 * ROW : 3 * ROW],
-        room[3 * ROW : 4 * ROW],
-    )
-    far, levels = room[4 * ROW : 5 * ROW], room[5 * ROW : 6 * ROW]
-    strips = room[6 * ROW :].reshape(3, STRIP)
-    start(p, c, levels, pockets)
-    k120, k15, k60 = coupling * F4(120), coupling * F4(15), coupling * F4(60)
-    mean, h, average = levels[0], levels[1], ZERO
-    converged, known, record = 0, 0, 0
+    count, kept = F4(pockets), singles.shape[1] // drifts.shape[1]
+    rows, strips = room[:ROWS], room[ROWS:].reshape(3, STRIP)
+    mean, h = start(rows, pockets, coupling)
+    converged, known, record, old, average = 0, 0, 0, 0, ZERO
     for tick in range(1, ticks + 1):
         recorded = tick % every == 0 or tick == ticks
-        close_ring(p, pockets)
-        close_ring(c, pockets)
-        if pockets <= VECTOR:
-            advance_half(p, p_new, far, k120, k15, mean)
-            lift_half(c, c_new, k60, lift(h, coupling))
-        else:
-            advance_whole(p, p_new, far, k120, k15, mean)
-            lift_whole(c, c_new, k60, lift(h, coupling))
-        p_sum, d_sum = totals(p_new[FIRST_AT:last], far[FIRST_AT:last])
+        p_sum, d_sum = advance(rows, pockets, old, (coupling, mean, lift(h, coupling)))
         mean, drift = p_sum / count, d_sum / count
         h = h * F4(0.85) + drift * F4(0.15)
         near = converged == 0 and drift < THRESHOLD
@@ -154,21 +157,21 @@ def simulate_one(
         if converged == 0:
             drifts[1, point] = drift
         if near and known < tick - 1:
-            average = total(c[FIRST_AT:last]) / count
+            average = total(rows[C + old * ROW : C + old * ROW + pockets]) / count
+        old = 1 - old
         if near or recorded:
-            before, average = average, total(c_new[FIRST_AT:last]) / count
-            known = tick
+            before, known = average, tick
+            average = total(rows[C + old * ROW : C + old * ROW + pockets]) / count
             if near and abs(average - before) < THRESHOLD:
                 converged = tick
         if recorded:
             at = record % STRIP
             strips[0, at], strips[1, at] = average, drift
-            strips[2, at] = energy_of(far[FIRST_AT:last])
+            strips[2, at] = energy_of(rows[FAR : FAR + pockets])
             record += 1
             if at + 1 == STRIP or record == kept:
                 block = (1, at + 1, STRIP, kept)
                 flush(strips, block, point * kept + record - at - 1, count, singles, doubles)
-        p, c, p_new, c_new = p_new, c_new, p, c
     return converged
 
 

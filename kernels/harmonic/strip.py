@@ -68,7 +68,6 @@ def fold(kind: Array8) -> float:
 @compiled("void(float32[::1], float64[::1])")
 def add(values: Array4, sums: Array8) -> None:
     """Add values to the partial sums, lane by lane."""
-    wide_vectors()
     if values.size == BLOCK:
         for lane in range(SUM_LANES):  # a constant length is what makes LLVM vectorise this
             partial = sums[lane]
