@@ -154,7 +154,9 @@ def judge(order: Order) -> Verdict:
     CREW.resize(order.threads if on_cpu else 1)
     outcome = run_canary(kernel, backend, time.perf_counter)
     if not outcome.passed:
-        return msgspec.structs.replace(verdict, why=f"known answers: {outcome.why}")
+        return msgspec.structs.replace(
+            verdict, why=f"known answers: {outcome.why}", fix=outcome.hint
+        )
     found = measuring.difference(kernel, backend)
     verdict = msgspec.structs.replace(verdict, error=found.error, why=found.why)
     if found.why or not order.seconds:
