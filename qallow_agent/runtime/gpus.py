@@ -17,8 +17,8 @@ from qallow_agent.runtime.sensing.drm import SysGpu, find_gpus
 from qallow_agent.runtime.sensing.energy import BoardEnergy
 from qallow_agent.runtime.sensing.faults import FaultTally
 from qallow_agent.runtime.sensing.files import ROOT
+from qallow_agent.runtime.sensing.muster import Clock, Muster
 from qallow_agent.runtime.sensing.nvml_board import SOURCE, Sight
-from qallow_agent.runtime.sensing.survey import Clock, Survey
 
 NO_GPU_KERNELS = Complaint("kernels run on NVIDIA GPUs and on CPUs only", "it is only shown")
 
@@ -53,10 +53,10 @@ class GpuProbe:
         self._energy: dict[str, BoardEnergy] = {}
         self._tallies: dict[str, FaultTally] = {}
 
-    def read(self) -> Survey:
+    def read(self) -> Muster:
         """Return every GPU as it is now; ``why`` says why NVML shows none, or is empty."""
         if self._settings.gpu == "off":
-            return Survey()
+            return Muster()
         now_s = self._clock()
         found = self._boards(now_s)
         devices = tuple(self._board(board, sight, now_s) for board, sight in found)
@@ -69,7 +69,7 @@ class GpuProbe:
             devices = (self._board(self._jetson, Sight({}), now_s),)
         devices += tuple(_shown(gpu, now_s) for gpu in self._others)
         complaints = (self.why,) if self.why.fix and not found else ()
-        return Survey(devices, faults, complaints)
+        return Muster(devices, faults, complaints)
 
     def close(self) -> None:
         """Let go of the library."""

@@ -9,7 +9,7 @@ from qallow_agent.base.units import Seconds
 from qallow_agent.mesh.wire.kinds import DeviceAdvert, DeviceState
 from qallow_agent.runtime.plugins import Plugin, nonsense
 from qallow_agent.runtime.sensing.energy import UNIT, BoardEnergy
-from qallow_agent.runtime.sensing.survey import Clock, Survey
+from qallow_agent.runtime.sensing.muster import Clock, Muster
 
 _MOST_DEVICES = 16
 _FIX = "see the plug-in's own documentation; it is asked again by itself"
@@ -28,7 +28,7 @@ class GuestProbe:
         self._clock = clock
         self._energy: dict[str, BoardEnergy] = {}
 
-    def read(self) -> Survey:
+    def read(self) -> Muster:
         """Return the plug-in's devices as they are now."""
         plugin, now_s = self._plugin, self._clock()
         try:
@@ -38,9 +38,9 @@ class GuestProbe:
         except Exception as error:  # noqa: BLE001 - foreign code may raise anything
             devices, wrong = (), f"{type(error).__name__}: {error}"
         if not wrong:
-            return Survey(devices)
+            return Muster(devices)
         what = f"device plug-in for {plugin.kind} ({plugin.origin}): {wrong}"
-        return Survey(complaints=(Complaint(what, _FIX),))
+        return Muster(complaints=(Complaint(what, _FIX),))
 
     def close(self) -> None:
         """Forget the plug-in's counters; it holds nothing that needs closing."""

@@ -18,7 +18,7 @@ from qallow_agent.runtime.guests import GuestProbe
 from qallow_agent.runtime.plugins import NO_PLUGINS, Plugins
 from qallow_agent.runtime.sensing.files import ROOT
 from qallow_agent.runtime.sensing.host import CpuHeat, HostSensors, cpu_meter
-from qallow_agent.runtime.sensing.survey import Surveyor
+from qallow_agent.runtime.sensing.muster import DeviceReader
 from qallow_agent.runtime.watch import Watch
 
 HUNG_PERIODS = 5
@@ -55,10 +55,12 @@ class SensorSource:
         self._energy = cpu_meter(root)
         self._cpu: DeviceAdvert | None = None
         gpus = GpuProbe(settings, tuple(dict.fromkeys(offered)), root=root)
-        surveyors: list[tuple[Surveyor, str]] = [(gpus, "the GPU driver")]
+        readers: list[tuple[DeviceReader, str]] = []
+        if settings.gpu != "off":
+            readers.append((gpus, "the GPU driver"))
         for kind, plugin in sorted(plugins.by_kind.items()):
-            surveyors.append((GuestProbe(plugin), f"the plug-in for {kind}"))
-        self._watches = tuple(self._watch(surveyor, what) for surveyor, what in surveyors)
+            readers.append((GuestProbe(plugin), f"the plug-in for {kind}"))
+        self._watches = tuple(self._watch(reader, what) for reader, what in readers)
         self._skipped = plugins.complaints
         self._due_s: Seconds | None = None
 
@@ -67,17 +69,17 @@ class SensorSource:
         if self._due_s is not None and now.mono_s < self._due_s:
             return []
         self._due_s = now.mono_s + self._settings.sample_s
-        surveys = [watch.latest() for watch in self._watches]
-        found = [(device, survey) for survey in surveys for device in survey.devices]
+        musters = [watch.latest() for watch in self._watches]
+        found = [(device, muster) for muster in musters for device in muster.devices]
         return [
             Sensed(
                 readings=self._host.read(),
                 devices=(self._read_cpu(now.mono_s), *(self._limited(each) for each, _ in found)),
-                read_s={device.name: survey.read_s for device, survey in found},
-                faults={name: told for survey in surveys for name, told in survey.faults.items()},
+                read_s={device.name: muster.read_s for device, muster in found},
+                faults={name: told for muster in musters for name, told in muster.faults.items()},
                 complaints=(
                     *self._skipped,
-                    *(each for survey in surveys for each in survey.complaints),
+                    *(each for muster in musters for each in muster.complaints),
                 ),
             )
         ]
@@ -91,10 +93,10 @@ class SensorSource:
         for watch in self._watches:
             watch.close()
 
-    def _watch(self, surveyor: Surveyor, what: str) -> Watch:
+    def _watch(self, reader: DeviceReader, what: str) -> Watch:
         settings = self._settings
         return Watch(
-            surveyor,
+            reader,
             what,
             period_s=settings.sample_s,
             rest_s=settings.reprobe_s,

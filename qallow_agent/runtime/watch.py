@@ -9,7 +9,7 @@ from msgspec import structs
 from qallow_agent.base.complaint import Complaint
 from qallow_agent.base.units import Seconds
 from qallow_agent.mesh.wire.kinds import DeviceState
-from qallow_agent.runtime.sensing.survey import NOBODY, Clock, Survey, Surveyor
+from qallow_agent.runtime.sensing.muster import NOBODY, Clock, DeviceReader, Muster
 
 START_S: Seconds = 30.0
 """A driver may take seconds for its first answer; one that takes longer is told of."""
@@ -20,7 +20,7 @@ class Watch:
     """Reads again and again, and hands over what was seen last; its owner never waits.
 
     Args:
-        surveyor: What reads.
+        reader: What reads.
         what: Who has not answered when it hangs, for people: ``"the NVIDIA driver"``.
         period_s: How often to read while there are devices.
         rest_s: How often to read while there are none.
@@ -30,7 +30,7 @@ class Watch:
 
     def __init__(
         self,
-        surveyor: Surveyor,
+        reader: DeviceReader,
         what: str,
         *,
         period_s: Seconds,
@@ -38,18 +38,18 @@ class Watch:
         hung_s: Seconds,
         clock: Clock = time.monotonic,
     ) -> None:
-        self._surveyor = surveyor
+        self._reader = reader
         self._what = what
         self._period_s = period_s
         self._rest_s = rest_s
         self._hung_s = hung_s
         self._clock = clock
-        self._seen: Survey | None = None
+        self._seen: Muster | None = None
         self._started_s: Seconds = 0.0
         self._closed = threading.Event()
         self._thread: threading.Thread | None = None
 
-    def latest(self) -> Survey:
+    def latest(self) -> Muster:
         """Return what was seen last; devices are lost when nothing was seen for a while."""
         now_s = self._clock()
         if self._thread is None:
@@ -58,11 +58,11 @@ class Watch:
             self._thread.start()
         if self._seen is None:
             waited_s = now_s - self._started_s
-            return NOBODY if waited_s < START_S else Survey(complaints=(self._silent(waited_s),))
-        survey = self._seen
-        silent_s = now_s - survey.read_s
-        if silent_s <= (self._hung_s if survey.devices else self._rest_s + self._hung_s):
-            return survey
+            return NOBODY if waited_s < START_S else Muster(complaints=(self._silent(waited_s),))
+        muster = self._seen
+        silent_s = now_s - muster.read_s
+        if silent_s <= (self._hung_s if muster.devices else self._rest_s + self._hung_s):
+            return muster
         silent = self._silent(silent_s)
         lost = tuple(
             structs.replace(
@@ -73,9 +73,9 @@ class Watch:
                 readings={},
                 throttle=(),
             )
-            for device in survey.devices
+            for device in muster.devices
         )
-        return Survey(lost, survey.faults, () if lost else (silent,), survey.read_s)
+        return Muster(lost, muster.faults, () if lost else (silent,), muster.read_s)
 
     def close(self) -> None:
         """Stop watching; a thread that hangs in a driver is left behind."""
@@ -91,7 +91,7 @@ class Watch:
 
     def _run(self) -> None:
         while not self._closed.is_set():
-            survey = replace(self._surveyor.read(), read_s=self._clock())
-            self._seen = survey
-            self._closed.wait(self._period_s if survey.devices else self._rest_s)
-        self._surveyor.close()
+            muster = replace(self._reader.read(), read_s=self._clock())
+            self._seen = muster
+            self._closed.wait(self._period_s if muster.devices else self._rest_s)
+        self._reader.close()

@@ -22,11 +22,11 @@ for change in {changes!r}:
     if "file" in change:
         open({file!r}, "w").write(change["file"])
     now[0] += change.get("later_s", 0.0)
-    survey = probe.read()
+    muster = probe.read()
     rounds.append({{
-        "boards": msgspec.to_builtins(survey.devices),
-        "faults": msgspec.to_builtins(survey.faults),
-        "complaints": msgspec.to_builtins(survey.complaints),
+        "boards": msgspec.to_builtins(muster.devices),
+        "faults": msgspec.to_builtins(muster.faults),
+        "complaints": msgspec.to_builtins(muster.complaints),
         "why": probe.why.why,
     }})
 print(json.dumps({{"rounds": rounds, "pynvml": "pynvml" in sys.modules}}))

@@ -132,9 +132,9 @@ def test_a_plug_in_that_counts_no_joules_says_so() -> None:
     ],
 )
 def test_nonsense_from_a_plug_in_becomes_a_complaint(device: object, why: str) -> None:
-    survey = GuestProbe(plugin(tame(device)), lambda: 0.0).read()
-    assert survey.devices == ()
-    assert why in survey.complaints[0].why
+    muster = GuestProbe(plugin(tame(device)), lambda: 0.0).read()
+    assert muster.devices == ()
+    assert why in muster.complaints[0].why
 
 
 def test_a_plug_in_that_raises_loses_its_devices_and_is_asked_again() -> None:

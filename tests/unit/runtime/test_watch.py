@@ -1,7 +1,7 @@
 import threading
 
 from qallow_agent.mesh.wire.kinds import DeviceAdvert, DeviceState
-from qallow_agent.runtime.sensing.survey import NOBODY, Survey
+from qallow_agent.runtime.sensing.muster import NOBODY, Muster
 from qallow_agent.runtime.watch import START_S, Watch
 
 GPU = DeviceAdvert("gpu0", "cuda", "Fake", DeviceState.WARMING, slots=1, busy=0, memory_bytes=1)
@@ -9,18 +9,18 @@ SHOWN = DeviceAdvert("card0", "gpu", "Fake", DeviceState.QUARANTINED, 0, 0, 1, w
 
 
 class Gate:
-    """A surveyor that answers when it is let."""
+    """A reader that answers when it is let."""
 
-    def __init__(self, survey: Survey) -> None:
-        self.survey = survey
+    def __init__(self, muster: Muster) -> None:
+        self.muster = muster
         self.go = threading.Semaphore(0)
         self.seen = threading.Event()
         self.closed = threading.Event()
 
-    def read(self) -> Survey:
+    def read(self) -> Muster:
         self.go.acquire(timeout=10)
         self.seen.set()
-        return self.survey
+        return self.muster
 
     def close(self) -> None:
         self.closed.set()
@@ -30,7 +30,7 @@ def watch_of(gate: Gate, now: list[float]) -> Watch:
     return Watch(gate, "it", period_s=0.0, rest_s=30.0, hung_s=5.0, clock=lambda: now[0])
 
 
-def wait_for(watch: Watch, gate: Gate) -> Survey:
+def wait_for(watch: Watch, gate: Gate) -> Muster:
     gate.go.release()
     for _ in range(10_000):
         if watch.latest() is not NOBODY:
@@ -40,7 +40,7 @@ def wait_for(watch: Watch, gate: Gate) -> Survey:
 
 
 def test_what_was_seen_last_stands_until_it_is_too_old() -> None:
-    now, gate = [0.0], Gate(Survey((GPU, SHOWN)))
+    now, gate = [0.0], Gate(Muster((GPU, SHOWN)))
     watch = watch_of(gate, now)
     assert watch.latest() is NOBODY
     assert wait_for(watch, gate).devices == (GPU, SHOWN)

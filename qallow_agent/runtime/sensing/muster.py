@@ -1,4 +1,4 @@
-"""A survey: the devices that one reader found, and how they are."""
+"""A muster: the devices that one reader found, and how they are."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ Clock = Callable[[], Seconds]
 
 
 @dataclass(frozen=True, slots=True)
-class Survey:
+class Muster:
     """What one look found.
 
     Args:
@@ -29,13 +29,13 @@ class Survey:
     read_s: Seconds = 0.0
 
 
-NOBODY = Survey()
+NOBODY = Muster()
 
 
-class Surveyor(Protocol):
+class DeviceReader(Protocol):
     """A reader of devices; it may block, so it works in a thread of its own."""
 
-    def read(self) -> Survey:
+    def read(self) -> Muster:
         """Look at every device; never raises."""
         ...
 
