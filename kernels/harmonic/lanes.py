@@ -12,7 +12,7 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from qallow_agent.kernels.harmonic.layout import NARROW, PADDING, STRIP, flush
+from qallow_agent.kernels.harmonic.layout import NARROW, PADDING, STRIP, copy, flush
 from qallow_agent.kernels.jit import compiled, wide_vectors
 
 F4 = np.float32
@@ -250,7 +250,7 @@ def simulate_tile(
             judge(c, c_new, line, pockets, settled, tick, known)
             known = tick
         if tick == 1:
-            line[FIRST : FIRST + LANES] = line[DRIFT : DRIFT + LANES]
+            copy(line[DRIFT:], line[FIRST : FIRST + LANES])
         if tick % every == 0 or tick == ticks:
             sum_energy(p_new, line, pockets)
             if known != tick:
@@ -265,9 +265,10 @@ def simulate_tile(
                 flush(strips, block, first, F4(pockets), singles, doubles)
         open_tick(line, pockets)
         p, c, p_new, c_new = p_new, c_new, p, c
-    drifts[0, begin:end] = line[FIRST : FIRST + count]
-    drifts[1, begin:end] = line[SETTLED : SETTLED + count]
-    converged[begin:end] = settled[:count]
+    copy(line[FIRST:], drifts[0, begin:end])
+    copy(line[SETTLED:], drifts[1, begin:end])
+    for lane in range(count):
+        converged[begin + lane] = settled[lane]
 
 
 @compiled(
