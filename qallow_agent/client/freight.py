@@ -356,7 +356,9 @@ class Freight:
             self._post(TaskParcel(self._lease.id, tasks), frames)
 
     def _go_to(self, hatch: Hatch) -> None:
-        if not hatch.address or self._visit is not None:
+        if not self._asked or self._visit is not None:
+            raise Malformed("a hatch that was not asked for")
+        if not hatch.address:
             _log.debug("no shared memory with %s: another machine", self._lease.runner)
             return
         try:

@@ -20,6 +20,8 @@ from qallow_agent.base.ids import LeaseId
 from qallow_agent.jobs.parcels import MAX_NAME_BYTES, Hatch
 
 _SECRET_BYTES: Final = 32
+_PREFIX: Final = b"\0qallow-"
+"""A hostile runner must not make a submitter talk to other programs of its machine."""
 _BACKLOG: Final = 64
 _CREDENTIALS: Final = struct.Struct("3i")
 """Source: Linux, unix(7), SO_PEERCRED: pid, uid, gid."""
@@ -53,7 +55,7 @@ class Doorstep:
 
     def __init__(self, runner_key: bytes) -> None:
         self._mark = machine_mark(runner_key)
-        self._address = b"\0qallow-" + os.urandom(16).hex().encode()
+        self._address = _PREFIX + os.urandom(16).hex().encode()
         self._listener: socket.socket | None = None
         self._expected: dict[bytes, tuple[bytes, bytes, int]] = {}
         self._guests: dict[bytes, socket.socket] = {}
@@ -126,10 +128,12 @@ class Visit:
 
     Raises:
         OSError: Nobody listens there: the runner is in another network namespace.
-        PeerError: Somebody else's process listens there.
+        PeerError: It is no hatch, or somebody else's process listens there.
     """
 
     def __init__(self, hatch: Hatch) -> None:
+        if not hatch.address.startswith(_PREFIX) or len(hatch.password) != _SECRET_BYTES:
+            raise PeerError("what is said to be a hatch is none")
         self._countersign = hatch.countersign
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._socket.setblocking(False)

@@ -107,6 +107,13 @@ def test_somebody_in_the_runners_place_learns_that_it_is_not_believed() -> None:
         Visit(hatch)
 
 
+def test_a_submitter_goes_to_no_other_socket_than_a_hatch(doorstep: Doorstep) -> None:
+    hatch = invited(doorstep)
+    for changed in ({"address": b"\0another"}, {"address": b"/run/x"}, {"password": b"hello"}):
+        with pytest.raises(PeerError):
+            Visit(structs.replace(hatch, **changed))
+
+
 def test_strangers_that_knock_do_not_keep_a_guest_out(doorstep: Doorstep) -> None:
     hatch = invited(doorstep)
     strangers = [socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) for _ in range(20)]
