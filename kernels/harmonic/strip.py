@@ -11,6 +11,7 @@ are ticks, since each tick spoils one more of them at either end.
 import numpy as np
 import numpy.typing as npt
 
+from qallow_agent.kernels.harmonic.layout import copy
 from qallow_agent.kernels.jit import compiled, wide_vectors
 
 F4, F8 = np.float32, np.float64
@@ -111,14 +112,6 @@ def square(far: Array4, energy: Array4) -> None:
     wide_vectors()
     for at in range(energy.size):
         energy[at] = (HALF * far[at]) * far[at]
-
-
-@compiled("void(float32[::1], float32[::1])")
-def copy(source: Array4, target: Array4) -> None:
-    """Copy values; an assignment of slices would take ten times as long."""
-    wide_vectors()
-    for at in range(target.size):
-        target[at] = source[at]
 
 
 @compiled("void(float32[::1], float32[::1], int64)")
