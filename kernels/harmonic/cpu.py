@@ -64,10 +64,11 @@ def run(
         few = (end - begin) % lanes.LANES
         few = few if few < WORTH_A_TILE else 0
         plan = (pockets, ticks, every)
-        rest = coupling, *flat, drifts, converged
-        lanes.simulate(plan, (begin, end - few), *rest, workspace(lanes.ROOM))
-        if few:
-            single.simulate(plan, (end - few, end), *rest, workspace(single.ROOM))
+        room = workspace(lanes.ROOM)
+        lanes.simulate(plan, (begin, end - few), coupling, *flat, drifts, converged, room)
+        room = workspace(single.ROOM)
+        for point in range(end - few, end):
+            converged[point] = single.simulate(plan, point, coupling[point], *flat, drifts, room)
         tick[begin:end] = recorded
 
     def large(begin: int, end: int, *, shared: bool = False) -> None:

@@ -25,7 +25,10 @@ compete for the same few places in the nearest cache."""
 
 @compiled("void(float32[::1], float32[::1])")
 def copy(source: Array4, target: Array4) -> None:
-    """Copy values; an assignment of slices is ten times slower, and takes seconds to compile."""
+    """Fill the target from a source that may be longer.
+
+    An assignment of slices takes ten times as long to run and to compile.
+    """
     wide_vectors()
     for at in range(target.size):
         target[at] = source[at]

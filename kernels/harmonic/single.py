@@ -131,7 +131,7 @@ def start(rows: Array4, pockets: int, coupling: np.float32) -> tuple[np.float32,
     "int64(UniTuple(int64, 3), int64, float32, float32[:, ::1], float64[:, ::1], float32[:, ::1],"
     " float32[::1])"
 )
-def simulate_one(
+def simulate(
     plan: tuple[int, int, int],
     point: int,
     coupling: np.float32,
@@ -173,24 +173,3 @@ def simulate_one(
                 block = (1, at + 1, STRIP, kept)
                 flush(strips, block, point * kept + record - at - 1, count, singles, doubles)
     return converged
-
-
-@compiled(
-    "void(UniTuple(int64, 3), UniTuple(int64, 2), float32[::1], float32[:, ::1],"
-    " float64[:, ::1], float32[:, ::1], int64[::1], float32[::1])"
-)
-def simulate(
-    plan: tuple[int, int, int],
-    span: tuple[int, int],
-    coupling: Array4,
-    singles: Array4,
-    doubles: Array8,
-    drifts: Array4,
-    converged: npt.NDArray[np.int64],
-    room: Array4,
-) -> None:
-    """Run neighbouring points one by one; arguments as for lanes.simulate."""
-    for point in range(span[0], span[1]):
-        converged[point] = simulate_one(
-            plan, point, coupling[point], singles, doubles, drifts, room
-        )
