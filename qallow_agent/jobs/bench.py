@@ -201,12 +201,12 @@ class Bench:
             return [refuse(desk, request, "no-device", reason, "see: qallow-agent devices")]
         if self._draining:
             return [refuse(desk, request, "no-device", "the agent is stopping")]
-        against = objection(request, place, self._kernels, self._settings)
+        against = objection(request, place, self._kernels)
         if against is not None:
             return [refuse(desk, request, against.code, against.message, against.hint)]
         slots = max(1, min(request.slots, place.spec.slots))
         place.enqueue(desk, request, slots, now.mono_s)
-        return self._close([], [place], now)
+        return self._close(self._pump.shorten(place, now), [place], now)
 
     def _renew(self, desk: NodeId, message: LeaseRenew, now: Instant) -> list[Effect]:
         return self._tenancies.renew(desk, message.leases, now)

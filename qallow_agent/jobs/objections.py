@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from qallow_agent.base.units import show_bytes
 from qallow_agent.jobs.messages import LeaseRequest
 from qallow_agent.jobs.model import DeviceHealth, KernelOffer
-from qallow_agent.jobs.settings import JobSettings
 from qallow_agent.jobs.workplace import Workplace
 
 _KEY_BYTES = 32
@@ -26,7 +25,6 @@ def objection(
     request: LeaseRequest,
     place: Workplace,
     kernels: Mapping[str, KernelOffer],
-    settings: JobSettings,
 ) -> Objection | None:
     """Return why this device will not take this request; None when it may wait here."""
     name = place.spec.name
@@ -36,8 +34,6 @@ def objection(
     sound = request.slots >= 1 and request.memory_bytes >= 0
     if len(request.submitter_key) != _KEY_BYTES or not sound:
         return Objection("malformed", "a request needs a CURVE key of 32 bytes and a slot")
-    if len(place.queue) >= max(1, settings.queue_length):
-        return Objection("no-device", f"{len(place.queue)} jobs already wait for {name}")
     return _no_kernel(request, place, kernels) or _no_memory(request, place)
 
 

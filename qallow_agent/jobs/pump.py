@@ -40,6 +40,15 @@ class Pump:
         effects += self._start(place, now)
         return effects + self._turn_away(place, now)
 
+    def shorten(self, place: Workplace, now: Instant) -> list[Effect]:
+        """Turn away who would be served last when more wait than may."""
+        if len(place.queue) <= max(1, self._settings.queue_length):
+            return []
+        last = place.line_up(now.mono_s, self._settings.aging_s)[-1]
+        place.queue.remove(last)
+        reason = f"{len(place.queue)} jobs that go first already wait for {place.spec.name}"
+        return [refuse(last.desk, last.request, "no-device", reason)]
+
     def look_again(self, place: Workplace, now: Instant) -> Seconds | None:
         """Return when a device needs a look although none of its runners does."""
         if place.queue:

@@ -90,11 +90,9 @@ def forecast(
         rate = estimate(request, each, 0, peers, settings).rate
         likely += _lanes(request, each, peers, settings)
         share = rate.ops / rate.hopeful
-        # A start-up that nobody measured is a guess as well.
-        ready = each if each.start_s else replace(each, state="ok", warm=each.slots)
         hopeful += [
             replace(lane, point_s=lane.point_s * share)
-            for lane in _lanes(request, ready, peers, settings)
+            for lane in _lanes(request, _hopefully(each), peers, settings)
         ]
     best = _best(likely, request)
     needs_s = _finish_s(best, request.points)
@@ -168,6 +166,14 @@ def _lanes(
             ready_s = found.wait_s + found.rtt_s
             lanes.append(Lane(count, min(ready_s, MOST_S), found.point_s))
     return lanes
+
+
+def _hopefully(candidate: Candidate) -> Candidate:
+    """Return a candidate whose start-up costs nothing, unless it was measured: it is a guess."""
+    if candidate.start_s:
+        return candidate
+    state = "ok" if candidate.state == "warming" else candidate.state
+    return replace(candidate, state=state, warm=candidate.slots)
 
 
 def _best(lanes: Sequence[Lane], request: Request) -> tuple[Lane, ...]:

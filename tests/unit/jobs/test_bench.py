@@ -250,7 +250,8 @@ def test_requests_wait_briefly_and_in_bounds(tools: SimpleNamespace) -> None:
     stage = Stage(tools, BenchDevice("cpu0", "cpu", 1, 0), settings=settings).warm()
     stage.ask()
     assert stage.ask(job="job-2") == [Announce(BenchChanged())]
-    assert "already wait" in sent(stage.ask(job="job-3"), LeaseRefusal)[0].reason
+    (refusal,) = sent(stage.ask(job="job-3"), LeaseRefusal)
+    assert (refusal.job, "already wait" in refusal.reason) == ("job-3", True)
     for second in range(1, 10):
         stage.say("desk", LeaseRenew(tuple(stage.bench._tenancies.stations)))
         assert not sent(stage.tick(second), LeaseRefusal)
@@ -490,6 +491,19 @@ def test_of_short_tasks_only_the_better_rate_is_believed(stage: Stage) -> None:
     stage.runner(0, RunnerTally("harmonic", 10_000, 10_000, 5e9, 1.0))
     assert stage.state.rates["harmonic"] == pytest.approx(2.2e9)
     assert "harmonic" in stage.state.tried
+
+
+def test_a_higher_priority_takes_the_place_of_a_lower_one_in_a_full_queue(
+    tools: SimpleNamespace,
+) -> None:
+    settings = JobSettings(queue_length=1, quantum_s=1000.0, idle_lease_s=1000.0)
+    stage = Stage(tools, BenchDevice("cpu0", "cpu", 1, 0), settings=settings).warm()
+    stage.ask()
+    stage.ask(job="job-2")
+    (refusal,) = sent(stage.ask(job="job-3", priority=1), LeaseRefusal)
+    assert refusal.job == "job-2"
+    (refusal,) = sent(stage.ask(job="job-4"), LeaseRefusal)
+    assert refusal.job == "job-4"
 
 
 def test_a_higher_priority_is_served_first(tools: SimpleNamespace) -> None:

@@ -101,3 +101,10 @@ def test_a_job_asks_for_as_many_runners_as_it_keeps_busy(points: int, slots: int
 
 def test_without_devices_a_job_asks_for_what_it_wished() -> None:
     assert useful_slots(request(slots=3), [], SETTINGS) == 3
+
+
+def test_a_hot_device_may_cool_but_is_no_faster_than_it_was_measured() -> None:
+    found = forecast(request(), [candidate(state="hot")], SETTINGS)
+    assert found is not None
+    assert found.needs_s == pytest.approx(20.0, rel=0.05)
+    assert found.hopeful_s == pytest.approx(5.0, rel=0.05)
