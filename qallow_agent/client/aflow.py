@@ -2,11 +2,14 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Mapping
-from typing import Any
+from typing import Any, Final
 
 from qallow_agent.client.chime import Chime
 from qallow_agent.client.results import Result
 from qallow_agent.client.window import Window
+
+_AT_ONCE: Final = 16
+"""A turn of the event loop costs as much as drawing some frames."""
 
 Frames = AsyncIterable[Mapping[str, Any]] | Iterable[Mapping[str, Any]]
 """Yields the parameters of one evaluation each time."""
@@ -65,6 +68,7 @@ async def _each(frames: Frames) -> AsyncIterator[Mapping[str, Any]]:
         async for frame in frames:
             yield frame
         return
-    for frame in frames:
+    for number, frame in enumerate(frames):
         yield frame
-        await asyncio.sleep(0)  # let the results of frames before be read
+        if number % _AT_ONCE == 0:
+            await asyncio.sleep(0)  # let the results of frames before be read
