@@ -13,7 +13,7 @@ from typing import Final
 
 import msgspec
 
-from qallow_agent.runtime.fences import Fence, Ground, enclose
+from qallow_agent.runtime.fences import Fence, Ground, enclose, look_up
 from qallow_agent.runtime.settings import RunnerSettings
 
 _CONNECT_S: Final = 2.0
@@ -38,7 +38,8 @@ def rehearse(trial: Trial) -> Outcome:
     """Enclose this process for good and return what it can still reach."""
     found = [str(path) for secret in trial.ground.secrets for path in Path(secret).rglob("*.key")]
     wanted = "off" if trial.settings.fences == "off" else "auto"
-    fences = enclose(trial.ground, replace(trial.settings, fences=wanted))
+    ground = look_up(trial.ground, trial.settings)
+    fences = enclose(ground, replace(trial.settings, fences=wanted))
     reached = [path for path in found if _readable(path)]
     if _connects(trial.control):
         reached.append(trial.control)

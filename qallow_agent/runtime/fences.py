@@ -58,11 +58,15 @@ class Ground(msgspec.Struct, frozen=True):
         secrets: Folders that no kernel may look into.
         cache: Folder of compiled kernels, which the nursery writes and runners read; empty if none.
         scratch: Folder below which each runner has its own for temporary files; empty if none.
+        read: What kernels may read, once it was looked up.
+        devices: Device files they may use, once they were looked up.
     """
 
     secrets: tuple[str, ...] = ()
     cache: str = ""
     scratch: str = ""
+    read: tuple[str, ...] = ()
+    devices: tuple[str, ...] = ()
 
     def folder_of(self, runner: str) -> str:
         """Return the folder of one runner's temporary files; empty if it has none."""
@@ -95,8 +99,21 @@ def tenant(settings: RunnerSettings) -> Tenant:
     return Tenant(*wanted, changes=wanted[0] != 0)
 
 
+def look_up(ground: Ground, settings: RunnerSettings) -> Ground:
+    """Return the ground with what kernels may read and use: once, for all runners to inherit."""
+    wanted = [*map(Path, _SYSTEM), *_python(), *map(Path, settings.import_paths)]
+    wanted += [Path(path) for path in (*settings.read_paths, ground.cache) if path]
+    hidden = ground.hidden()
+    read = {path: None for folder in wanted for path in landlock.around(folder, hidden)}
+    return msgspec.structs.replace(ground, read=tuple(read), devices=tuple(_devices(settings)))
+
+
 def enclose(ground: Ground, settings: RunnerSettings) -> tuple[Fence, ...]:
     """Put up every fence this machine offers around this process; before any thread is started.
+
+    Args:
+        ground: With what kernels may read looked up.
+        settings: What the operator wants.
 
     Raises:
         DeviceError: Fences are required, and the keys would stay in reach.
@@ -143,7 +160,7 @@ def enclose_runner(ground: Ground, settings: RunnerSettings, writable: tuple[str
     """Shut a runner off from its siblings and the shared cache; before it starts any thread.
 
     Args:
-        ground: As given to the nursery.
+        ground: As the nursery looked it up.
         settings: As given to the nursery.
         writable: The folders this runner may write.
 
@@ -200,7 +217,7 @@ def _change_user(ground: Ground, settings: RunnerSettings) -> Iterator[Fence]:
         yield _down("user", what, f"chmod o+rx {closed}, or set runners.user to one that can")
         return
     try:
-        groups = rights.device_groups(_devices(settings))
+        groups = rights.device_groups(ground.devices)
         rights.become(lodger.uid, lodger.gid, groups, reads_all=bool(closed))
     except OSError as error:
         yield _down("user", f"runners stay root: {error}", "set runners.user to one that exists")
@@ -244,12 +261,8 @@ def _down(name: str, what: str, fix: str) -> Fence:
 
 
 def _restrict(ground: Ground, settings: RunnerSettings, writable: tuple[str, ...]) -> None:
-    hidden = ground.hidden()
-    wanted = [*map(Path, _SYSTEM), *_python(), *map(Path, settings.import_paths)]
-    wanted += [Path(path) for path in (*settings.read_paths, ground.cache) if path]
-    read = {path: None for folder in wanted for path in landlock.around(folder, hidden)}
     write = [path for path in writable if path]
-    landlock.restrict(read, write, _devices(settings), network=settings.network)
+    landlock.restrict(ground.read, write, ground.devices, network=settings.network)
 
 
 def _python() -> list[Path]:

@@ -24,7 +24,7 @@ from qallow_agent.base.message import Message
 from qallow_agent.kernels.backends import backend_for, device_kinds, load_backend
 from qallow_agent.kernels.registry import Catalog, load_catalog
 from qallow_agent.runtime import scratch
-from qallow_agent.runtime.fences import Fence, Ground, enclose
+from qallow_agent.runtime.fences import Fence, Ground, enclose, look_up
 from qallow_agent.runtime.limits import (
     adopt_orphans,
     die_with_parent,
@@ -104,9 +104,9 @@ class Nursery:
         return catalog
 
     def _fence(self, order: Preload) -> tuple[Fence, ...]:
-        self._ground = order.ground
+        self._ground = look_up(order.ground, order.settings)
         try:
-            fences = enclose(order.ground, order.settings)
+            fences = enclose(self._ground, order.settings)
         except DeviceError as error:
             print(f"{error.message}\n  fix: {error.hint}", flush=True)  # noqa: T201 - to the log
             os._exit(_EXIT_UNFENCED)

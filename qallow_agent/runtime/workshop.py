@@ -210,12 +210,13 @@ class Workshop:
 
     def _explain(self, error: BaseException) -> Fault:
         self.lost = self.lost or isinstance(error, DeviceLost)
-        if isinstance(error, MemoryError) or isinstance(error.__cause__, MemoryError):
+        short = error if isinstance(error, MemoryError) else error.__cause__
+        if isinstance(short, MemoryError):
             allowed = show_bytes(self._allowance_bytes)
             return Fault(
                 DeviceMemory.code,
-                f"the task needs more memory than a runner may take ({allowed}): {_line(error)}",
-                hint="make the task smaller, or raise runners.memory_bytes on that node",
+                f"the task ran out of memory: a runner may take {allowed} here; {_line(short)}",
+                hint="smaller tasks, a larger device, or more runners.memory_bytes on that node",
             )
         if isinstance(error, QallowError):
             told = "" if isinstance(error, BadParameter) else _trace(error)

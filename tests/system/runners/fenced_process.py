@@ -26,7 +26,8 @@ def main() -> None:
     secrets, wanted, *files = sys.argv[1:]
     if wanted == "without":
         landlock.version = lambda: 0
-    found = fences.enclose(fences.Ground(secrets=(secrets,)), RunnerSettings())
+    ground = fences.look_up(fences.Ground(secrets=(secrets,)), RunnerSettings())
+    found = fences.enclose(ground, RunnerSettings())
     answer = {
         "up": [fence.name for fence in found if fence.up],
         "down": [fence.name for fence in found if not fence.up],
