@@ -158,21 +158,5 @@ def _array_s(client: Any, seconds: float) -> float:
     return middle_s(one, seconds)
 
 
-def main() -> None:
-    """Drive the peer."""
-    peer = DaskPeer()
-    measures = {
-        "start": peer.start,
-        "trips": peer.trips,
-        "submit": peer.submit,
-        "map": peer.map,
-        "batch": peer.batch,
-        "array": peer.array,
-        "across": peer.across,
-        "idle": peer.idle,
-    }
-    serve(measures, peer.stop)
-
-
 if __name__ == "__main__":
-    main()
+    serve(DaskPeer())

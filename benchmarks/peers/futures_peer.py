@@ -108,21 +108,5 @@ def make_pool(workers: int) -> ProcessPoolExecutor:
     return ProcessPoolExecutor(workers, mp_context=get_context("forkserver"))
 
 
-def main() -> None:
-    """Drive the peer."""
-    peer = FuturesPeer()
-    measures = {
-        "start": peer.start,
-        "trips": peer.trips,
-        "submit": peer.submit,
-        "map": peer.map,
-        "batch": peer.batch,
-        "array": peer.array,
-        "scaling": peer.scaling,
-        "idle": peer.idle,
-    }
-    serve(measures, peer.stop)
-
-
 if __name__ == "__main__":
-    main()
+    serve(FuturesPeer())

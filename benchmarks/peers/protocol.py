@@ -1,7 +1,7 @@
 """How ``run.py`` talks to the process that drives a peer: a JSON line each way.
 
-A peer is a mapping from the name of a measurement to a function that takes how long it may take and
-returns figures. What a peer does not offer is left out, and shows as a dash.
+A peer has a method for each measurement it offers, which takes how long it may take and returns
+figures. What a peer does not offer shows as a dash.
 """
 
 import json
@@ -10,18 +10,27 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import psutil
 
 Values = dict[str, float]
-Measures = Mapping[str, Callable[[float], Values]]
 
 LEAST_ROUND_TRIPS = 50
 RAMP_SHARE = 0.1
 
 
-def serve(measures: Measures, stop: Callable[[], None]) -> None:
+class Peer(Protocol):
+    """A system that is measured."""
+
+    def start(self, seconds: float) -> Values:
+        """Start everything, and measure how long that takes."""
+
+    def stop(self) -> None:
+        """End everything."""
+
+
+def serve(peer: Peer) -> None:
     """Answer every request of ``run.py`` until it hangs up, then stop what was started.
 
     Whatever a peer prints goes to stderr: stdout carries answers only.
@@ -31,14 +40,14 @@ def serve(measures: Measures, stop: Callable[[], None]) -> None:
     try:
         for line in sys.stdin:
             request = json.loads(line)
-            answers.write(json.dumps(_answer(measures, request)) + "\n")
+            answers.write(json.dumps(_answer(peer, request)) + "\n")
             answers.flush()
     finally:
-        stop()
+        peer.stop()
 
 
-def _answer(measures: Measures, request: dict[str, Any]) -> dict[str, Any]:
-    measure = measures.get(request["do"])
+def _answer(peer: Peer, request: dict[str, Any]) -> dict[str, Any]:
+    measure = getattr(peer, request["do"], None)
     if measure is None:
         return {"values": {}}
     try:

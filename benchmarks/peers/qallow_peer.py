@@ -257,22 +257,5 @@ def _mesh_rate(mesh: Mesh, case: Case, seconds: float) -> float:
     return points * case.ticks
 
 
-def main() -> None:
-    """Drive the peer."""
-    peer = QallowPeer()
-    measures = {
-        "start": peer.start,
-        "trips": peer.trips,
-        "submit": peer.submit,
-        "map": peer.map,
-        "array": peer.array,
-        "across": peer.across,
-        "kernels": peer.kernels,
-        "scaling": peer.scaling,
-        "idle": peer.idle,
-    }
-    serve(measures, peer.stop)
-
-
 if __name__ == "__main__":
-    main()
+    serve(QallowPeer())

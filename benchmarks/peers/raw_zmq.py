@@ -4,11 +4,10 @@ A REQ socket against a ROUTER for round trips; for throughput a DEALER that keep
 flight to two echoing processes. The argument ``curve`` encrypts all of it.
 """
 
-import functools
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 
 import numpy as np
@@ -186,17 +185,7 @@ def main() -> None:
     if sys.argv[1:2] == ["echo"]:
         echo(*sys.argv[2:4])
         return
-    raw = RawZmq(curve="curve" in sys.argv[1:])
-    measures: dict[str, Callable[[float], Values]] = {
-        "start": raw.start,
-        "trips": raw.trips,
-        "submit": raw.submit,
-        "batch": raw.batch,
-        "array": raw.array,
-        "across": raw.across,
-        "idle": raw.idle,
-    }
-    serve(measures, functools.partial(raw.stop))
+    serve(RawZmq(curve="curve" in sys.argv[1:]))
 
 
 if __name__ == "__main__":

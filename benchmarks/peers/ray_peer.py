@@ -109,20 +109,5 @@ class RayPeer:
         return self._ray.get(references, timeout=ANSWER_S)
 
 
-def main() -> None:
-    """Drive the peer."""
-    peer = RayPeer()
-    measures = {
-        "start": peer.start,
-        "trips": peer.trips,
-        "submit": peer.submit,
-        "map": peer.map,
-        "batch": peer.batch,
-        "array": peer.array,
-        "idle": peer.idle,
-    }
-    serve(measures, peer.stop)
-
-
 if __name__ == "__main__":
-    main()
+    serve(RayPeer())
