@@ -62,7 +62,8 @@ class Engine:
         self._refusing = False
         self._end_by_s: Seconds | None = None
         self._error: QallowError | None = None
-        self._thread = threading.Thread(target=self._run, name="qallow-mesh", daemon=True)
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._live, name="qallow-mesh", daemon=True)
 
     def start(self) -> None:
         """Start the thread."""
@@ -181,10 +182,19 @@ class Engine:
 
     def join(self, timeout_s: Seconds | None = None) -> None:
         """Wait until the thread has ended."""
-        if threading.current_thread() is not self._thread:
-            self._thread.join(timeout_s)
+        if threading.current_thread() is self._thread or self._pid != os.getpid():
+            return
+        # An interrupted Thread.join takes the thread for ended: bpo-45274.
+        if self._ended.wait(timeout_s):
+            self._thread.join()
 
     # --- the thread ------------------------------------------------------------------------------
+
+    def _live(self) -> None:
+        try:
+            self._run()
+        finally:
+            self._ended.set()
 
     def _run(self) -> None:
         error: QallowError = UsageError(_CLOSED, hint="connect again")

@@ -389,6 +389,29 @@ def test_at_the_end_of_the_program_an_executor_finishes_its_work(
     assert (done.returncode, done.stdout, done.stderr) == (0, "12.0\n", "")
 
 
+STUBBORN = """
+import os, signal, threading
+pool = qa.Executor(sys.argv[1])
+future = pool.submit("moody", mood=12, seconds=50.0)
+print(future.job, flush=True)
+timer = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT))
+timer.daemon = True  # the interpreter waits for other threads first, and that is not ours
+timer.start()
+"""
+
+
+def test_an_interrupt_at_the_end_of_the_program_cancels_the_rest(
+    lone: AgentProcess, eventually: Callable[..., Any]
+) -> None:
+    done = program(lone, STUBBORN)
+    assert "KeyboardInterrupt" in done.stderr
+
+    def state() -> str:
+        return str(lone.ask("jobs", done.stdout.strip())["jobs"][0]["state"])
+
+    eventually(lambda: state() == "cancelled")
+
+
 TOO_LATE = """
 @atexit.register
 def run_last():
