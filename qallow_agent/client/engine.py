@@ -63,7 +63,7 @@ class Engine:
         self._end_by_s: Seconds | None = None
         self._error: QallowError | None = None
         self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._live, name="qallow-mesh", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="qallow-mesh", daemon=True)
 
     def start(self) -> None:
         """Start the thread."""
@@ -190,12 +190,6 @@ class Engine:
 
     # --- the thread ------------------------------------------------------------------------------
 
-    def _live(self) -> None:
-        try:
-            self._run()
-        finally:
-            self._ended.set()
-
     def _run(self) -> None:
         error: QallowError = UsageError(_CLOSED, hint="connect again")
         try:
@@ -206,11 +200,14 @@ class Engine:
             error = InvariantBroken(f"the client's thread ended: {type(why).__name__}: {why}")
             error.__cause__ = why
         self._error = error  # from now on, whoever posts also empties the inbox
-        self._workload.abort(error)
-        self._empty_inbox(error)
-        self._exchange.close()
-        self._link.close()
-        self._bell.close()
+        try:
+            self._workload.abort(error)
+            self._empty_inbox(error)
+            self._exchange.close()
+            self._link.close()
+            self._bell.close()
+        finally:
+            self._ended.set()
 
     def _loop(self) -> None:
         bell, exchange, workload = self._bell, self._exchange, self._workload
