@@ -146,6 +146,7 @@ def _details(spec: KernelSpec) -> dict[str, Any]:
             for item in spec.outputs
         ],
         "op": spec.op,
+        "step": spec.step,
         "cost": _cost(spec),
     }
 

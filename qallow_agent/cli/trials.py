@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from math import inf
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -95,6 +96,8 @@ def bench(
         )
         steps = dict.fromkeys(f"{each.step} ({each.kernel})" for each in found)
         note(f"steps: {', '.join(steps)}; share: of the best this machine can do")
+        if any(each.verdict.ops_per_s > (each.verdict.bound_per_s or inf) for each in found):
+            note("a share above 100%: the limit was measured beside other work; try it again alone")
         _complain(found)
         for reason in dict.fromkeys(
             f"{each.device}: joules unknown: {each.verdict.energy.why}"

@@ -2,6 +2,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from qallow_agent.base.reading import Reading, unknown
@@ -90,6 +91,19 @@ def test_a_benchmark_is_a_table_of_eighty_columns(capsys: pytest.CaptureFixture[
     assert rows[3][2:] == ["-", "failed", "-", "-", "-", "-"]
     assert "gpu0: joules unknown: the board counts no joules" in told.err
     assert "failed: known answers: E[0] = 1, known answer 2\n  fix: mend it" in told.err
+
+
+def test_a_share_that_cannot_be_is_explained(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    beyond = msgspec.structs.replace(FAST, bound_per_s=200e9)
+    monkeypatch.setattr(
+        trials, "attempts", lambda *_: iter([trials.Trial("elasticity", "tick", "cpu0", beyond)])
+    )
+    assert main(["kernels", "bench"]) == 0
+    told = capsys.readouterr()
+    assert "132%" in told.out
+    assert "beside other work" in told.err
 
 
 @pytest.mark.usefixtures("tried")
