@@ -94,15 +94,17 @@ class JobFuture(Future[Result]):
         self.piece: Piece | None = None
         self._connection = connection
 
-    @property
-    def _condition(self) -> threading.Condition:  # type: ignore[override]  # never set by others
-        """What others wait on; made when it is first looked at."""
-        if self._made is None:
-            made = threading.Condition()
-            with _SETTLING:
-                if self._made is None:
-                    self._made = made
-        return self._made
+    if not TYPE_CHECKING:  # as_completed() is typed for futures whose condition may be set
+
+        @property
+        def _condition(self) -> threading.Condition:
+            """What others wait on; made when it is first looked at."""
+            if self._made is None:
+                made = threading.Condition()
+                with _SETTLING:
+                    if self._made is None:
+                        self._made = made
+            return self._made
 
     @property
     def job(self) -> str:
