@@ -79,6 +79,11 @@ class AdvertBook:
         """Return an immutable view of all live adverts, ours among them, by node id in order."""
         return self._shelf.snapshot()
 
+    def newest(self) -> Mapping[NodeId, Advert]:
+        """Return what the snapshot has, with what we can do that waits to be told."""
+        view = self._shelf.snapshot()
+        return view if self._pending is None else {**view, self.me: self._pending}
+
     def learn_key(self, node: NodeId, node_key: bytes) -> None:
         """Remember the identity key behind a node id; a key that does not give it is ignored.
 
