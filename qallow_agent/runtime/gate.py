@@ -9,6 +9,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -105,7 +106,8 @@ class Gate:
             self._hear_agent()
             if self._zap in ready:
                 self._answer(self._zap.recv_multipart())
-        self._loop.send(b"stop")
+        with suppress(zmq.Again):  # the loop has closed its socket: it ended by itself
+            self._loop.send(b"stop", zmq.DONTWAIT)
         if not self.stopped.wait(self._stop_s):
             self._abandon()
         self._zap.close()

@@ -1,5 +1,6 @@
 """Scratch: each runner's own folder for temporary files, gone soon after the runner."""
 
+import fcntl
 import os
 import shutil
 import tempfile
@@ -8,10 +9,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from qallow_agent.base.units import show_bytes
+from qallow_agent.base.units import Seconds, show_bytes
 from qallow_agent.runtime.fences import Tenant
 
-_PREFIX: Final = "qallow-scratch-"
+_PREFIX: Final = "qallow-runners-"
 _FAREWELL_S: Final = 2.0
 _BLOCK_BYTES: Final = 512
 """Source: stat(2)."""
@@ -20,16 +21,42 @@ MOST_FILES: Final = 2_000
 """The agent looks at every runner's folder four times a second: this many take it 2 ms."""
 
 
-def make_scratch(lodger: Tenant) -> str:
+def make_scratch(lodger: Tenant) -> tuple[str, int]:
     """Make the folder in which the runners of one nursery have theirs.
+
+    Folders of agents that were killed are removed.
+
+    Returns:
+        The folder, and a descriptor whose lock marks it as in use until it is closed.
 
     Raises:
         OSError: There is no folder for temporary files, or no space in it.
     """
+    for left in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+        with suppress(OSError):
+            if left.lstat().st_uid == lodger.uid:
+                os.close(_claim(str(left)))
+                clear_away(str(left), wait_s=0.0)
     folder = tempfile.mkdtemp(prefix=_PREFIX)
+    mark = _claim(folder)
     if lodger.changes:
         os.chown(folder, lodger.uid, lodger.gid)
-    return folder
+    return folder, mark
+
+
+def _claim(folder: str) -> int:
+    """Return a descriptor that locks a folder; its owner's end unlocks it, however it comes.
+
+    Raises:
+        OSError: It is in use.
+    """
+    mark = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        fcntl.flock(mark, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(mark)
+        raise
+    return mark
 
 
 def move_in(folder: str) -> None:
@@ -73,9 +100,9 @@ def empty(folder: str) -> bool:
     return True
 
 
-def clear_away(folder: str) -> None:
+def clear_away(folder: str, wait_s: Seconds = _FAREWELL_S) -> None:
     """Remove a folder with all that is in it, without waiting long: the rest goes on by itself."""
     if folder and not empty(folder):
         remover = threading.Thread(target=shutil.rmtree, args=(folder, True), daemon=True)
         remover.start()
-        remover.join(_FAREWELL_S)
+        remover.join(wait_s)

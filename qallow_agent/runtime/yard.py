@@ -5,6 +5,7 @@ few megabytes each, against seconds and a hundred for a fresh interpreter). With
 retired, so an idle agent pays nothing. Nothing here blocks; all ends come back from ``drain``.
 """
 
+import os
 import time
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
@@ -78,7 +79,7 @@ class RunnerYard:
         self._secrets = secrets
         self._plugins = plugins
         self._clock_s = clock_s
-        self._scratch = ""
+        self._scratch, self._mark = "", -1
         self._fences: tuple[Fence, ...] = ()
         self._groups = make_groups(settings)
         self._codec = runner_codec()
@@ -223,7 +224,7 @@ class RunnerYard:
             )
         lodger = tenant(self._settings)
         cache = prepare_cache(self._cache_dir, lodger) if self._cache_dir else ""
-        self._scratch = make_scratch(lodger)
+        self._scratch, self._mark = make_scratch(lodger)
         nursery = NurseryLink(self._settings.import_paths, cache)
         self._nursery = nursery
         self._nursery_deadline_s = self._clock_s() + self._settings.nursery_start_s
@@ -244,6 +245,7 @@ class RunnerYard:
             self._hear(berth)
             self._bury(berth, end)
         clear_away(self._scratch)
+        os.close(self._mark)
         self._scratch = ""
 
     def _hear_nursery(self, nursery: NurseryLink) -> None:

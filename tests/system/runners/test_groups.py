@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -23,9 +24,12 @@ def given() -> Iterator[Path]:
     except OSError as error:
         pytest.skip(f"no cgroup can be made here: {error}")
     yield folder
-    for path in (*folder.glob("*/*/"), *folder.glob("*/"), folder):
-        with contextlib.suppress(OSError):
-            path.rmdir()
+    end_s = time.monotonic() + 5.0
+    while folder.exists() and time.monotonic() < end_s:  # what was killed takes a moment to go
+        for path in (*folder.glob("*/*/"), *folder.glob("*/"), folder):
+            with contextlib.suppress(OSError):
+                path.rmdir()
+        time.sleep(0.01)
 
 
 @pytest.fixture(scope="module")
