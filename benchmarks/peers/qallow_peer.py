@@ -29,6 +29,7 @@ from qallow_agent.testing.agents import AgentProcess
 
 HERE = Path(__file__).resolve().parents[1]
 SETTINGS = (
+    "runners.threads=1",
     "kernels.modules=plugin_kernels:NOOP,plugin_kernels:ECHO,plugin_kernels:WAIT",
     f"runners.import_paths={HERE}",
 )

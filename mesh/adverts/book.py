@@ -7,6 +7,7 @@ its owner, or gossip would keep the dead alive; only live members with a known k
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 
 from qallow_agent.base.errors import InvariantBroken, PeerError
 from qallow_agent.base.ids import Entropy, NodeId, Sender, is_local, key_id
@@ -76,13 +77,14 @@ class AdvertBook:
         return self._version
 
     def snapshot(self) -> Mapping[NodeId, Advert]:
-        """Return an immutable view of all live adverts, ours among them, by node id in order."""
-        return self._shelf.snapshot()
+        """Return an immutable view of all live adverts by node id in order.
 
-    def newest(self) -> Mapping[NodeId, Advert]:
-        """Return what the snapshot has, with what we can do that waits to be told."""
+        Ours is what we can do this moment, also where that waits to be told.
+        """
         view = self._shelf.snapshot()
-        return view if self._pending is None else {**view, self.me: self._pending}
+        if self._pending is None:
+            return view
+        return MappingProxyType({**view, self.me: self._pending})
 
     def learn_key(self, node: NodeId, node_key: bytes) -> None:
         """Remember the identity key behind a node id; a key that does not give it is ignored.

@@ -32,7 +32,7 @@ class Survey:
     def candidates(self, kernel: str, now: Seconds) -> tuple[Candidate, ...]:
         """Return every device of every live worker, as its advert describes it."""
         rooms, me = self._rooms, self._me.node
-        adverts = rooms.adverts.newest()
+        adverts = rooms.adverts.snapshot()
         alive = {*rooms.membership.alive(), me}
         own = rooms.desk.commitments()
         found: list[Candidate] = []
