@@ -10,6 +10,7 @@ import importlib.util
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from importlib.metadata import EntryPoint, entry_points
+from typing import Any
 
 from qallow_agent.base.canonical import digest
 from qallow_agent.base.errors import UnknownKernel
@@ -107,6 +108,18 @@ def announced(group: str, modules: Iterable[str]) -> list[tuple[EntryPoint, str]
     return found + [(EntryPoint(name="", value=each, group=group), "settings") for each in modules]
 
 
+def fetch(point: EntryPoint) -> Any:
+    """Import what a plug-in is declared by.
+
+    Raises:
+        ValueError: It is not named as ``module:ATTRIBUTE``.
+        Exception: Whatever foreign code raises.
+    """
+    if point.pattern.match(point.value) is None:
+        raise ValueError(f"{point.value!r} is not of the form module:ATTRIBUTE")
+    return point.load()
+
+
 def load_catalog(modules: Iterable[str] = (), disabled: Iterable[str] = ()) -> Catalog:
     """Return every kernel that installed packages announce or ``modules`` names.
 
@@ -181,7 +194,7 @@ def _plain(value: object) -> object:
 
 def _load(point: EntryPoint, origin: str) -> Entry | Notice:
     try:
-        kernel = point.load()
+        kernel = fetch(point)
         if not isinstance(kernel, Kernel):
             return _trouble(point, origin, f"it is a {type(kernel).__name__}, not a Kernel")
         nonsense = _nonsense(kernel)

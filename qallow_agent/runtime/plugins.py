@@ -15,7 +15,7 @@ from qallow_agent.base.errors import DeviceLost
 from qallow_agent.base.plugin import DevicePlugin, PluginDevice
 from qallow_agent.base.units import Seconds
 from qallow_agent.kernels.backends import Backend
-from qallow_agent.kernels.registry import announced
+from qallow_agent.kernels.registry import announced, fetch
 
 GROUP = "qallow_agent.devices"
 """Entry-point group in which a package announces its plug-in as ``module:ATTRIBUTE``."""
@@ -136,7 +136,7 @@ def _load(point: EntryPoint, origin: str) -> Plugin | str:
 
     def load() -> None:
         try:
-            loaded.append(_declared(point.load(), point.value, origin))
+            loaded.append(_declared(fetch(point), point.value, origin))
         except BaseException as error:  # noqa: BLE001 - foreign code may raise anything
             loaded.append(f"{type(error).__name__}: {error}")
 

@@ -13,7 +13,8 @@ LINKS = ("qallow_agent/mesh", "qallow_agent/kernels")
 
 
 def walk() -> Iterator[Path]:
-    yield from sorted(path for path in ROOT.iterdir() if path.is_file())
+    # In a linked worktree .git is a file, which holds a path.
+    yield from sorted(path for path in ROOT.iterdir() if path.is_file() and path.name != ".git")
     for folder in FOLDERS:
         for path in sorted((ROOT / folder).rglob("*")):
             beyond_link = path.relative_to(ROOT).as_posix().startswith(LINKS)

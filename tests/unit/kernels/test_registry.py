@@ -100,6 +100,7 @@ def test_a_broken_plug_in_is_reported_and_skipped(plugins: Path, content: str, w
 def test_a_setting_that_names_no_attribute_is_reported() -> None:
     (trouble,) = load_catalog(["not a reference"]).troubles
     assert trouble.facts["kernel"] == "not a reference"
+    assert "is not of the form module:ATTRIBUTE" in str(trouble.facts["why"])
 
 
 @pytest.mark.parametrize(

@@ -43,6 +43,7 @@ def test_a_plug_in_is_loaded_with_its_kind_and_kernels() -> None:
     ("value", "why"),
     [
         ("no_such_module:X", "ModuleNotFoundError"),
+        ("not a reference", "'not a reference' is not of the form module:ATTRIBUTE"),
         (HERE + "MISSING", "AttributeError"),
         (HERE + "NOTHING", "a object lacks some of what a device plug-in has"),
         (HERE + "GRABBING", "its kind 'cpu' is taken"),
