@@ -76,7 +76,7 @@ WAIT = Kernel(
     ),
     backends={"reference": f"{__name__}:wait"},
     canary=Canary(
-        scalars={}, columns={"seconds": (0.0, 2**-10)}, answers={"seconds": (0.0, 2**-10)}
+        scalars={}, columns={"seconds": (2**-6, 2**-6)}, answers={"seconds": (2**-6, 2**-6)}
     ),
     module=__name__,
 )
