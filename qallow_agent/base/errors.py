@@ -190,6 +190,12 @@ class BadSignature(WireError):
     code = "bad-signature"
 
 
+class BadProof(WireError):
+    """A proof about a log does not hold; nothing that depends on it was believed."""
+
+    code = "bad-proof"
+
+
 class Replayed(WireError):
     """A sealed datagram was seen before or is too old; it was dropped."""
 
@@ -297,6 +303,7 @@ BLAME: dict[type[QallowError], tuple[int, int]] = {
     VersionMismatch: (EXIT_FAILED, logging.WARNING),
     UnknownKind: (EXIT_FAILED, logging.INFO),
     BadSignature: (EXIT_FAILED, logging.WARNING),
+    BadProof: (EXIT_FAILED, logging.WARNING),
     Replayed: (EXIT_FAILED, logging.WARNING),
     JoinRefused: (EXIT_NOT_ALLOWED, logging.ERROR),
     PeerLost: (EXIT_TRY_LATER, logging.WARNING),

@@ -1,4 +1,4 @@
-"""Keys: Ed25519 identities and X25519 CURVE keys, made from seeds that the shell provides.
+"""Keys: Ed25519 identities, X25519 CURVE keys and ML-DSA-44, made from seeds the shell provides.
 
 A raw X25519 key pair in Z85 is exactly libzmq's CURVE key pair (RFC 26/CurveZMQ), so one library
 serves both. Nothing here draws entropy: a seed comes in, keys come out.
@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import mldsa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
@@ -17,6 +18,10 @@ from qallow_agent.base.ids import key_id
 
 KEY_BYTES = 32
 SIGNATURE_BYTES = 64
+
+LATTICE_KEY_BYTES = 1_312
+LATTICE_SIGNATURE_BYTES = 2_420
+"""Source: FIPS 204, table 2, ML-DSA-44."""
 
 _RAW = serialization.Encoding.Raw
 _RAW_PUBLIC = serialization.PublicFormat.Raw
@@ -60,6 +65,25 @@ class CurveKey:
 
 
 @dataclass(frozen=True, slots=True)
+class LatticeKey:
+    """An ML-DSA-44 private key (FIPS 204), which no quantum computer is known to break."""
+
+    seed: bytes = field(repr=False)
+
+    def _private(self) -> mldsa.MLDSA44PrivateKey:
+        return mldsa.MLDSA44PrivateKey.from_seed_bytes(self.seed)
+
+    @property
+    def public(self) -> bytes:
+        """The public key, 1,312 bytes."""
+        return self._private().public_key().public_bytes_raw()
+
+    def sign(self, data: bytes) -> bytes:
+        """Return a signature of ``data``, 2,420 bytes, without a context."""
+        return self._private().sign(data)
+
+
+@dataclass(frozen=True, slots=True)
 class NodeKeys:
     """Everything secret a node owns: its identity, its CURVE key, and the mesh key if it has it."""
 
@@ -76,6 +100,18 @@ def verify(public_key: bytes, data: bytes, signature: bytes) -> None:
     """
     try:
         Ed25519PublicKey.from_public_bytes(public_key).verify(signature, data)
+    except (InvalidSignature, ValueError) as error:
+        raise BadSignature("signature does not verify") from error
+
+
+def verify_lattice(public_key: bytes, data: bytes, signature: bytes) -> None:
+    """Check an ML-DSA-44 signature.
+
+    Raises:
+        BadSignature: The key or signature is malformed, or does not fit the data.
+    """
+    try:
+        mldsa.MLDSA44PublicKey.from_public_bytes(public_key).verify(signature, data)
     except (InvalidSignature, ValueError) as error:
         raise BadSignature("signature does not verify") from error
 

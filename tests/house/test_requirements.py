@@ -9,7 +9,7 @@ from packaging.version import Version
 
 # msgpack before 1.2.1 crashes when an Unpacker is used again after an error: CVE-2026-57585.
 FLOORS = {
-    "cryptography": "44",
+    "cryptography": "50",
     "msgpack": "1.2.1",
     "msgspec": "0.21",
     "numba": "0.61",
