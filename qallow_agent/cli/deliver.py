@@ -8,6 +8,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from qallow_agent.base.errors import UsageError
 from qallow_agent.client.parquet import check_parquet
 from qallow_agent.client.places import open_folder, replacing
 from qallow_agent.client.tables import ENDINGS, Table, plain_table, write_table
@@ -32,12 +33,18 @@ def open_output(output: Path) -> None:
     """See that results can be written, before anything is computed.
 
     Raises:
-        UsageError: Parquet cannot be written here.
+        UsageError: Results are not written as such a file, or Parquet cannot be written here.
         StorageFull: No space.
         StorageError: The folder cannot be made or written.
     """
+    ending = output.suffix.lower()
+    if ending not in ENDINGS and ending[1:].isalpha() and not output.is_dir():
+        raise UsageError(
+            f"{output}: results are not written as {ending}",
+            hint=f"end the name in {', '.join(sorted(ENDINGS))}, or name a folder",
+        )
     open_folder(folder_of(output))
-    if output.suffix.lower() == ".parquet" and is_file(output):
+    if ending == ".parquet" and is_file(output):
         check_parquet()
 
 

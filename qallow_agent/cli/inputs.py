@@ -90,7 +90,9 @@ def read_inputs(
     fixed: dict[str, Any] = {}
     columns: dict[str, Array] = {}
     for path in files:
-        for name, value in read_values(path).items():
+        for name, found in read_values(path).items():
+            listed = isinstance(found, list | np.ndarray)
+            value = numbers_of(path, name, found) if listed else found
             _place(name, value, shapes.get(name), fixed, columns)
     for assignment in assignments:
         name, text = _split(assignment, "--set", "name=value")
@@ -220,13 +222,11 @@ def _place(
     if isinstance(value, str):
         fixed[name] = parse_value(name, value, shape)
         return
-    if not isinstance(value, list | np.ndarray):
+    if not isinstance(value, np.ndarray):
         fixed[name] = value
-        return
-    array = numbers_of(name, value)
-    if array.ndim == 0:
-        fixed[name] = array.item()
-    elif array.ndim == 1 and (shape is None or shape.rank == 0):
-        columns[name] = array
+    elif value.ndim == 0:
+        fixed[name] = value.item()
+    elif value.ndim == 1 and (shape is None or shape.rank == 0):
+        columns[name] = value
     else:
-        fixed[name] = array
+        fixed[name] = value

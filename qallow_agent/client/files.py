@@ -48,7 +48,7 @@ def read_columns(path: str | Path) -> Columns:
             raise UsageError(
                 f"{name} in {path} is one value, not a column", hint="give it to map by name"
             )
-        columns[name] = numbers_of(name, value)
+        columns[name] = numbers_of(path, name, value)
     return Columns(columns)
 
 
@@ -75,8 +75,8 @@ def read_values(path: Path) -> dict[str, Any]:
         ) from error
 
 
-def numbers_of(name: str, value: Any) -> Array:
-    """Return a list or an array as an array of numbers.
+def numbers_of(path: Path, name: str, value: Any) -> Array:
+    """Return a list or an array that a file names as an array of numbers.
 
     Raises:
         BadParameter: It is ragged, or holds something else.
@@ -84,11 +84,15 @@ def numbers_of(name: str, value: Any) -> Array:
     try:
         array = np.asarray(value)
     except ValueError as error:
-        raise BadParameter(f"{name} is a ragged list", hint="give equally long rows") from error
+        why = f"{path}: {name} is a ragged list"
+        raise BadParameter(why, hint="give equally long rows") from error
     if array.dtype.kind not in "biufc":
-        odd = next((str(item) for item in value if isinstance(item, str)), None)
-        what = f"{odd!r}, which is no number" if odd is not None else f"{array.dtype}, not numbers"
-        raise BadParameter(f"{name} holds {what}", hint="give numbers, separated by commas in CSV")
+        odd = next((at for at, item in enumerate(value) if isinstance(item, str)), None)
+        if odd is None:
+            what = f"{name} holds {array.dtype}, not numbers"
+        else:
+            what = f"value {odd + 1} of {name} is {str(value[odd])!r}, which is no number"
+        raise BadParameter(f"{path}: {what}", hint="give numbers, separated by commas in CSV")
     return array
 
 

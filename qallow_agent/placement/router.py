@@ -148,10 +148,11 @@ def _nothing(
             (), verdicts, "no member advertises any device yet", "see: qallow-agent devices"
         )
     # A device named in full may belong to a node whose advert has not arrived: wait for it.
-    named = "/" in request.device and not any(
-        fits_wish(request.device, candidate) for candidate, _ in refused
+    node, _, named = request.device.partition("/")
+    unheard = named and not any(
+        node in {candidate.node_name, candidate.node} for candidate, _ in refused
     )
-    never = not named and all(against.lasting for _, against in refused)
+    never = not unheard and all(against.lasting for _, against in refused)
     wanted = [pair for pair in refused if fits_wish(request.device, pair[0])] or refused
     shown = "; ".join(f"{candidate.label} {against.why}" for candidate, against in wanted[:3])
     more = f"; and {len(wanted) - 3} more" if len(wanted) > 3 else ""  # noqa: PLR2004

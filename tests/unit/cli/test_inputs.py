@@ -207,7 +207,7 @@ def test_a_parameter_is_swept_once() -> None:
         ("a.csv", b"", "no rows below a header"),
         ("a.csv", b"x\n", "no rows below a header"),
         ("a.csv", b"x,y\n1,2\n3\n", "row 3 has 1 of 2 columns"),
-        ("a.csv", b"x\n1\nabc\n", "x holds 'abc', which is no number"),
+        ("a.csv", b"x\n1\nabc\n", "a.csv: value 2 of x is 'abc', which is no number"),
         ("a.npz", b"nothing of the kind", "it is no NPZ archive"),
     ],
 )

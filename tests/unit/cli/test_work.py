@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from qallow_agent.base.errors import JobCancelled, KernelFailed, StorageError
+from qallow_agent.base.errors import JobCancelled, KernelFailed, StorageError, UsageError
 from qallow_agent.base.ids import JobId
 from qallow_agent.cli.deliver import deliver, open_output, save_single, single_row
 from qallow_agent.cli.inputs import Inputs
@@ -256,6 +256,14 @@ def test_a_place_for_results_is_tried_before_anything_runs(tmp_path: Path) -> No
     (tmp_path / "file").touch()
     with pytest.raises(StorageError, match="it is a file"):
         open_output(tmp_path / "file")
+
+
+def test_a_file_of_an_unknown_kind_is_not_taken_for_a_folder(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"not written as \.xlsx") as caught:
+        open_output(tmp_path / "out.xlsx")
+    assert ".csv, .npz, .parquet" in caught.value.hint
+    open_output(tmp_path / "run.2")
+    assert (tmp_path / "run.2").is_dir()
 
 
 @pytest.mark.parametrize("name", ["out.csv", "out.npz", "out.parquet"])

@@ -155,6 +155,12 @@ def test_a_named_device_that_is_not_known_yet_is_waited_for() -> None:
     assert not decide(request(device="later/cpu0"), candidate()).never
 
 
+def test_a_device_that_a_known_node_does_not_have_is_refused_at_once() -> None:
+    decision = decide(request(device="box/gpu7"), candidate())
+    assert decision.never
+    assert "box/cpu0 is not box/gpu7" in decision.reason
+
+
 def test_a_simulated_device_is_chosen_only_by_name() -> None:
     fake = candidate(simulated=True, device="fpga0", kind="fpga")
     assert decide(request(device="fpga"), fake).choices == ()
