@@ -26,9 +26,11 @@ from qallow_agent.runtime.devices import threads_per_task
 from qallow_agent.runtime.driver import Driver, World
 from qallow_agent.runtime.joining import Entrance, forget_mesh, refuse_second_mesh
 from qallow_agent.runtime.keyring import load_keys
-from qallow_agent.runtime.limits import close_memory
+from qallow_agent.runtime.limits import close_memory, take_name
 from qallow_agent.runtime.log import Chronicle, start_logging
 from qallow_agent.runtime.plugins import Plugins, load_plugins
+from qallow_agent.runtime.sensing.lateness import Lateness
+from qallow_agent.runtime.sensing.surroundings import Surroundings
 from qallow_agent.runtime.sensors import SensorSource
 from qallow_agent.runtime.store import StateStore
 from qallow_agent.runtime.yard import RunnerYard
@@ -58,6 +60,7 @@ def run_agent(settings: Settings, *, join: str | None, ready: Ready) -> int:
         JoinRefused: The mesh refused the invite.
         PeerError: The invite's host cannot be reached.
     """
+    take_name("qallow-agent")  # other agents of this machine know ours by it
     start_logging(settings.node.log_level, settings.node.log_format)
     started_s = time.monotonic()
     say = Chronicle(time.monotonic)
@@ -73,7 +76,9 @@ def run_agent(settings: Settings, *, join: str | None, ready: Ready) -> int:
         node, transport = _enter_mesh(settings, store, epoch, join, catalog, cleanup)
         yard = _yard(settings, plugins, say)
         cleanup.callback(yard.close)
-        sensors = SensorSource(settings.devices, catalog, plugins)
+        lateness = Lateness()
+        felt = Surroundings(lateness, control.peers)
+        sensors = SensorSource(settings.devices, catalog, plugins, surroundings=felt)
         cleanup.callback(sensors.close)
         clocks = NtpSource(settings.mesh.sync)
         cleanup.callback(clocks.close)
@@ -86,6 +91,7 @@ def run_agent(settings: Settings, *, join: str | None, ready: Ready) -> int:
             sources=(sensors, clocks),
             say=say,
             clock=read_clock,
+            lateness=lateness,
         )
         ready(
             {
