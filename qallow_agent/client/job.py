@@ -267,7 +267,9 @@ class Job:
             recall = Recall(points, self._be_patient, self._recalled)
             self._desk.listen(self._channel, recall.take)
         elif self.phase in {Phase.ASKED, Phase.OPEN}:
-            self._fail(revive(message.code or "job-failed", message.reason, hint=message.hint))
+            error = revive(message.code or "job-failed", message.reason, hint=message.hint)
+            error.document = message.document
+            self._fail(error)
         else:
             self._leave()
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import msgspec
 
@@ -53,7 +54,8 @@ class LiveJob:
     """
 
     __slots__ = (
-        "asked", "avoid", "chronicle", "curve_key", "deadline_s", "ever_asked", "gone", "heard_s",
+        "asked", "avoid", "chronicle", "code", "curve_key", "deadline_s", "document", "ever_asked",
+        "gone", "heard_s",
         "held", "hint", "hungry_s", "order", "orphaned_s", "pause_s", "reason", "record", "renew_s",
         "retry_s", "submitter", "terms", "told", "wanted", "watchers",
     )  # fmt: skip
@@ -88,6 +90,9 @@ class LiveJob:
         self.reason = ""
         """Why the last request came to nothing."""
         self.hint = ""
+        self.code = ""
+        """An error's code when a gate is the reason; ``document`` is all of it then."""
+        self.document: dict[str, Any] = {}
         self.told = ""
         """The reason the submitter was told last."""
 
@@ -96,6 +101,13 @@ class LiveJob:
         """Leases to ask for."""
         pending = sum(asked.slots for asked in self.asked.values() if asked.counted)
         return max(0, self.wanted - len(self.held) - pending)
+
+    def blame(
+        self, reason: str, hint: str = "", code: str = "", document: dict[str, Any] | None = None
+    ) -> None:
+        """Remember why the last request came to nothing."""
+        self.reason, self.hint = reason, hint
+        self.code, self.document = code, document or {}
 
     def move(self, event: JobEvent) -> None:
         """Take the job along the transition table."""

@@ -1,5 +1,7 @@
 """Messages about jobs that stay on a node: bench to runner, and facts between desk and hallway."""
 
+from typing import Any
+
 import msgspec
 
 from qallow_agent.base.ids import JobId, LeaseId, NodeId, RunnerId
@@ -122,6 +124,7 @@ class PlacementMade(Message, tag="fact.placement-made"):
     """The router's answer; no choices means nothing fits now, and ``reason`` says why.
 
     ``judged`` are its verdicts, the chosen and the best first; ``more`` were left out of it.
+    ``denied``, an error's code, when gates refuse whatever else fits; ``document`` says all of why.
     """
 
     job: JobId
@@ -131,6 +134,8 @@ class PlacementMade(Message, tag="fact.placement-made"):
     never: bool = False
     judged: tuple[Judged, ...] = ()
     more: int = 0
+    denied: str = ""
+    document: dict[str, Any] = msgspec.field(default_factory=dict)
 
 
 class LinkMeasured(Message, tag="fact.link-measured"):

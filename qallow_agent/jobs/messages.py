@@ -150,6 +150,7 @@ class JobStopped(Message, tag="job.stopped"):
     code: str
     reason: str
     hint: str = ""
+    document: dict[str, Any] = msgspec.field(default_factory=dict)
 
 
 class MoreSlots(Message, tag="job.more"):
@@ -252,13 +253,17 @@ class LeaseGrant(Message, tag="lease.grant"):
 
 
 class LeaseRefusal(Message, tag="lease.refusal"):
-    """No runner of this device (or fewer than asked), and why."""
+    """No runner of this device (or fewer than asked), and why.
+
+    ``document`` is all of why, where the executor's gate refused; JSON-shaped.
+    """
 
     job: JobId
     device: str
     code: str
     reason: str
     hint: str = ""
+    document: dict[str, Any] = msgspec.field(default_factory=dict)
 
 
 class LeaseRenew(Message, tag="lease.renew"):
