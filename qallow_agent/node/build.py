@@ -18,6 +18,7 @@ from qallow_agent.mesh.discovery.discovery import Discovery
 from qallow_agent.mesh.discovery.settings import DiscoverySettings
 from qallow_agent.mesh.membership.settings import MembershipSettings
 from qallow_agent.mesh.membership.swim import Membership
+from qallow_agent.mesh.membership.views import Views
 from qallow_agent.mesh.sync.settings import SyncSettings
 from qallow_agent.mesh.sync.sync import Sync
 from qallow_agent.mesh.trust.doorkeeper import Doorkeeper
@@ -125,6 +126,7 @@ def _rooms(given: Ingredients, me: Self) -> Rooms:
             rng=rng,
         ),
         sync=Sync(me=me.node, settings=settings.sync, rng=rng),
+        views=Views(me=me.node, rng=rng),
         desk=Desk(me=me.node, settings=settings.jobs, rng=rng, kept=kept("jobs")),
         bench=Bench(
             me=me.node,

@@ -54,6 +54,7 @@ class Node:
             rooms.membership,
             rooms.discovery,
             rooms.sync,
+            rooms.views,
             rooms.adverts,
             rooms.bench,
             rooms.desk,
@@ -107,6 +108,7 @@ class Node:
         door, swim = rooms.doorkeeper.receive, rooms.membership.receive
         book, pulse = rooms.adverts.receive, rooms.sync.receive
         desk, bench, found = rooms.desk.receive, rooms.bench.receive, rooms.discovery.receive
+        views = rooms.views.receive
         front, submissions, metering = self._front, self._submissions, self._metering
         to_rooms: dict[Route, tuple[type[Message], ...]] = {
             door: (mesh.JoinRequest, mesh.JoinWelcome, mesh.Hello, mesh.Renew, mesh.Renewed,
@@ -115,6 +117,7 @@ class Node:
             swim: (mesh.Probe, mesh.ProbeRelay, mesh.Ack, mesh.Nack, mesh.Gossip, mesh.PushPull,
                    facts.LinkRefused),
             book: (mesh.Adverts, mesh.AdvertDigest),
+            views: (mesh.LiveSet,),
             pulse: (mesh.Pulse, mesh.PulseEcho, facts.NtpAnswer),
             bench: (jobs.LeaseRequest, jobs.LeaseRenew, jobs.LeaseRelease, local.RunnerReady,
                     local.RunnerRests, local.RunnerExited, local.CanaryDone),
@@ -146,9 +149,9 @@ class Node:
         table[local.RunnerBusy] = table[local.RunnerTally] = (bench, metering.work)
         table[facts.MemberHeardOf] = (door, found)
         table[facts.MemberMet] = (self._learn, found, swim)
-        table[facts.MemberUp] = (note, found, pulse, book, door)
+        table[facts.MemberUp] = (note, found, pulse, views, book, door)
         table[facts.MemberSuspect] = (note,)
-        table[facts.MemberDown] = (note, found, pulse, book, door, self._member_down)
+        table[facts.MemberDown] = (note, found, pulse, views, book, door, self._member_down)
         table[facts.AdvertChanged] = (self._advert_changed,)
         return table
 

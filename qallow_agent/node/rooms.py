@@ -11,6 +11,7 @@ from qallow_agent.kernels.registry import Catalog
 from qallow_agent.mesh.adverts.book import AdvertBook
 from qallow_agent.mesh.discovery.discovery import Discovery
 from qallow_agent.mesh.membership.swim import Membership
+from qallow_agent.mesh.membership.views import Views
 from qallow_agent.mesh.sync.sync import Sync
 from qallow_agent.mesh.trust.doorkeeper import Doorkeeper
 from qallow_agent.placement.settings import PlacementSettings
@@ -25,6 +26,7 @@ class Rooms:
     membership: Membership
     adverts: AdvertBook
     sync: Sync
+    views: Views
     desk: Desk
     bench: Bench
     meters: Meters
