@@ -21,6 +21,7 @@ from qallow_agent.node import commands, documents, permissions
 from qallow_agent.node.devices import bench_devices
 from qallow_agent.node.explain import Explanations
 from qallow_agent.node.front import FrontDesk
+from qallow_agent.node.governance import Governance
 from qallow_agent.node.metering import Metering
 from qallow_agent.node.rooms import Rooms, Self
 from qallow_agent.node.submission import Submissions
@@ -47,6 +48,8 @@ class Node:
         self._front = FrontDesk(me, rooms)
         self._survey = Survey(me, rooms)
         self._submissions = Submissions(me, rooms, self._survey, rng)
+        self.governance = Governance(me, rooms, self._survey)
+        self._submissions.words_of = self.governance.words_of
         self._metering = Metering(rooms)
         self._explanations = Explanations(me, rooms, self._survey, self._submissions)
         self._machines: tuple[Machine, ...] = (
@@ -119,7 +122,8 @@ class Node:
             book: (mesh.Adverts, mesh.AdvertDigest),
             views: (mesh.LiveSet,),
             pulse: (mesh.Pulse, mesh.PulseEcho, facts.NtpAnswer),
-            bench: (jobs.LeaseRequest, jobs.LeaseRenew, jobs.LeaseRelease, local.RunnerReady,
+            self.governance.request: (jobs.LeaseRequest,),
+            bench: (jobs.LeaseRenew, jobs.LeaseRelease, local.RunnerReady,
                     local.RunnerRests, local.RunnerExited, local.CanaryDone),
             desk: (jobs.LeaseGrant, jobs.LeaseRefusal, jobs.LeaseRevoked, jobs.JobProgress,
                    jobs.JobEnded, jobs.JobCancel, jobs.MoreSlots, jobs.Deposit, jobs.Fetch,
@@ -225,12 +229,13 @@ class Node:
     def _sense(self, sender: Sender, fact: facts.Sensed, now: Instant) -> list[Effect]:
         self._front.sensed = fact
         known = self.rooms.bench.set_devices(bench_devices(fact), now)
-        return [*known, *self._advertise(sender, fact, now)]
+        judged = self.governance.sense(fact, now)
+        return [*known, *judged, *self._advertise(sender, fact, now)]
 
     def _advertise(self, _: Sender, _fact: Message, now: Instant) -> list[Effect]:
         sensed = self._front.sensed
         if sensed is None:
             return []
-        devices = documents.merge_devices(sensed.devices, self.rooms)
+        devices = self.governance.told(documents.merge_devices(sensed.devices, self.rooms))
         kernels = documents.kernel_adverts(self.rooms.catalog)
         return self.rooms.adverts.publish(devices, kernels, sensed.readings, now)

@@ -1,0 +1,61 @@
+"""Verdicts in one line: what an advert, a lease refusal and ``status`` say of a closed gate."""
+
+from qallow_agent.base.errors import EXIT_NOT_ALLOWED
+from qallow_agent.ethics.gate import Admission, Verdict
+from qallow_agent.ethics.refusal import Cause, Refusal
+from qallow_agent.ethics.signals import SIGNALS
+from qallow_agent.ethics.words import show_thousandths, show_value
+from qallow_agent.mesh.adverts.advert import MAX_WORDS
+from qallow_agent.mesh.wire.gate import GateState
+
+_STATES = {
+    Admission.ADMIT: GateState.OPEN,
+    Admission.DEFER: GateState.DEFERS,
+    Admission.REFUSE: GateState.REFUSES,
+}
+
+
+def stage_of(verdict: Verdict, refusal: Refusal | None) -> GateState:
+    """Return what a gate does with new work."""
+    if refusal is not None and refusal.exit_code == EXIT_NOT_ALLOWED:
+        return GateState.FORBIDS
+    return _STATES[verdict.admission]
+
+
+def brief(refusal: Refusal) -> str:
+    """Return why work is not admitted, in one line that names the culprit and its value."""
+    worst = refusal.causes[0]
+    if refusal.code == "stopped":
+        return _cut(_stopped(worst))
+    scores = f"E {show_thousandths(refusal.e)}, {show_thousandths(refusal.needed)} needed"
+    return _cut(f"{_said(worst)} ({scores})")
+
+
+def first_fix(refusal: Refusal) -> str:
+    """Return the cheapest thing that would get work admitted, in one line."""
+    if not refusal.fixes:
+        return ""
+    fix = refusal.fixes[0]
+    return _cut(f"{fix.text}: {fix.command}" if fix.command else fix.text)
+
+
+def _stopped(cause: Cause) -> str:
+    signal = SIGNALS.get(cause.signal)
+    stop = signal.stop if signal is not None else cause.signal
+    return f"{stop}: {cause.why}" if cause.why else stop
+
+
+def _said(cause: Cause) -> str:
+    signal = SIGNALS.get(cause.signal)
+    if signal is None:
+        return "its score fell a moment ago"
+    if signal.role == "ceiling":
+        return f"{signal.name}: {cause.why}"
+    said = f"{signal.name} is {show_value(cause.value, signal.unit)}"
+    if cause.good is not None:
+        said += f", comfortable from {show_value(cause.good, signal.unit)}"
+    return f"{said}: {cause.why}" if cause.why else said
+
+
+def _cut(line: str) -> str:
+    return line if len(line) <= MAX_WORDS else line[: MAX_WORDS - 1] + "…"
