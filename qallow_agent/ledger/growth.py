@@ -1,4 +1,4 @@
-"""The growing end of a log: the tiles that are not full yet, and what they make of each new leaf."""
+"""The growing end of a log: its tiles that are not full yet, and what a new leaf does to them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

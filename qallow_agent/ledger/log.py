@@ -25,7 +25,7 @@ from qallow_agent.ledger.note import Note, parse_note, verified
 from qallow_agent.ledger.proofs import prove_consistency, prove_inclusion
 from qallow_agent.ledger.settings import LedgerSettings
 from qallow_agent.ledger.signing import NoteKey, cosign, cosigner_key, log_key, sign_checkpoint
-from qallow_agent.ledger.tiles import WIDTH, Tile, TiledTree, unpack_entries
+from qallow_agent.ledger.tiles import HEIGHT, WIDTH, Tile, TiledTree, unpack_entries
 
 RETRY_S: Seconds = 5.0
 """How long after a full disk the log tries again."""
@@ -58,7 +58,7 @@ class Log:
         past: What its storage found.
         read: Reads tiles and bundles that are durable; immutable data.
         clock: Stamps the entries.
-        bound: How far this node's wall clock may be from the truth.
+        bound: How far this node's wall clock may be from the truth now; infinite when unknown.
 
     Raises:
         StorageCorrupt: The newest checkpoint is not of this log or not by its key.
@@ -74,7 +74,7 @@ class Log:
         past: Past,
         read: Read,
         clock: HybridClock,
-        bound: Callable[[], Seconds],
+        bound: Callable[[Instant], Seconds],
     ) -> None:
         self.origin = origin_of(mesh, node)
         self.clock = clock
@@ -85,7 +85,7 @@ class Log:
         self.trouble = ""
         """Why the log is not written; empty while all is well."""
         self.stopped = False
-        """Whether the disk lost what it said it had: nothing is written or signed until a restart."""
+        """Whether the disk lost what it said it had; nothing is signed then until a restart."""
         self._node = node
         self._key = SigningKey(derive(seed, "log"))
         self._lattice = LatticeKey(derive(seed, "log-lattice"))
@@ -158,7 +158,7 @@ class Log:
         return []
 
     def _add(self, kind: LeafKind, body: bytes, now: Instant) -> None:
-        earliest_us, latest_us = _interval(now, self._bound())
+        earliest_us, latest_us = _interval(now, self._bound(now))
         stamp = self.clock.stamp(now.wall_ns)
         entry = Leaf(kind, self._node, stamp, earliest_us, latest_us, self.policy, body).encode()
         self._waiting.append(entry)
@@ -293,7 +293,7 @@ class Log:
 
 def _end(tile: Tile) -> int:
     """Return how long a log is when this tile of it is full."""
-    return (tile.index + 1) * WIDTH ** (tile.level + 1)
+    return (tile.index + 1) << (HEIGHT * (tile.level + 1))
 
 
 def _interval(now: Instant, bound_s: Seconds) -> tuple[int, int]:
