@@ -46,13 +46,15 @@ class Node:
     def __init__(self, me: Self, rooms: Rooms, rng: Entropy) -> None:
         self.me = me
         self.rooms = rooms
-        self._front = FrontDesk(me, rooms)
         self._survey = Survey(me, rooms)
-        self._submissions = Submissions(me, rooms, self._survey, rng)
         self.governance = Governance(me, rooms, self._survey)
+        self._front = FrontDesk(me, rooms, self.governance)
+        self._submissions = Submissions(me, rooms, self._survey, rng)
         self._submissions.words_of = self.governance.words_of
         self._metering = Metering(rooms)
-        self._explanations = Explanations(me, rooms, self._survey, self._submissions)
+        self._explanations = Explanations(
+            me, rooms, self._survey, self._submissions, self.governance
+        )
         self._machines: tuple[Machine, ...] = (
             rooms.doorkeeper,
             rooms.membership,
