@@ -13,7 +13,6 @@ from qallow_agent.ethics.evidence import MAX_VALUE, Evidence
 from qallow_agent.ethics.policy import Policy, overridden_until
 from qallow_agent.ethics.score import FULL, ramp_of
 from qallow_agent.ethics.signals import (
-    CAPPED,
     EARLY_MS,
     HALF_MEASURED,
     NEVER_MS,
@@ -218,9 +217,7 @@ def _ranks(signal: Signal, columns: _Columns, policy: Policy, solo: Flags) -> Sm
     if signal.role == "ceiling":
         return _ceiling(name, columns, solo)
     if not columns.given(name):
-        if name != "s2":
-            return None
-        return np.where(columns.positive("s2.slowdown"), CAPPED, FULL).astype(np.int16)
+        return None
     ends = ramp_of(signal, policy)
     if ends is None:
         return None
@@ -234,8 +231,6 @@ def _ranks(signal: Signal, columns: _Columns, policy: Policy, solo: Flags) -> Sm
         ranks[known & (ranks == 0)] = -1
     if signal.closed:
         ranks[~known & (columns.grades(name) != ABSENT)] = -1
-    if name == "s2":
-        np.minimum(ranks, CAPPED, out=ranks, where=columns.positive("s2.slowdown"))
     return ranks
 
 
