@@ -29,6 +29,7 @@ from qallow_agent.client.results import Block
 from qallow_agent.client.switch import Switch
 from qallow_agent.client.team import Team
 from qallow_agent.client.wires import Exchange
+from qallow_agent.ethics.spelling import spelled
 from qallow_agent.jobs.messages import (
     Fetch,
     JobAccepted,
@@ -268,7 +269,7 @@ class Job:
             self._desk.listen(self._channel, recall.take)
         elif self.phase in {Phase.ASKED, Phase.OPEN}:
             error = revive(message.code or "job-failed", message.reason, hint=message.hint)
-            error.document = message.document
+            error.document = spelled(message.document)
             self._fail(error)
         else:
             self._leave()

@@ -141,7 +141,7 @@ class Leasing:
         if job.asked.pop((sender, refusal.device), None) is None:
             return []
         code = refusal.code if refusal.code in _GATES else ""
-        job.blame(refusal.reason, refusal.hint, code, refusal.document if code else None)
+        job.blame(refusal.reason, refusal.hint, code, refusal.document if code else b"")
         job.chronicle.note(now, "refused", f"{sender}/{refusal.device}", refusal.reason)
         at_s = job.chronicle.wall_s(now)
         self.refusals.append((at_s, job.record.id, sender, refusal.device, short(refusal.reason)))

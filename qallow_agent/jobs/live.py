@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import msgspec
 
@@ -92,7 +91,7 @@ class LiveJob:
         self.hint = ""
         self.code = ""
         """An error's code when a gate is the reason; ``document`` is all of it then."""
-        self.document: dict[str, Any] = {}
+        self.document = b""
         self.told = ""
         """The reason the submitter was told last."""
 
@@ -102,12 +101,10 @@ class LiveJob:
         pending = sum(asked.slots for asked in self.asked.values() if asked.counted)
         return max(0, self.wanted - len(self.held) - pending)
 
-    def blame(
-        self, reason: str, hint: str = "", code: str = "", document: dict[str, Any] | None = None
-    ) -> None:
+    def blame(self, reason: str, hint: str = "", code: str = "", document: bytes = b"") -> None:
         """Remember why the last request came to nothing."""
         self.reason, self.hint = reason, hint
-        self.code, self.document = code, document or {}
+        self.code, self.document = code, document
 
     def move(self, event: JobEvent) -> None:
         """Take the job along the transition table."""

@@ -1,7 +1,5 @@
 """Messages about jobs that stay on a node: bench to runner, and facts between desk and hallway."""
 
-from typing import Any
-
 import msgspec
 
 from qallow_agent.base.ids import JobId, LeaseId, NodeId, RunnerId
@@ -135,7 +133,7 @@ class PlacementMade(Message, tag="fact.placement-made"):
     judged: tuple[Judged, ...] = ()
     more: int = 0
     denied: str = ""
-    document: dict[str, Any] = msgspec.field(default_factory=dict)
+    document: bytes = b""
 
 
 class LinkMeasured(Message, tag="fact.link-measured"):

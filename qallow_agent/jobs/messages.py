@@ -150,7 +150,7 @@ class JobStopped(Message, tag="job.stopped"):
     code: str
     reason: str
     hint: str = ""
-    document: dict[str, Any] = msgspec.field(default_factory=dict)
+    document: bytes = b""
 
 
 class MoreSlots(Message, tag="job.more"):
@@ -255,7 +255,7 @@ class LeaseGrant(Message, tag="lease.grant"):
 class LeaseRefusal(Message, tag="lease.refusal"):
     """No runner of this device (or fewer than asked), and why.
 
-    ``document`` is all of why, where the executor's gate refused; JSON-shaped.
+    ``document`` is all of why, where the executor's gate refused: opaque here.
     """
 
     job: JobId
@@ -263,7 +263,7 @@ class LeaseRefusal(Message, tag="lease.refusal"):
     code: str
     reason: str
     hint: str = ""
-    document: dict[str, Any] = msgspec.field(default_factory=dict)
+    document: bytes = b""
 
 
 class LeaseRenew(Message, tag="lease.renew"):

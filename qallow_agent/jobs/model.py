@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
 
 import msgspec
 
@@ -167,7 +166,7 @@ class Admission:
         code: Empty when it may; ``deferred`` when requests wait; else an error's code.
         reason: Why not, in one line.
         hint: What would change that.
-        document: All of why, for programs.
+        document: All of why: bytes that are opaque here.
         share: Of its slots that leases may hold: those beyond it end, at 0 all of them.
         at_once: Tasks of leases that end do not finish.
     """
@@ -175,7 +174,7 @@ class Admission:
     code: str = ""
     reason: str = ""
     hint: str = ""
-    document: dict[str, Any] = field(default_factory=dict)
+    document: bytes = b""
     share: float = 1.0
     at_once: bool = False
 
@@ -304,7 +303,7 @@ class JobRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     complete: bool = False
     energy: tuple[EnergyTab, ...] = ()
     story: Story = Story()
-    refusal: dict[str, Any] = msgspec.field(default_factory=dict)
+    refusal: bytes = b""
 
 
 def fingerprint(order: SubmitJob, kernel_hash: str) -> str:

@@ -90,7 +90,7 @@ class Roster:
             code=code,
             error=reason,
             hint=hint,
-            refusal=job.document if code == job.code else {},
+            refusal=job.document if code == job.code else b"",
             story=abridged(job.chronicle.story()),
         )
         job.record = record

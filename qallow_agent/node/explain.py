@@ -8,6 +8,7 @@ from qallow_agent.base.errors import JobNotFound, UsageError
 from qallow_agent.base.ids import JobId, NodeId, Sender
 from qallow_agent.base.machine import Effect, Instant, Reply
 from qallow_agent.base.message import Report
+from qallow_agent.ethics.spelling import spelled
 from qallow_agent.jobs.messages import SubmitJob
 from qallow_agent.jobs.model import JobRecord
 from qallow_agent.jobs.story import MOST_JUDGED, Decided
@@ -82,7 +83,7 @@ class Explanations:
             "share": dict(record.share),
             "why": record.error,
             "hint": record.hint,
-            "refusal": record.refusal,
+            "refusal": spelled(record.refusal),
             "decisions": [_decision(each) for each in story.decisions],
             "passages": [
                 {

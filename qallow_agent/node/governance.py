@@ -5,21 +5,20 @@ people learn it from ``status`` and ``explain``; the ledger keeps what was decid
 """
 
 from collections import deque
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import msgspec
 
 from qallow_agent.base.errors import Forbidden, NotAdmitted
-from qallow_agent.base.ids import NodeId, Sender
+from qallow_agent.base.ids import JobId, NodeId, Sender
 from qallow_agent.base.machine import Effect, Instant, Send
 from qallow_agent.base.units import Seconds
-from qallow_agent.ethics.evidence import Evidence, Item, millionths
+from qallow_agent.ethics.evidence import Evidence, Item, digest, millionths
 from qallow_agent.ethics.gate import Admission as Verdicts
 from qallow_agent.ethics.gate import Gate, Running, Verdict
 from qallow_agent.ethics.policy import Policy, preset
-from qallow_agent.ethics.refusal import Elsewhere, Refusal, document, refuse, text
+from qallow_agent.ethics.refusal import Elsewhere, Refusal, encode_refusal, refuse
 from qallow_agent.ethics.score import Score, score
 from qallow_agent.jobs.messages import LeaseRefusal, LeaseRequest
 from qallow_agent.jobs.model import ADMITTED, DEFERRED, Admission
@@ -29,7 +28,7 @@ from qallow_agent.mesh.wire.kinds import DeviceAdvert
 from qallow_agent.node.gathering import Gathering
 from qallow_agent.node.rooms import Rooms, Self
 from qallow_agent.node.survey import Survey
-from qallow_agent.node.verdicts import brief, first_fix, stage_of
+from qallow_agent.node.verdicts import brief, first_fix, heard, stage_of
 
 TREND_S: Seconds = 10.0
 """Trends are told from evidence this old, and no older."""
@@ -224,42 +223,33 @@ class Governance:
             for device in devices
         )
 
-    def words_of(self, key: str) -> Mapping[str, object]:
-        """Return all that is known of why the device ``node/name`` is closed, for programs."""
+    def words_of(self, key: str, job: JobId, now: Instant) -> bytes:
+        """Return all that is known of why the device ``node/name`` is closed to a job, encoded."""
         node, _, name = key.partition("/")
         if node == self._me.node:
             judged = self.judged.get(name)
-            return {} if judged is None or judged.refusal is None else spelled(judged.refusal)
+            no = None if judged is None else judged.refusal
+            return b"" if no is None else encode_refusal(msgspec.structs.replace(no, job=job))
         advert = self._rooms.adverts.snapshot().get(NodeId(node))
-        found = (
-            next((each for each in advert.devices if each.name == name), None) if advert else None
-        )
-        gate = None if found is None else found.gate
-        if gate is None or gate.state is GateState.OPEN:
-            return {}
-        return {
-            "title": gate.why,
-            "node": node,
-            "device": name,
-            "e": gate.e,
-            "s": gate.s,
-            "c": gate.c,
-            "h": gate.h,
-            "culprits": list(gate.culprits),
-            "fix": gate.fix,
-        }
+        gates = {} if advert is None else {each.name: each.gate for each in advert.devices}
+        gate, record = gates.get(name), self._rooms.membership.record_of(NodeId(node))
+        if gate is None or gate.state is GateState.OPEN or record is None:
+            return b""
+        threshold = self.law.effective(now).threshold
+        return encode_refusal(heard(gate, job, record.name, name, threshold, now))
 
     def _refusal(
         self, judged: Judged, evidence: Evidence, found: Score, verdict: Verdict
     ) -> Refusal:
-        return refuse(
-            evidence,
+        said = refuse(
+            msgspec.structs.replace(evidence, node=self._me.name),  # as people know it
             found,
             judged.policy,
             verdict,
             slopes=slopes(judged.trail),
             elsewhere=self._elsewhere(),
         )
+        return msgspec.structs.replace(said, evidence=digest(evidence).hex())
 
     def _elsewhere(self) -> tuple[Elsewhere, ...]:
         """Return devices of other nodes that are open and free, the nearest first."""
@@ -290,7 +280,7 @@ def admission_of(judged: Judged) -> Admission:
         code = DEFERRED
     elif stage_of(verdict, no) is GateState.FORBIDS:
         code = Forbidden.code
-    shut = Admission(code, brief(no), first_fix(no), dict(spelled(no)))
+    shut = Admission(code, brief(no), first_fix(no), encode_refusal(no))
     match verdict.running:
         case Running.THROTTLE:
             return replace(shut, share=_THROTTLED)
@@ -299,11 +289,6 @@ def admission_of(judged: Judged) -> Admission:
         case Running.STOP:
             return replace(shut, share=0.0, at_once=True)
     return shut
-
-
-def spelled(refusal: Refusal) -> Mapping[str, object]:
-    """Return a refusal for programs, with its words for people under ``text``."""
-    return {**document(refusal), "text": text(refusal)}
 
 
 def slopes(trail: deque[Evidence]) -> dict[str, int]:

@@ -1,6 +1,6 @@
 """Submissions: judge a job against its kernel's spec, and find devices when the desk asks."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import msgspec
 
@@ -46,8 +46,8 @@ class Submissions:
         self._survey = survey
         self.rng = rng
         """Entropy for draws, dry runs included."""
-        self.words_of: Callable[[str], Mapping[str, object]] = lambda _: {}
-        """Tells why the gate of a device, named by its key, is closed."""
+        self.words_of: Callable[[str, JobId, Instant], bytes] = lambda *_: b""
+        """Tells a job all of why the gate of a device, named by its key, is closed."""
 
     def submit(self, sender: Sender, message: Message, now: Instant) -> list[Effect]:
         """Validate a job against its kernel and hand it to the desk.
@@ -119,7 +119,7 @@ class Submissions:
             judged=judged(decision),
             more=max(0, len(decision.explanation) - MOST_JUDGED),
             denied=_DENIALS.get(decision.denied, ""),
-            document=dict(self.words_of(decision.closed)) if decision.closed else {},
+            document=self.words_of(decision.closed, message.job, now) if decision.closed else b"",
         )
         return [Announce(made)]
 

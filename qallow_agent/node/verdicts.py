@@ -1,17 +1,29 @@
 """Verdicts in one line: what an advert, a lease refusal and ``status`` say of a closed gate."""
 
-from qallow_agent.base.errors import EXIT_NOT_ALLOWED
+from collections.abc import Mapping
+from typing import Literal
+
+from qallow_agent.base.errors import EXIT_NOT_ALLOWED, EXIT_TRY_LATER
+from qallow_agent.base.ids import JobId
+from qallow_agent.base.machine import Instant
 from qallow_agent.ethics.gate import Admission, Verdict
-from qallow_agent.ethics.refusal import Cause, Refusal
-from qallow_agent.ethics.signals import SIGNALS
+from qallow_agent.ethics.refusal import Cause, Fix, Refusal
+from qallow_agent.ethics.signals import COMPONENTS, SIGNALS
 from qallow_agent.ethics.words import show_thousandths, show_value
 from qallow_agent.mesh.adverts.advert import MAX_WORDS
-from qallow_agent.mesh.wire.gate import GateState
+from qallow_agent.mesh.wire.gate import GateReport, GateState
 
 _STATES = {
     Admission.ADMIT: GateState.OPEN,
     Admission.DEFER: GateState.DEFERS,
     Admission.REFUSE: GateState.REFUSES,
+}
+
+_CODES: Mapping[GateState, Literal["deferred", "refused", "stopped"]] = {
+    GateState.OPEN: "deferred",
+    GateState.DEFERS: "deferred",
+    GateState.REFUSES: "refused",
+    GateState.FORBIDS: "stopped",
 }
 
 
@@ -36,7 +48,36 @@ def first_fix(refusal: Refusal) -> str:
     if not refusal.fixes:
         return ""
     fix = refusal.fixes[0]
-    return _cut(f"{fix.text}: {fix.command}" if fix.command else fix.text)
+    return _cut(f"{fix.text}: {'; '.join(fix.commands)}" if fix.commands else fix.text)
+
+
+def heard(
+    gate: GateReport, job: JobId, node: str, device: str, threshold: int, now: Instant
+) -> Refusal:
+    """Return why a device of another node is closed, as far as its advert says."""
+    causes = [
+        Cause(component, value, culprit, why=gate.why if culprit else "")
+        for component, value, culprit in zip(
+            COMPONENTS, (gate.s, gate.c, gate.h), gate.culprits, strict=True
+        )
+    ]
+    return Refusal(
+        job=job,
+        node=node,
+        device=device,
+        at_ms=now.wall_ns // 1_000_000,
+        code=_CODES[gate.state],
+        e=gate.e,
+        threshold=threshold,
+        needed=threshold,
+        causes=tuple(sorted(causes, key=lambda each: each.thousandths)),
+        targets=(),
+        overrides=(),
+        fixes=(Fix("act", gate.fix),) if gate.fix else (),
+        exit_code=EXIT_NOT_ALLOWED if gate.state is GateState.FORBIDS else EXIT_TRY_LATER,
+        evidence="",
+        policy=gate.policy.hex(),
+    )
 
 
 def _stopped(cause: Cause) -> str:

@@ -30,6 +30,7 @@ from qallow_agent.testing.papers import Papers
 from qallow_agent.testing.premises import (
     LOAD,
     RELEASE,
+    Lenient,
     Onlooker,
     Rules,
     device_of,
@@ -239,6 +240,8 @@ class Box:
         sealer = Sealer(granted.keyring, granted.mesh, granted.node, boot.epoch)
         transport.unlock(sealer.seal, sealer.open)
         node = self._build(granted, boot)
+        if not self._rules.strict_clocks:
+            node.governance.law = Lenient(node.governance.law)
         yard = VirtualYard(
             network=self._network,
             agent=process,

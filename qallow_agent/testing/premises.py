@@ -4,10 +4,14 @@ import functools
 from dataclasses import dataclass, field
 from typing import Protocol
 
+import msgspec
+
 from qallow_agent.base.ids import Sender
+from qallow_agent.base.machine import Instant
 from qallow_agent.base.notice import Notice
 from qallow_agent.base.reading import Reading
 from qallow_agent.base.units import Seconds
+from qallow_agent.ethics.policy import Policy
 from qallow_agent.jobs.settings import JobSettings
 from qallow_agent.kernels.registry import Catalog, load_catalog
 from qallow_agent.ledger.settings import LedgerSettings
@@ -19,6 +23,7 @@ from qallow_agent.mesh.sync.settings import SyncSettings
 from qallow_agent.mesh.trust.settings import TrustSettings
 from qallow_agent.mesh.wire.kinds import DeviceAdvert, DeviceState
 from qallow_agent.node.build import RoomSettings
+from qallow_agent.node.governance import Law
 from qallow_agent.placement.settings import PlacementSettings
 from qallow_agent.testing.runners import Craft
 
@@ -42,6 +47,27 @@ def default_rooms() -> RoomSettings:
     )
 
 
+class Lenient:
+    """The law of a mesh whose machines' clocks may be apart: everything else is as it was.
+
+    Args:
+        law: What holds otherwise.
+    """
+
+    def __init__(self, law: Law) -> None:
+        self._law = law
+
+    @property
+    def digest(self) -> bytes:
+        """The digest of the mesh's policy."""
+        return self._law.digest
+
+    def effective(self, now: Instant) -> Policy:
+        """Return the policy that holds, without the signal of clocks."""
+        policy = self._law.effective(now)
+        return msgspec.structs.replace(policy, skipped=(*policy.skipped, "h1"))
+
+
 @dataclass(frozen=True, slots=True)
 class Rules:
     """What all boxes of a simulation share.
@@ -50,11 +76,13 @@ class Rules:
         seed: Keys and entropy derive from it and a box's name.
         rooms: Settings of every room.
         transport: Settings of the transport.
+        strict_clocks: Machines whose clocks are apart take no work, as outside of simulations.
     """
 
     seed: str
     rooms: RoomSettings = field(default_factory=default_rooms)
     transport: TransportSettings = field(default_factory=TransportSettings)
+    strict_clocks: bool = False
 
 
 class Onlooker(Protocol):
