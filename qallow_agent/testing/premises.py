@@ -21,6 +21,7 @@ from qallow_agent.mesh.io.settings import TransportSettings
 from qallow_agent.mesh.membership.settings import MembershipSettings
 from qallow_agent.mesh.sync.settings import SyncSettings
 from qallow_agent.mesh.trust.settings import TrustSettings
+from qallow_agent.mesh.wire.facts import Noted
 from qallow_agent.mesh.wire.kinds import DeviceAdvert, DeviceState
 from qallow_agent.node.build import RoomSettings
 from qallow_agent.node.governance import Law
@@ -30,6 +31,7 @@ from qallow_agent.testing.runners import Craft
 KERNELS = ("elasticity", "harmonic")
 MEMORY_BYTES = 8 << 30
 RELEASE = "0.0.0+simulated"
+LIMIT_C = 90.0
 LOAD = Reading(0.1, "ratio", "simulated")
 
 
@@ -113,6 +115,9 @@ def device_of(craft: Craft, up_s: Seconds, worked_s: Seconds) -> DeviceAdvert:
     if craft.idle_w:
         joules = craft.idle_w * up_s + craft.busy_w * worked_s
         readings["energy"] = Reading(joules, "joules", "simulated")
+    if craft.margin_c is not None:
+        readings["temperature"] = Reading(LIMIT_C - craft.margin_c, "celsius", "simulated")
+        readings["temperature_limit"] = Reading(LIMIT_C, "celsius", "simulated")
     return DeviceAdvert(
         name="cpu0",
         kind="cpu",
@@ -123,6 +128,15 @@ def device_of(craft: Craft, up_s: Seconds, worked_s: Seconds) -> DeviceAdvert:
         memory_bytes=MEMORY_BYTES,
         readings=readings,
     )
+
+
+def surroundings_of(craft: Craft, mono_s: Seconds) -> dict[str, Noted]:
+    """Return what people and other programs on a virtual machine feel, as measured just now."""
+    ratios = {"pressure_cpu": 0.0, "pressure_io": 0.0, "pressure_memory": 0.0,
+              "foreign_cpu": craft.others}  # fmt: skip
+    felt = {name: Reading(value, "ratio", "simulated") for name, value in ratios.items()}
+    felt["lateness"] = Reading(0.001, "seconds", "simulated")
+    return {name: Noted(reading, mono_s) for name, reading in felt.items()}
 
 
 @functools.cache
