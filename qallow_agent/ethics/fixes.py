@@ -55,6 +55,11 @@ class Fix(msgspec.Struct, frozen=True):
     commands: tuple[str, ...] = ()
     wait_s: Seconds | None = None
 
+    @property
+    def command(self) -> str:
+        """The commands in one line for a shell; empty where there are none."""
+        return " && ".join(self.commands)
+
 
 def fixes(
     node: str,

@@ -38,6 +38,7 @@ class Mark(msgspec.Struct, frozen=True):
         stop: Why work stops because of it; else empty.
         why: Why it is unknown, skipped, capped, estimated or overridden.
         source: Where the value was read.
+        overridden: It counts as comfortable by the owner's word.
     """
 
     signal: str
@@ -47,6 +48,7 @@ class Mark(msgspec.Struct, frozen=True):
     stop: str = ""
     why: str = ""
     source: str = ""
+    overridden: bool = False
 
 
 class Score(msgspec.Struct, frozen=True):
@@ -167,8 +169,8 @@ def _unknown(signal: Signal, item: Item, why: str) -> Mark:
 def _overridden(name: str, item: Item | None, until_ms: int) -> Mark:
     why = f"overridden until {show_moment(until_ms)}"
     if item is None:
-        return Mark(name, None, FULL, "unknown", "", why)
-    return Mark(name, item.value, FULL, item.provenance, "", why, item.source)
+        return Mark(name, None, FULL, "unknown", why=why, overridden=True)
+    return Mark(name, item.value, FULL, item.provenance, "", why, item.source, overridden=True)
 
 
 def _ceiling(name: str, known: dict[str, Item], *, solo: bool) -> Mark:
