@@ -21,7 +21,7 @@ from qallow_agent.ethics.policy import (
     Override,
     Ramp,
 )
-from qallow_agent.ethics.signals import TABLE, UNSKIPPABLE
+from qallow_agent.ethics.signals import SIGNALS, TABLE
 
 MOST_CLAUSES = 64
 """Grants, zones, quiet hours and overrides, each: more is a mistake, or an attack on memory."""
@@ -137,6 +137,8 @@ def ramp_faults(ramps: Mapping[str, Ramp], where: str) -> Iterator[Fault]:
             yield Fault(key, signal, _one_of(signal, RAMPED))
         elif max(abs(ramp.bad), abs(ramp.good)) > MAX_VALUE:
             yield Fault(key, _show(ramp), f"at most {MAX_VALUE // MILLION} either way")
+        elif SIGNALS[signal].stop and ramp != usual:
+            yield Fault(key, _show(ramp), f"it stops work and keeps its ramp, {_show(usual)}")
         elif ramp.bad == ramp.good or rises(ramp) != rises(usual):
             better = "above" if rises(usual) else "below"
             yield Fault(key, _show(ramp), f"good must be {better} bad")
@@ -170,7 +172,7 @@ def _threshold(value: int) -> Iterator[Fault]:
 
 
 def _skipped(key: str, signal: str) -> Iterator[Fault]:
-    if signal in FIXED or signal in UNSKIPPABLE:
+    if signal in FIXED:
         yield Fault(key, signal, f"cannot be: {FIXED[signal]}")
     elif signal not in SCORED:
         yield Fault(key, signal, _one_of(signal, SCORED))

@@ -27,7 +27,7 @@ PRESETS: tuple[PresetName, ...] = ("dedicated", "desktop", "field")
 STRICTEST_FIRST: tuple[PresetName, ...] = ("desktop", "field", "dedicated")
 
 MAX_DOCUMENT_BYTES = 48_000
-"""With what an owner adds it fits into one leaf of a ledger, and with its envelope into a message."""
+"""With what an owner adds it fits into one leaf of a ledger, and into one message."""
 
 MAX_VERSION = 1 << 31
 

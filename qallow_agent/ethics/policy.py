@@ -8,8 +8,9 @@ import msgspec
 
 from qallow_agent.base.canonical import canonical
 from qallow_agent.ethics.clauses import ANY, Committee, Grant, Zone, permits
+from qallow_agent.ethics.evidence import MAX_VALUE
 from qallow_agent.ethics.hours import Hours
-from qallow_agent.ethics.signals import TABLE
+from qallow_agent.ethics.signals import SIGNALS, TABLE, UNSKIPPABLE
 
 PresetName = Literal["dedicated", "desktop", "field"]
 
@@ -85,6 +86,12 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     prices: tuple[int, ...] = ()
     dvfs: bool = False
 
+    def __post_init__(self) -> None:
+        """Refuse a policy that nobody can judge by; decoders turn this into errors of their own."""
+        wrong = faults(self)
+        if wrong:
+            raise ValueError("; ".join(wrong))
+
     def may(self, whoever: Iterable[str], kernel: str, zone: str) -> bool:
         """Return whether a member, given by its id and roles, may have a kernel run in a zone.
 
@@ -103,13 +110,63 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return own and named.takes(data_class)
 
 
+def faults(policy: Policy) -> list[str]:
+    """Return what is wrong with a policy, as far as scoring needs it, in words for its author."""
+    wrong: list[str] = []
+    if not LEAST_THRESHOLD <= policy.threshold <= MOST_THRESHOLD:
+        bounds = f"{LEAST_THRESHOLD} to {MOST_THRESHOLD}"
+        wrong.append(f"a threshold of {policy.threshold} thousandths is not within {bounds}")
+    wrong += [word for name, ends in policy.ramps.items() if (word := _ramp_fault(name, ends))]
+    for name in policy.skipped:
+        signal = SIGNALS.get(name)
+        if signal is None or signal.role != "signal" or name in UNSKIPPABLE:
+            wrong.append(f"{name!r} cannot be skipped")
+    wrong += [
+        f"{each.signal!r} cannot be overridden"
+        for each in policy.overrides
+        if not overridable(each.signal)
+    ]
+    return wrong
+
+
+def _ramp_fault(name: str, ends: Ramp) -> str:
+    signal = SIGNALS.get(name)
+    if signal is None or signal.bad is None:
+        return f"{name!r} is no signal with a ramp"
+    if ends.bad == ends.good:
+        return f"the ramp of {name} has one end only: {ends.bad}"
+    if max(abs(ends.bad), abs(ends.good)) > MAX_VALUE:
+        return f"the ramp of {name} goes beyond {MAX_VALUE} millionths"
+    if signal.stop and (ends.bad, ends.good) != (signal.bad, signal.good):
+        return f"{name} stops work and keeps its ramp"
+    return ""
+
+
+def overridable(name: str) -> bool:
+    """Return whether an owner may override a signal."""
+    signal = SIGNALS.get(name)
+    return signal is not None and signal.role != "fact" and name not in UNSKIPPABLE
+
+
+def overridden_until(policy: Policy) -> dict[str, int]:
+    """Return until when each overridden signal is, milliseconds of Unix time."""
+    until: dict[str, int] = {}
+    for each in policy.overrides:
+        until[each.signal] = max(each.until_ms, until.get(each.signal, each.until_ms))
+    return until
+
+
 def policy_digest(policy: Policy) -> bytes:
     """Return the 32-byte SHA-256 of a policy under its own domain."""
     return hashlib.sha256(canonical(_DOMAIN, policy)).digest()
 
 
 def preset(name: PresetName, version: int = 0) -> Policy:
-    """Return one of the policies that come with the agent."""
+    """Return one of the policies that come with the agent.
+
+    ``desktop`` is for boxes that people use or others compute on; ``dedicated`` for boxes with
+    neither; ``field`` for those of them that run on battery or far from their peers.
+    """
     ramps = {
         each.id: Ramp(each.bad, each.good)
         for each in TABLE
@@ -117,7 +174,7 @@ def preset(name: PresetName, version: int = 0) -> Policy:
     }
     if name == "desktop":
         return Policy(version, ramps=ramps, preset=name)
-    ramps |= {
+    ramps |= {  # nobody's comfort is at stake, and a busy box must not refuse for being busy
         "c1.memory": Ramp(200_000, 50_000),
         "c5": Ramp(500_000, 100_000),
         "h1": Ramp(100_000, 20_000),
@@ -127,4 +184,4 @@ def preset(name: PresetName, version: int = 0) -> Policy:
     if name == "field":
         wide = ramps | {"h1": Ramp(250_000, 50_000)}
         return Policy(version, ramps=wide, skipped=skipped, preset=name)
-    return Policy(version, ramps=ramps, skipped=(*skipped, "s4.charge"), preset=name)
+    return Policy(version, ramps=ramps, skipped=("s4.charge", *skipped), preset=name)
