@@ -89,6 +89,11 @@ class Charter:
         """The pause that the owner ordered; None when there is none, or it is over."""
         return self.holds.exceptions.pause
 
+    @property
+    def signs(self) -> bool:
+        """Whether this node holds the mesh's key, hence can sign policies."""
+        return self._signer is not None
+
     def quiet(self, now: Instant) -> int | None:
         """Return when the quiet hours that are on end, seconds since 1970; None without."""
         return self.holds.quiet_until_s(now)

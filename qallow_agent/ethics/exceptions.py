@@ -60,7 +60,7 @@ class Exceptions:
         """
         signals = signals_of(word)
         if word in OPERATORS or not signals:
-            fault = next(override_faults(Override(word, 0), "override"))
+            fault = next(override_faults(Override(word, 0), ("override",)))
             why = fault.bounds.removeprefix("cannot be: ")
             raise UsageError(
                 f"the signal {word!r} cannot be overridden: {why}",

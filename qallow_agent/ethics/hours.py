@@ -1,5 +1,7 @@
 """Quiet hours: minutes of some days of the week in which a node takes no new work."""
 
+import re
+
 import msgspec
 
 DAY_M = 1_440
@@ -8,6 +10,7 @@ EVERY_DAY = tuple(range(len(DAYS)))
 OFFSET_LIMIT_M = 14 * 60
 """Civil time runs from 12 hours behind UTC to 14 hours ahead of it."""
 
+_CLOCK = re.compile(r"([01][0-9]|2[0-3]):([0-5][0-9])", re.ASCII)
 _EPOCH_DAY = 3
 """1970-01-01 was a Thursday."""
 
@@ -59,6 +62,20 @@ def show_hours(hours: Hours) -> str:
 def show_offset(offset_m: int) -> str:
     """Return an offset to UTC as ISO 8601 writes it: ``+01:00``."""
     return f"{'-' if offset_m < 0 else '+'}{_clock(abs(offset_m))}"
+
+
+def parse_clock(text: str) -> int | None:
+    """Return the minutes of a time of day such as ``07:30``; None when it is none."""
+    found = _CLOCK.fullmatch(text)
+    return None if found is None else int(found.group(1)) * 60 + int(found.group(2))
+
+
+def parse_offset(text: str) -> int | None:
+    """Return the minutes ahead of UTC of an offset such as ``+01:00`` or ``Z``; None without."""
+    if text == "Z":
+        return 0
+    minutes = parse_clock(text[1:]) if text[:1] in {"+", "-"} else None
+    return None if minutes is None else -minutes if text[0] == "-" else minutes
 
 
 def _clock(minutes: int) -> str:

@@ -1,6 +1,7 @@
 """Provisions: the policies that this node holds, and what they come to right now."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import msgspec
 
@@ -133,6 +134,11 @@ class Provisions:
         if not document and not preset:
             return Persist(OWNER, None)
         return Persist(OWNER, msgspec.msgpack.encode(_Owned(document, preset)))
+
+    def document(self) -> dict[str, Any]:
+        """Return the mesh's policy, JSON-shaped, as :func:`msgspec.convert` takes it back."""
+        document: dict[str, Any] = msgspec.to_builtins(self.mesh)
+        return document
 
     def forget(self) -> None:
         """Work out anew what is in force: something it follows from has changed."""

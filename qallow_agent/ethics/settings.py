@@ -7,7 +7,7 @@ from qallow_agent.base.settings import setting
 
 @dataclass(frozen=True, slots=True)
 class EthicsSettings:
-    """Settings of the policy room."""
+    """Settings of the policy room: whether work may be done here."""
 
     preset: str = setting(
         "auto",
@@ -22,7 +22,7 @@ class EthicsSettings:
     )
     offer_s: float = setting(
         30.0,
-        "how often a member is told which policy is held here, so that nobody misses one",
+        "How often a member is told which policy is held here, so that nobody misses one",
         unit="s",
         ge=0.1,
         le=3_600,
