@@ -13,6 +13,7 @@ from qallow_agent.base.errors import EXIT_OK
 from qallow_agent.base.hlc import HybridClock
 from qallow_agent.base.machine import Instant
 from qallow_agent.base.notice import Notice
+from qallow_agent.config.policies import read_owner_file
 from qallow_agent.config.schema import Settings
 from qallow_agent.kernels.registry import Catalog, load_catalog
 from qallow_agent.mesh.io.ntp import NtpSource
@@ -161,6 +162,7 @@ def _enter_mesh(
             past=logbook.open(),
             read_tile=logbook.read,
             clock=HybridClock(),
+            owner_policy=read_owner_file(settings.ethics.policy_file),
         )
     )
     return node, transport, logbook
@@ -199,4 +201,5 @@ def _room_settings(settings: Settings) -> RoomSettings:
         settings.jobs,
         settings.placement,
         settings.ledger,
+        settings.ethics,
     )

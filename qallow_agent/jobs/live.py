@@ -248,5 +248,6 @@ class LiveJob:
             task_limit_s=self.record.options.task_limit_s,
             priority=self.record.options.priority,
             waited_s=0.0 if self.held else max(0.0, now - self.hungry_s),
+            data_class=self.record.options.data_class,
         )
         return Send(node, request)

@@ -17,7 +17,7 @@ from qallow_agent.base.units import Seconds
 from qallow_agent.ethics.evidence import Evidence, Item, digest, millionths
 from qallow_agent.ethics.gate import Admission as Verdicts
 from qallow_agent.ethics.gate import Gate, Running, Verdict
-from qallow_agent.ethics.policy import Policy, preset
+from qallow_agent.ethics.policy import Policy
 from qallow_agent.ethics.refusal import Elsewhere, Refusal, encode_refusal, refuse
 from qallow_agent.ethics.score import Score, score
 from qallow_agent.jobs.messages import LeaseRefusal, LeaseRequest
@@ -25,6 +25,7 @@ from qallow_agent.jobs.model import ADMITTED, DEFERRED, Admission
 from qallow_agent.mesh.wire.facts import Sensed
 from qallow_agent.mesh.wire.gate import GateReport, GateState
 from qallow_agent.mesh.wire.kinds import DeviceAdvert
+from qallow_agent.node.bylaws import Bylaws
 from qallow_agent.node.gathering import Gathering
 from qallow_agent.node.rooms import Rooms, Self
 from qallow_agent.node.survey import Survey
@@ -41,7 +42,7 @@ class Law(Protocol):
 
     @property
     def digest(self) -> bytes:
-        """The digest of the mesh's policy; empty while none was signed."""
+        """The digest of the mesh's policy."""
         ...
 
     def effective(self, now: Instant) -> Policy:
@@ -66,22 +67,6 @@ class Judged:
     trail: deque[Evidence] = field(default_factory=deque)
 
 
-class BuiltIn:
-    """The law of a node that was told none: the preset that fits the box."""
-
-    def __init__(self) -> None:
-        self.desktop = False
-
-    @property
-    def digest(self) -> bytes:
-        """Nobody signed anything."""
-        return b""
-
-    def effective(self, _now: Instant) -> Policy:
-        """Return the preset: ``desktop`` where a person sits, else ``dedicated``."""
-        return preset("desktop" if self.desktop else "dedicated")
-
-
 class Governance:
     """Judges devices and requests, and carries the verdicts to whom they concern.
 
@@ -97,8 +82,10 @@ class Governance:
         self._survey = survey
         self._gate = Gate()
         self._sensed: Sensed | None = None
-        self.law: Law = BuiltIn()
+        self.law: Law = rooms.charter
         self.gathering = Gathering(me, rooms)
+        self._bylaws = Bylaws(me, rooms)
+        self.gathering.extras.append(self._bylaws.items)
         self.judged: dict[str, Judged] = {}
         """The newest judgement of each own device that offers slots."""
 
@@ -107,8 +94,10 @@ class Governance:
     def sense(self, sensed: Sensed, now: Instant) -> list[Effect]:
         """Judge every own device by a fresh sample; the bench knows the devices already."""
         self._sensed = sensed
-        if isinstance(self.law, BuiltIn):
-            self.law.desktop = sensed.desktop
+        holds, found = self._rooms.charter.holds, "desktop" if sensed.desktop else "dedicated"
+        if holds.found != found:
+            holds.found = found
+            holds.forget()
         return self.look_again(now)
 
     def look_again(self, now: Instant) -> list[Effect]:
@@ -169,15 +158,15 @@ class Governance:
 
     def _job_items(self, judged: Judged, wish: LeaseRequest, now: Instant) -> tuple[Item, ...]:
         """Return the evidence that only this job's placement has."""
-        del now
+        items = list(self._bylaws.zone(wish.data_class, now))
         room = judged.evidence.find("s1")
         watts = self._watts(wish.device, wish.kernel)
         cap = self._cap_w(wish.device)
-        if room is None or room.value is None or not watts or not cap:
-            return ()
-        left = room.value - millionths(watts * wish.slots / cap)
-        why = f"with {watts:.0f} W a slot that {wish.kernel} takes here"
-        return (msgspec.structs.replace(room, value=left, provenance="estimated", why=why),)
+        if room is not None and room.value is not None and watts and cap:
+            left = room.value - millionths(watts * wish.slots / cap)
+            why = f"with {watts:.0f} W a slot that {wish.kernel} takes here"
+            items.append(msgspec.structs.replace(room, value=left, provenance="estimated", why=why))
+        return tuple(items)
 
     def _watts(self, device: str, kernel: str) -> float:
         """Return what one slot at a kernel draws here, as metered before; 0 when unknown."""

@@ -13,6 +13,7 @@ from qallow_agent.base.ids import Entropy, NodeId, Sender, is_local
 from qallow_agent.base.machine import Announce, Effect, Instant, Machine, Reply, Send, soonest
 from qallow_agent.base.message import Failure, Message, failure, kind_of
 from qallow_agent.base.notice import Notice
+from qallow_agent.ethics.messages import CharterChanged
 from qallow_agent.jobs import local
 from qallow_agent.jobs import messages as jobs
 from qallow_agent.ledger import messages as ledger
@@ -25,6 +26,7 @@ from qallow_agent.node.front import FrontDesk
 from qallow_agent.node.governance import Governance
 from qallow_agent.node.metering import Metering
 from qallow_agent.node.rooms import Rooms, Self
+from qallow_agent.node.rules import Rules
 from qallow_agent.node.submission import Submissions
 from qallow_agent.node.survey import Survey
 
@@ -55,6 +57,7 @@ class Node:
         self._explanations = Explanations(
             me, rooms, self._survey, self._submissions, self.governance
         )
+        self._rules = Rules(me, rooms, self.governance.request)
         self._machines: tuple[Machine, ...] = (
             rooms.doorkeeper,
             rooms.membership,
@@ -65,6 +68,7 @@ class Node:
             rooms.bench,
             rooms.desk,
             rooms.ledger,
+            rooms.charter,
         )
         self._routes = self._wire()
 
@@ -161,7 +165,10 @@ class Node:
         table[facts.MemberSuspect] = (note,)
         table[facts.MemberDown] = (note, found, pulse, views, book, door, self._member_down)
         table[facts.AdvertChanged] = (self._advert_changed,)
-        return table | self._wire_ledger()
+        table |= self._wire_ledger()
+        return self._rules.wire(table) | {
+            CharterChanged: (self._rules.changed, self._charter_changed),
+        }
 
     def _wire_ledger(self) -> dict[type[Message], tuple[Route, ...]]:
         log = self.rooms.ledger.receive
@@ -243,6 +250,10 @@ class Node:
         known = self.rooms.bench.set_devices(bench_devices(fact), now)
         judged = self.governance.sense(fact, now)
         return [*known, *judged, *self._advertise(sender, fact, now)]
+
+    def _charter_changed(self, sender: Sender, fact: Message, now: Instant) -> list[Effect]:
+        """Judge at once by what is in force now: a pause takes hold within this step."""
+        return [*self.governance.look_again(now), *self._advertise(sender, fact, now)]
 
     def _advertise(self, _: Sender, _fact: Message, now: Instant) -> list[Effect]:
         sensed = self._front.sensed

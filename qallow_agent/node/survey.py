@@ -10,6 +10,7 @@ from qallow_agent.jobs.messages import SubmitJob
 from qallow_agent.jobs.model import Terms
 from qallow_agent.mesh.wire.gate import GateState
 from qallow_agent.mesh.wire.kinds import Advert, DeviceAdvert, DeviceState, MemberRecord, Role
+from qallow_agent.node.grants import barred
 from qallow_agent.node.metering import energy_of
 from qallow_agent.node.rooms import Rooms, Self
 from qallow_agent.placement.experience import Experience
@@ -109,6 +110,7 @@ class Survey:
             simulated=device.simulated,
             why=device.why,
             **_gate_of(device),
+            barred=barred(self._rooms, self._me.node, kernel, record.node),
         )
 
 

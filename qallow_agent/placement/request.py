@@ -65,6 +65,7 @@ class Candidate:
         gate_why: Why it does, in one line.
         gate_fix: What would open it.
         e: Its measured admission score, in thousandths; None when it has none.
+        barred: Why the mesh's policy keeps our jobs from here; empty when it does not.
     """
 
     node: NodeId
@@ -95,6 +96,7 @@ class Candidate:
     gate_why: str = ""
     gate_fix: str = ""
     e: int | None = None
+    barred: str = ""
 
     def with_own(self, held: int, asked: int) -> "Candidate":
         """Return the candidate as an owner knows it that has ``held`` slots and ``asked`` for more.
