@@ -106,7 +106,8 @@ class Leasing:
             job.retry_s = now + job.pause_s
         # What a bench said when it refused tells more than that it did so just now.
         if made.reason and not (job.reason and job.avoid):
-            job.blame(made.reason, made.hint, made.denied, made.document)
+            code = NotAdmitted.code if made.document else ""
+            job.blame(made.reason, made.hint, made.denied or code, made.document)
         return self._starved(job)
 
     def granted(

@@ -26,6 +26,7 @@ from qallow_agent.mesh.wire.facts import Sensed
 from qallow_agent.mesh.wire.gate import GateReport, GateState
 from qallow_agent.mesh.wire.kinds import DeviceAdvert
 from qallow_agent.node.bylaws import Bylaws
+from qallow_agent.node.clerk import Clerk
 from qallow_agent.node.gathering import Gathering
 from qallow_agent.node.rooms import Rooms, Self
 from qallow_agent.node.survey import Survey
@@ -85,6 +86,7 @@ class Governance:
         self.law: Law = rooms.charter
         self.gathering = Gathering(me, rooms)
         self._bylaws = Bylaws(me, rooms)
+        self._clerk = Clerk(rooms.ledger)
         self.gathering.extras.append(self._bylaws.items)
         self.judged: dict[str, Judged] = {}
         """The newest judgement of each own device that offers slots."""
@@ -110,6 +112,7 @@ class Governance:
         offered = [device for device in self._sensed.devices if device.slots]
         for device in offered:
             effects += self._judge(device, self._sensed, policy, now)
+        effects += self._clerk.write(now)
         for name in [name for name in self.judged if name not in {each.name for each in offered}]:
             del self.judged[name]
             self._gate.forget(name)
@@ -132,29 +135,41 @@ class Governance:
         self.judged[device.name] = judged
         if verdict.admission is not Verdicts.ADMIT:
             judged.refusal = self._refusal(judged, evidence, found, verdict)
-        return self._rooms.bench.admit(device.name, admission_of(judged), now)
+        effects = self._rooms.bench.admit(device.name, admission_of(judged), now)
+        if known is None or known.verdict.admission is not verdict.admission:
+            effects += self._clerk.note(evidence, found, verdict, now)
+        return effects
 
     # --- a request -------------------------------------------------------------------------------
 
     def request(self, sender: Sender, wish: LeaseRequest, now: Instant) -> list[Effect]:
         """Judge one job's placement, and pass its request on to the bench unless it is refused."""
         judged = self.judged.get(wish.device)
-        if judged is None or judged.verdict.admission is not Verdicts.ADMIT:
+        if judged is None:
             return self._rooms.bench.receive(sender, wish, now)
+        placed = self._placed(judged, wish, now)
+        noted = self._clerk.note(placed.evidence, placed.score, placed.verdict, now)
+        alone = judged.verdict.admission is Verdicts.ADMIT is not placed.verdict.admission
+        if not alone:  # the bench itself says no where nobody is let in
+            return [*noted, *self._rooms.bench.receive(sender, wish, now)]
+        no = admission_of(placed)
+        answer = LeaseRefusal(wish.job, wish.device, no.code, no.reason, no.hint, no.document)
+        return [*noted, Send(NodeId(sender), answer)]
+
+    def _placed(self, judged: Judged, wish: LeaseRequest, now: Instant) -> Judged:
+        """Return the judgement of one job on a device, by what was just known of the device."""
         own = self._job_items(judged, wish, now)
-        if not own:
-            return self._rooms.bench.receive(sender, wish, now)
         replaced = {item.signal for item in own}
         items = (*own, *(each for each in judged.evidence.items if each.signal not in replaced))
         evidence = msgspec.structs.replace(judged.evidence, job=wish.job, items=items)
-        found = score(evidence, judged.policy, now.wall_ns // 1_000_000)
+        if not own:
+            return replace(judged, evidence=evidence)
+        found = score(evidence, judged.policy, evidence.at_ms)
         verdict = self._gate.look(wish.device, found, now.mono_s)
-        if verdict.admission is Verdicts.ADMIT:
-            return self._rooms.bench.receive(sender, wish, now)
-        refusal = self._refusal(judged, evidence, found, verdict)
-        no = admission_of(Judged(evidence, found, verdict, judged.policy, refusal))
-        answer = LeaseRefusal(wish.job, wish.device, no.code, no.reason, no.hint, no.document)
-        return [Send(NodeId(sender), answer)]
+        placed = Judged(evidence, found, verdict, judged.policy, trail=judged.trail)
+        if verdict.admission is not Verdicts.ADMIT:
+            placed.refusal = self._refusal(placed, evidence, found, verdict)
+        return placed
 
     def _job_items(self, judged: Judged, wish: LeaseRequest, now: Instant) -> tuple[Item, ...]:
         """Return the evidence that only this job's placement has."""

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Literal
 
+import msgspec
+
 from qallow_agent.base.errors import EXIT_NOT_ALLOWED, EXIT_TRY_LATER
 from qallow_agent.base.ids import JobId
 from qallow_agent.base.machine import Instant
@@ -55,12 +57,10 @@ def heard(
     gate: GateReport, job: JobId, node: str, device: str, threshold: int, now: Instant
 ) -> Refusal:
     """Return why a device of another node is closed, as far as its advert says."""
-    causes = [
-        Cause(component, value, culprit, why=gate.why if culprit else "")
-        for component, value, culprit in zip(
-            COMPONENTS, (gate.s, gate.c, gate.h), gate.culprits, strict=True
-        )
-    ]
+    parts = zip(COMPONENTS, (gate.s, gate.c, gate.h), gate.culprits, strict=True)
+    first, *others = sorted((Cause(*each) for each in parts), key=lambda each: each.thousandths)
+    stop = gate.why if gate.state is GateState.FORBIDS else ""
+    first = msgspec.structs.replace(first, why="" if stop else gate.why, stop=stop)
     return Refusal(
         job=job,
         node=node,
@@ -70,7 +70,7 @@ def heard(
         e=gate.e,
         threshold=threshold,
         needed=threshold,
-        causes=tuple(sorted(causes, key=lambda each: each.thousandths)),
+        causes=(first, *others),
         targets=(),
         overrides=(),
         fixes=(Fix("act", gate.fix),) if gate.fix else (),

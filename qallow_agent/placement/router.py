@@ -181,7 +181,7 @@ def _denied(against: list[Refusal]) -> str:
 
 def _nearest(against: list[tuple[Candidate, Refusal]]) -> str:
     closed = [candidate for candidate, each in against if each.gate]
-    return max(closed, key=lambda each: (each.e or 0, each.key)).key if closed else ""
+    return max(closed, key=lambda each: (each.e or 0, -each.rtt_s, each.key)).key if closed else ""
 
 
 def _hint(request: Request, against: list[Refusal], *, never: bool) -> str:
