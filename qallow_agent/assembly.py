@@ -12,6 +12,7 @@ from qallow_agent import __version__
 from qallow_agent.base.errors import EXIT_OK
 from qallow_agent.base.machine import Instant
 from qallow_agent.base.notice import Notice
+from qallow_agent.config.policies import read_owner_file
 from qallow_agent.config.schema import Settings
 from qallow_agent.kernels.registry import Catalog, load_catalog
 from qallow_agent.mesh.io.ntp import NtpSource
@@ -146,6 +147,7 @@ def _enter_mesh(
             settings=_room_settings(settings),
             rng=rng,
             kept=store.kept,
+            owner_policy=read_owner_file(settings.ethics.policy_file),
         )
     )
     return node, transport
@@ -183,4 +185,5 @@ def _room_settings(settings: Settings) -> RoomSettings:
         mesh.sync,
         settings.jobs,
         settings.placement,
+        settings.ethics,
     )

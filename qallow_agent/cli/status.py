@@ -9,6 +9,7 @@ from qallow_agent.base.ids import show_id
 from qallow_agent.base.units import show_bytes, show_seconds
 from qallow_agent.cli.options import LocalAgent, asks_agent
 from qallow_agent.cli.output import emit, pairs
+from qallow_agent.cli.policy_show import exceptions
 
 EXIT_DOWN = EXIT_USAGE
 """``status`` alone answers 0 healthy, 1 degraded, 2 down, as monitors expect."""
@@ -67,6 +68,8 @@ def _say(document: dict[str, Any]) -> None:
     if document.get("memory_rss_bytes"):
         rows.append(("memory", show_bytes(document["memory_rss_bytes"])))
     pairs(rows)
+    for line in exceptions(document.get("policy") or {}):
+        click.echo(click.style(line, fg="yellow"))
     for problem in document.get("problems") or ():
         name = problem.get("name") or show_id(str(problem.get("node", "")))
         click.echo(f"{click.style('not well', fg='yellow')}  {name}: {problem.get('what', '')}")

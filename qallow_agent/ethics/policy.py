@@ -1,13 +1,15 @@
-"""The policy as far as scoring needs it: threshold, ramps, what is skipped, what is overridden."""
+"""The policy in force on a node: what placements are judged by, and what else it allows."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Literal
 
 import msgspec
 
 from qallow_agent.base.canonical import canonical
+from qallow_agent.ethics.clauses import ANY, Committee, Grant, Zone, permits
 from qallow_agent.ethics.evidence import MAX_VALUE
+from qallow_agent.ethics.hours import Hours
 from qallow_agent.ethics.signals import SIGNALS, TABLE, UNSKIPPABLE
 
 PresetName = Literal["dedicated", "desktop", "field"]
@@ -15,6 +17,8 @@ PresetName = Literal["dedicated", "desktop", "field"]
 LEAST_THRESHOLD = 2400
 MOST_THRESHOLD = 3000
 DEFAULT_THRESHOLD = 2900
+PUBLIC = "public"
+"""The class of data that names none."""
 _DOMAIN = "qallow/policy/v1"
 
 
@@ -48,6 +52,20 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         ramps: Ramp of each signal; the table's where one is missing.
         skipped: Signals that do not apply on this kind of box.
         overrides: Signals that count as comfortable for a while.
+        preset: What kind of box it is for.
+        grants: Who may submit what where; without any, whoever holds a submitter's certificate.
+        own_grants: The owner's word about this node, which must permit too; without any, it does.
+        observers: Roles and nodes that may look; without any, every member.
+        administrators: Roles and nodes that may administer; without any, as certificates say.
+        zones: What each zone is for; one that is not named takes ``public`` data only. Without
+            any, all zones take all data.
+        own_classes: Classes of data that the owner admits on this node; without any, all.
+        quiet: When no work is taken.
+        consent: Whether the owner lets this node work at all.
+        committee: Who certifies.
+        prices: For each hour of the day (UTC) the millionths of its percentile of carbon or price;
+            empty when there is no schedule.
+        dvfs: Whether frequencies and power limits of devices may be changed.
     """
 
     version: int = 0
@@ -55,12 +73,41 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ramps: Mapping[str, Ramp] = {}
     skipped: tuple[str, ...] = ()
     overrides: tuple[Override, ...] = ()
+    preset: str = "desktop"
+    grants: tuple[Grant, ...] = ()
+    own_grants: tuple[Grant, ...] = ()
+    observers: tuple[str, ...] = ()
+    administrators: tuple[str, ...] = ()
+    zones: Mapping[str, Zone] = {}
+    own_classes: tuple[str, ...] = ()
+    quiet: tuple[Hours, ...] = ()
+    consent: bool = True
+    committee: Committee = Committee()
+    prices: tuple[int, ...] = ()
+    dvfs: bool = False
 
     def __post_init__(self) -> None:
         """Refuse a policy that nobody can judge by; decoders turn this into errors of their own."""
         wrong = faults(self)
         if wrong:
             raise ValueError("; ".join(wrong))
+
+    def may(self, whoever: Iterable[str], kernel: str, zone: str) -> bool:
+        """Return whether a member, given by its id and roles, may have a kernel run in a zone.
+
+        Certificates are judged elsewhere; this can only take away.
+        """
+        names = tuple(whoever)
+        return all(
+            not grants or permits(grants, names, kernel, zone)
+            for grants in (self.grants, self.own_grants)
+        )
+
+    def takes(self, zone: str, data_class: str = PUBLIC) -> bool:
+        """Return whether data of a class may be worked on in a zone, and here if it is ours."""
+        named = self.zones.get(zone, Zone((PUBLIC,))) if self.zones else Zone()
+        own = not self.own_classes or ANY in self.own_classes or data_class in self.own_classes
+        return own and named.takes(data_class)
 
 
 def faults(policy: Policy) -> list[str]:
@@ -126,7 +173,7 @@ def preset(name: PresetName, version: int = 0) -> Policy:
         if each.bad is not None and each.good is not None
     }
     if name == "desktop":
-        return Policy(version, ramps=ramps)
+        return Policy(version, ramps=ramps, preset=name)
     ramps |= {  # nobody's comfort is at stake, and a busy box must not refuse for being busy
         "c1.memory": Ramp(200_000, 50_000),
         "c5": Ramp(500_000, 100_000),
@@ -135,5 +182,6 @@ def preset(name: PresetName, version: int = 0) -> Policy:
     }
     skipped = ("c1.cpu", "c1.io", "c2", "c3", "c4.use", "c4.memory")
     if name == "field":
-        return Policy(version, ramps=ramps | {"h1": Ramp(250_000, 50_000)}, skipped=skipped)
-    return Policy(version, ramps=ramps, skipped=("s4.charge", *skipped))
+        wide = ramps | {"h1": Ramp(250_000, 50_000)}
+        return Policy(version, ramps=wide, skipped=skipped, preset=name)
+    return Policy(version, ramps=ramps, skipped=("s4.charge", *skipped), preset=name)

@@ -1,12 +1,15 @@
 """Building a node: every room made once, from what the world hands in."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from qallow_agent.base.contact import Contact
 from qallow_agent.base.ids import Entropy, NodeId
 from qallow_agent.base.keys import NodeKeys
 from qallow_agent.energy.meters import Meters
+from qallow_agent.ethics.charter import Charter
+from qallow_agent.ethics.owner import OwnerPolicy
+from qallow_agent.ethics.settings import EthicsSettings
 from qallow_agent.jobs.bench import Bench
 from qallow_agent.jobs.desk import Desk
 from qallow_agent.jobs.model import KernelOffer
@@ -43,6 +46,7 @@ class RoomSettings:
     sync: SyncSettings
     jobs: JobSettings
     placement: PlacementSettings
+    ethics: EthicsSettings = field(default_factory=EthicsSettings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +63,7 @@ class Ingredients:
         settings: Every room's.
         rng: Entropy for jitter, draws and ids.
         kept: What its rooms persisted before.
+        owner_policy: What the file says that the setting ethics.policy_file names.
     """
 
     keys: NodeKeys
@@ -70,6 +75,7 @@ class Ingredients:
     settings: RoomSettings
     rng: Entropy
     kept: Kept
+    owner_policy: OwnerPolicy | None = None
 
 
 def build_node(given: Ingredients) -> Node:
@@ -138,6 +144,20 @@ def _rooms(given: Ingredients, me: Self) -> Rooms:
         meters=Meters(given.epoch, kept("energy")),
         catalog=given.catalog,
         placement=settings.placement,
+        charter=_charter(given),
+    )
+
+
+def _charter(given: Ingredients) -> Charter:
+    """Return the policy room; it signs with this mesh's key, not with that of one founded once."""
+    key, mesh_key = given.keys.mesh, given.standing.mesh_key
+    return Charter(
+        mesh_key=mesh_key,
+        signer=key if key is not None and key.public == mesh_key else None,
+        settings=given.settings.ethics,
+        rng=given.rng,
+        kept=given.kept("ethics"),
+        by_file=given.owner_policy,
     )
 
 

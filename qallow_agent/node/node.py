@@ -23,6 +23,7 @@ from qallow_agent.node.explain import Explanations
 from qallow_agent.node.front import FrontDesk
 from qallow_agent.node.metering import Metering
 from qallow_agent.node.rooms import Rooms, Self
+from qallow_agent.node.rules import Rules
 from qallow_agent.node.submission import Submissions
 from qallow_agent.node.survey import Survey
 
@@ -48,6 +49,7 @@ class Node:
         self._survey = Survey(me, rooms)
         self._submissions = Submissions(me, rooms, self._survey, rng)
         self._metering = Metering(rooms)
+        self._rules = Rules(me, rooms)
         self._explanations = Explanations(me, rooms, self._survey, self._submissions)
         self._machines: tuple[Machine, ...] = (
             rooms.doorkeeper,
@@ -57,6 +59,7 @@ class Node:
             rooms.adverts,
             rooms.bench,
             rooms.desk,
+            rooms.charter,
         )
         self._routes = self._wire()
 
@@ -150,7 +153,7 @@ class Node:
         table[facts.MemberSuspect] = (note,)
         table[facts.MemberDown] = (note, found, pulse, book, door, self._member_down)
         table[facts.AdvertChanged] = (self._advert_changed,)
-        return table
+        return self._rules.wire(table)
 
     def _route(self, sender: Sender, message: Message, now: Instant) -> list[Effect]:
         routes = self._routes.get(type(message))

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from qallow_agent.base.contact import Contact
 from qallow_agent.base.ids import MeshId, NodeId
 from qallow_agent.energy.meters import Meters
+from qallow_agent.ethics.charter import Charter
 from qallow_agent.jobs.bench import Bench
 from qallow_agent.jobs.desk import Desk
 from qallow_agent.kernels.registry import Catalog
@@ -30,6 +31,7 @@ class Rooms:
     meters: Meters
     catalog: Catalog
     placement: PlacementSettings
+    charter: Charter
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from qallow_agent.jobs.local import Choice, PlacementMade, PlacementWanted
 from qallow_agent.jobs.messages import Demand, SubmitJob
 from qallow_agent.jobs.model import Terms
 from qallow_agent.jobs.story import MOST_JUDGED, Judged, short
+from qallow_agent.node.grants import check_submission
 from qallow_agent.node.permissions import SUBMITTERS
 from qallow_agent.node.rooms import Rooms, Self
 from qallow_agent.node.survey import Survey, request_of
@@ -40,7 +41,7 @@ class Submissions:
         """Validate a job against its kernel and hand it to the desk.
 
         Raises:
-            NotAllowed: This node may not submit: no bench would serve it.
+            NotAllowed: This node may not submit this: no bench would serve it.
             UnknownKernel: This node does not know the kernel; the hint names the closest.
             BadParameter: A parameter is wrong; the message names kernel, parameter and bounds.
             DeadlineExceeded: It cannot be done in time; the hint says what could be.
@@ -54,6 +55,7 @@ class Submissions:
                 f"this node may not submit jobs: it holds the roles {', '.join(roles) or 'none'}",
                 hint="submit from another node, or join it again with an invite --role submitter",
             )
+        check_submission(self._rooms, self._me.node, message.kernel, now)
         terms = self.terms_of(message)
         key = message.options.idempotency_key
         if self._rooms.desk.account_of(JobId(""), key=key) is None:

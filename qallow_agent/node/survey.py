@@ -7,6 +7,7 @@ from qallow_agent.jobs.local import LinkMeasured, PlacementWanted, StartMeasured
 from qallow_agent.jobs.messages import SubmitJob
 from qallow_agent.jobs.model import Terms
 from qallow_agent.mesh.wire.kinds import Advert, DeviceAdvert, DeviceState, MemberRecord, Role
+from qallow_agent.node.grants import barred
 from qallow_agent.node.metering import energy_of
 from qallow_agent.node.rooms import Rooms, Self
 from qallow_agent.placement.experience import Experience
@@ -105,6 +106,7 @@ class Survey:
             metered=energy_of(device).value is not None,
             simulated=device.simulated,
             why=device.why,
+            barred=barred(self._rooms, self._me.node, kernel, record.node),
         )
 
 

@@ -46,6 +46,9 @@ def _unfit_for_good(
     if candidate.simulated and request.device != candidate.label:
         why = "is simulated: chosen only when named"
         return Refusal(why, lasting=True, change=f"name it: device={candidate.label}")
+    if candidate.barred:
+        change = "ask the mesh's operator for a line under [[submit]]"
+        return Refusal(candidate.barred, lasting=True, change=change)
     return _no_kernel(request, candidate) or _never_room(request, candidate, settings)
 
 

@@ -61,6 +61,7 @@ class Candidate:
         joules_per_op: Gross, measured or estimated; None when unknown.
         metered: Something counts its joules.
         simulated: Only chosen when named.
+        barred: Why the mesh's policy keeps our jobs from here; empty when it does not.
     """
 
     node: NodeId
@@ -87,6 +88,7 @@ class Candidate:
     metered: bool = False
     simulated: bool = False
     why: str = ""
+    barred: str = ""
 
     def with_own(self, held: int, asked: int) -> "Candidate":
         """Return the candidate as an owner knows it that has ``held`` slots and ``asked`` for more.
