@@ -9,6 +9,7 @@ from qallow_agent.base.ids import show_id
 from qallow_agent.base.units import show_bytes, show_seconds
 from qallow_agent.cli.options import LocalAgent, asks_agent
 from qallow_agent.cli.output import emit, pairs
+from qallow_agent.cli.policy_show import exceptions
 from qallow_agent.cli.scores import GATES, gate_line
 
 EXIT_DOWN = EXIT_USAGE
@@ -75,6 +76,8 @@ def _say(document: dict[str, Any]) -> None:
         click.echo(f"{click.style('gate', fg='yellow')}  {say}")
         if shut.get("fix"):
             click.echo(f"  fix: {shut['fix']}")
+    for line in exceptions(document.get("policy") or {}):
+        click.echo(click.style(line, fg="yellow"))
     for problem in document.get("problems") or ():
         name = problem.get("name") or show_id(str(problem.get("node", "")))
         click.echo(f"{click.style('not well', fg='yellow')}  {name}: {problem.get('what', '')}")

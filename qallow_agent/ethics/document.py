@@ -33,13 +33,16 @@ OWNER_KEYS = (
 )  # fmt: skip
 
 
+_UNKNOWN = object()
+
+
 class Wrong(Exception):
     """What stands under a key cannot be; carries where, what, and what may."""
 
     def __init__(self, path: Path, value: object, bounds: str) -> None:
         super().__init__(show_path(path))
         self.path = path
-        self.value = value
+        self.shown = "" if value is _UNKNOWN else _show(value)
         self.bounds = bounds
 
 
@@ -50,12 +53,12 @@ class Source:
     name: str
     text: str = ""
 
-    def error(self, path: Path, value: object, bounds: str) -> ConfigError:
+    def error(self, path: Path, shown: str, bounds: str) -> ConfigError:
         """Return the error that tells an author what is wrong where."""
         number = line_of(self.text, path)
         where = self.name if number is None else f"{self.name}, line {number}"
-        shown = _show(value)
-        return ConfigError(f"{where}: {show_path(path)} = {shown} cannot be", hint=bounds)
+        wrong = f"{show_path(path)} = {shown} cannot be" if shown else f"unknown key {path[-1]!r}"
+        return ConfigError(f"{where}: {wrong}", hint=bounds)
 
 
 def mesh_policy(raw: Mapping[str, Any], source: Source) -> MeshPolicy:
@@ -80,9 +83,9 @@ def _judged(read: Callable[[], T], faults: Callable[[T], Iterable[Fault]], sourc
     try:
         policy = read()
     except Wrong as wrong:
-        raise source.error(wrong.path, wrong.value, wrong.bounds) from wrong
+        raise source.error(wrong.path, wrong.shown, wrong.bounds) from wrong
     for fault in faults(policy):
-        raise source.error(fault.path, fault.value, fault.bounds)
+        raise source.error(fault.path, str(fault.value), fault.bounds)
     return policy
 
 
@@ -229,7 +232,7 @@ def _known(table: Mapping[str, Any], keys: Iterable[str], path: Path) -> None:
     names = tuple(keys)
     for key in table:
         if key not in names:
-            raise Wrong((*path, key), "...", f"no such key; {nearest(key, names)}")
+            raise Wrong((*path, key), _UNKNOWN, nearest(key, names))
 
 
 def _table(value: Any, path: Path) -> Mapping[str, Any]:

@@ -54,14 +54,14 @@ def quiet_until_s(spans: tuple[Hours, ...], wall_s: float) -> int | None:
 
 def show_hours(hours: Hours) -> str:
     """Return a span as people write it: ``22:00-07:00 mon,tue +01:00``."""
-    span = f"{_clock(hours.start_m)}-{_clock(hours.end_m)}"
+    span = f"{show_clock(hours.start_m)}-{show_clock(hours.end_m)}"
     days = "" if hours.days == EVERY_DAY else " " + ",".join(DAYS[day] for day in hours.days)
     return f"{span}{days} {show_offset(hours.offset_m)}"
 
 
 def show_offset(offset_m: int) -> str:
     """Return an offset to UTC as ISO 8601 writes it: ``+01:00``."""
-    return f"{'-' if offset_m < 0 else '+'}{_clock(abs(offset_m))}"
+    return f"{'-' if offset_m < 0 else '+'}{show_clock(abs(offset_m))}"
 
 
 def parse_clock(text: str) -> int | None:
@@ -78,5 +78,6 @@ def parse_offset(text: str) -> int | None:
     return None if minutes is None else -minutes if text[0] == "-" else minutes
 
 
-def _clock(minutes: int) -> str:
+def show_clock(minutes: int) -> str:
+    """Return minutes of a day as ``07:30``."""
     return f"{minutes // 60:02d}:{minutes % 60:02d}"

@@ -167,7 +167,7 @@ def text(refusal: Refusal) -> str:
     lines = _fold(f"{_headline(refusal)}.")
     for cause in refusal.causes:
         lines += _fold(_show_cause(cause), 2, 14)
-        lines += _fold(_show_value(cause), 14, 14)
+        lines += _fold(_show_origin(cause), 14, 14)
     lines.append("What gets it admitted, the cheapest first:")
     for number, fix in enumerate(refusal.fixes, start=1):
         lines += _fold(f"{number}. {fix.text}{':' if fix.commands else ''}", 2, 5)
@@ -302,12 +302,13 @@ def _show_cause(cause: Cause) -> str:
     return f"{head}  {cause.signal} {name}: {show_value(cause.value, unit)}; {ends}"
 
 
-def _show_value(cause: Cause) -> str:
-    if not cause.signal or not (cause.source or cause.stop):
-        return ""
-    origin = f"{cause.provenance} by {cause.source}" if cause.source else cause.provenance
+def _show_origin(cause: Cause) -> str:
+    """Return where a value comes from; a stop is somebody's word rather than a measurement."""
+    if not cause.source:
+        return cause.why if cause.stop else ""
+    how = "by word of" if cause.stop else f"{cause.provenance} by"
     shown = cause.why and (cause.stop or cause.bad is not None)
-    return f"{origin}: {cause.why}" if shown else origin
+    return f"{how} {cause.source}: {cause.why}" if shown else f"{how} {cause.source}"
 
 
 def _document_cause(cause: Cause) -> dict[str, Any]:

@@ -163,6 +163,8 @@ SCORED: tuple[Signal, ...] = tuple(each for each in TABLE if each.role != "fact"
 CEILINGS: Mapping[Component, str] = MappingProxyType({"s": "s0", "c": "c0", "h": "h0"})
 UNSKIPPABLE = ("s2.shutdown", "c8", "h5")
 """What no policy skips or overrides: a shutdown by heat, the owner's pause, a forked ledger."""
+OPERATORS = ("c7", "h3")
+"""What only the mesh's operator may override: where data may be, and by which policy to judge."""
 
 UNMEASURED = 950
 HALF_MEASURED = 970

@@ -4,7 +4,7 @@ import msgspec
 
 from qallow_agent.ethics.policy import Policy, Ramp, overridable
 from qallow_agent.ethics.score import FULL, Mark, Score, ramp_of
-from qallow_agent.ethics.signals import COMPONENTS, SIGNALS
+from qallow_agent.ethics.signals import COMPONENTS, OPERATORS, SIGNALS
 
 
 class Target(msgspec.Struct, frozen=True):
@@ -51,9 +51,9 @@ def targets(score: Score, policy: Policy, needed: int) -> tuple[Target, ...]:
 
 
 def overrides(wanted: tuple[Target, ...]) -> tuple[str, ...]:
-    """Return the signals whose override makes up for some targets; empty when one may not be."""
+    """Return the signals whose override by an owner is enough; empty when it cannot be."""
     names = tuple(each.signal for each in wanted)
-    return names if all(overridable(each) for each in names) else ()
+    return names if all(overridable(each) and each not in OPERATORS for each in names) else ()
 
 
 def inverse(thousandths: int, ends: Ramp) -> int:

@@ -11,6 +11,7 @@ from qallow_agent.base.complaint import Complaint
 from qallow_agent.base.ids import NodeId
 from qallow_agent.base.machine import Instant
 from qallow_agent.base.units import Seconds, show_seconds
+from qallow_agent.ethics.origins import describe
 from qallow_agent.kernels.registry import Catalog
 from qallow_agent.mesh.wire.facts import Sensed
 from qallow_agent.mesh.wire.kinds import (
@@ -96,8 +97,16 @@ def status(view: View) -> Document:
             view.adverts(), {each.node: each.name for each in rooms.membership.members()}
         ),
         "memory_rss_bytes": None if memory is None else memory.value,
+        "policy": _policy(view),
         "problems": problems,
     }
+
+
+def _policy(view: View) -> Document:
+    """Return which policy is in force, and what is not as usual about it."""
+    whole = describe(view.rooms.charter.holds, view.now)
+    kept = ("version", "digest", "preset", "consent", "quiet_until_s", "pause", "overrides")
+    return {key: whole[key] for key in kept}
 
 
 def peers(view: View) -> Document:

@@ -5,8 +5,11 @@ from hypothesis import strategies as st
 
 from qallow_agent.base.errors import PeerError
 from qallow_agent.ethics.evidence import Evidence, Item, decode, digest, encode
+from qallow_agent.ethics.policy import preset
 from qallow_agent.ethics.records import RECORD_BYTES, DecisionRecord, pack, unpack
 from qallow_agent.ethics.refusal import decode_refusal
+from qallow_agent.ethics.signals import SIGNALS
+from qallow_agent.ethics.validator import Claim, Observations, revalidate
 
 THOUSANDTHS = st.integers(0, 1000)
 BYTE = st.integers(0, 255)
@@ -26,9 +29,9 @@ RECORDS = st.builds(
 )
 ITEMS = st.builds(
     Item,
-    st.text(max_size=8),
+    st.one_of(st.text(max_size=8), st.sampled_from(sorted(SIGNALS))),
     st.one_of(st.none(), st.integers(-(2**63), 2**63 - 1)),
-    st.text(max_size=8),
+    st.one_of(st.text(max_size=8), st.sampled_from(["ratio", "flag", "watts", "joules"])),
     st.integers(-(2**63), 2**63 - 1),
     st.text(max_size=8),
     st.sampled_from(["measured", "estimated", "unknown"]),
@@ -57,6 +60,18 @@ def test_evidence_survives_the_wire_with_its_digest(items: list[Item], job: str)
     evidence = Evidence("n", "d", job, 1, tuple(items))
     assert decode(encode(evidence)) == evidence
     assert digest(decode(encode(evidence))) == digest(evidence)
+
+
+@given(st.lists(ITEMS, max_size=8), RECORDS, st.integers(-(2**63), 2**63 - 1))
+def test_no_claim_of_a_peer_upsets_the_validator(
+    items: list[Item], record: DecisionRecord, at_ms: int
+) -> None:
+    evidence = Evidence("n", "d", "j", at_ms, tuple(items))
+    earlier = Evidence("n", "d", "j", at_ms - 1, tuple(reversed(items)))
+    seen = Observations(1, 5, trail=(earlier,))
+    found = revalidate(Claim(evidence, record, 0, b""), preset("desktop"), seen)
+    assert all(each.why for each in found)
+    assert found
 
 
 @given(st.binary(max_size=200))

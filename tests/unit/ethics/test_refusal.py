@@ -19,7 +19,7 @@ from qallow_agent.ethics.refusal import (
     text,
 )
 from qallow_agent.ethics.score import score
-from qallow_agent.ethics.signals import SCORED, SIGNALS, UNSKIPPABLE, Signal
+from qallow_agent.ethics.signals import OPERATORS, SCORED, SIGNALS, UNSKIPPABLE, Signal
 from qallow_agent.ethics.targets import Target
 
 DESKTOP = preset("desktop")
@@ -68,7 +68,7 @@ def test_a_signal_that_is_bad_alone_is_named_first_and_the_fix_helps(
         line for line in text(refusal).splitlines() if line.startswith("  ") and "." in line[:8]
     )
     assert score(after(evidence, refusal.targets), DESKTOP, START_MS).e >= refusal.needed >= 2900
-    if signal.id in UNSKIPPABLE:
+    if signal.id in (*UNSKIPPABLE, *OPERATORS):
         assert (refusal.override, refusal.overrides) == ("", ())
     else:
         assert refusal.overrides == (signal.id,)
@@ -88,6 +88,7 @@ def test_blindness_in_all_three_names_the_ceilings_and_measuring_helps() -> None
     assert [each.signal for each in refusal.causes] == ["s0", "c0", "h0"]
     assert refusal.targets == (Target("s0", None),)
     assert score(after(evidence, refusal.targets), DESKTOP, START_MS).e == 2900
+    assert refusal.overrides == ()
     assert "no reading of power and none of temperature" in " ".join(text(refusal).split())
 
 
@@ -187,7 +188,7 @@ def test_waiting_is_judged_by_the_trend(slopes: dict[str, int], words: str) -> N
 def test_an_unknown_consent_says_why_it_is_unknown() -> None:
     shown = text(refused(comfortable({"c6": None})))
     assert "the owner does not consent" in shown
-    assert "unknown by policy: no sensor answered" in shown
+    assert "by word of policy: no sensor answered" in shown
 
 
 def test_a_device_judged_for_nobody_is_named_without_a_job() -> None:

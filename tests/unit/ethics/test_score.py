@@ -179,10 +179,10 @@ def test_an_unknown_signal_and_a_second_item_are_ignored() -> None:
 
 
 def test_an_overridden_signal_counts_as_comfortable_until_its_end() -> None:
-    policy = Policy(overrides=(Override("c3", START_MS + 1), Override("s0", START_MS + 1)))
-    evidence = comfortable({"c3": 0.9}, without=BLIND_S)
+    policy = Policy(overrides=(Override("c3", START_MS + 1), Override("s1", START_MS + 1)))
+    evidence = comfortable({"c3": 0.9, "s1": 0.05})
     during, after = judged(evidence, policy), judged(evidence, policy, START_MS + 1)
-    assert (during.e, after.e) == (3000, 1950)
+    assert (during.e, after.e) == (3000, 1500)
     assert during.mark("c3").why == "overridden until 2026-11-18 11:06 UTC"
     assert during.mark("c3").value == 900_000
 
