@@ -6,6 +6,7 @@ the log is. It is one process of one thread, so that forking is cheap and safe.
 
 import os
 import random
+import select
 import signal
 import sys
 import time
@@ -28,6 +29,8 @@ def killed_writer(folder: Path, number: int, after_s: float) -> bytes:
         write(folder, number, 1 << 40)
         os._exit(1)
     os.close(outlet)
+    if number % 4:  # three in four are killed in the middle of writing, the others while they start
+        select.select([inlet], [], [], 20)
     time.sleep(after_s)
     os.kill(writer, signal.SIGKILL)
     _, status = os.waitpid(writer, 0)
@@ -50,7 +53,7 @@ def main(folder: Path, kills: int) -> None:
     rng = random.Random(1)
     told: dict[int, str] = {}
     for number in range(kills):
-        said = killed_writer(folder, number, rng.uniform(0.005, 0.06))
+        said = killed_writer(folder, number, rng.uniform(0.0, 0.04))
         heard = dict(line.split(" ") for line in said.decode().split("\n")[:-1])
         new = {int(length): root for length, root in heard.items()}
         told |= new
