@@ -1,7 +1,7 @@
 """Building a node: every room made once, from what the world hands in."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from qallow_agent.base.contact import Contact
 from qallow_agent.base.hlc import HybridClock
@@ -17,7 +17,7 @@ from qallow_agent.jobs.model import KernelOffer
 from qallow_agent.jobs.settings import JobSettings
 from qallow_agent.kernels.registry import OURS, Catalog
 from qallow_agent.ledger.growth import Past
-from qallow_agent.ledger.log import Log, Read
+from qallow_agent.ledger.log import Log, Read, mark_of
 from qallow_agent.ledger.settings import LedgerSettings
 from qallow_agent.mesh.adverts.book import AdvertBook
 from qallow_agent.mesh.adverts.settings import AdvertSettings
@@ -178,12 +178,13 @@ def _charter(given: Ingredients) -> Charter:
 
 def _log(given: Ingredients, me: Self, sync: Sync) -> Log:
     """Return the node's own log."""
+    began = mark_of(me.mesh) in given.kept("ledger")
     return Log(
         node=me.node,
         mesh=me.mesh,
         seed=given.keys.ledger,
         settings=given.settings.ledger,
-        past=given.past,
+        past=replace(given.past, began=began),
         read=given.read_tile,
         clock=given.clock,
         bound=sync.wall_error_s,
