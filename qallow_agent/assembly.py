@@ -80,8 +80,7 @@ def run_agent(settings: Settings, *, join: str | None, ready: Ready) -> int:
         node, transport, logbook = _enter_mesh(settings, store, epoch, join, catalog, cleanup)
         yard = _yard(settings, plugins, say)
         cleanup.callback(yard.close)
-        lateness = Lateness()
-        felt = Surroundings(lateness, control.peers)
+        felt = Surroundings(Lateness(), control.peers)
         sensors = SensorSource(settings.devices, catalog, plugins, surroundings=felt)
         cleanup.callback(sensors.close)
         clocks = NtpSource(settings.mesh.sync)
@@ -96,7 +95,7 @@ def run_agent(settings: Settings, *, join: str | None, ready: Ready) -> int:
             sources=(sensors, clocks),
             say=say,
             clock=read_clock,
-            lateness=lateness,
+            lateness=felt.lateness,
         )
         ready(
             {

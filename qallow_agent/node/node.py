@@ -119,7 +119,6 @@ class Node:
         door, swim = rooms.doorkeeper.receive, rooms.membership.receive
         book, pulse = rooms.adverts.receive, rooms.sync.receive
         desk, bench, found = rooms.desk.receive, rooms.bench.receive, rooms.discovery.receive
-        views = rooms.views.receive
         front, submissions, metering = self._front, self._submissions, self._metering
         to_rooms: dict[Route, tuple[type[Message], ...]] = {
             door: (mesh.JoinRequest, mesh.JoinWelcome, mesh.Hello, mesh.Renew, mesh.Renewed,
@@ -128,7 +127,7 @@ class Node:
             swim: (mesh.Probe, mesh.ProbeRelay, mesh.Ack, mesh.Nack, mesh.Gossip, mesh.PushPull,
                    facts.LinkRefused),
             book: (mesh.Adverts, mesh.AdvertDigest),
-            views: (mesh.LiveSet,),
+            rooms.views.receive: (mesh.LiveSet,),
             pulse: (mesh.Pulse, mesh.PulseEcho, facts.NtpAnswer),
             self.governance.request: (jobs.LeaseRequest,),
             bench: (jobs.LeaseRenew, jobs.LeaseRelease, local.RunnerReady,
@@ -156,7 +155,17 @@ class Node:
         table: dict[type[Message], tuple[Route, ...]] = {
             kind: (route,) for route, kinds in to_rooms.items() for kind in kinds
         }
-        note = front.note_member
+        return self._rules.wire(table | self._wire_facts() | self._wire_ledger()) | {
+            CharterChanged: (self._rules.changed, self._charter_changed),
+        }
+
+    def _wire_facts(self) -> dict[type[Message], tuple[Route, ...]]:
+        """Return who hears what concerns several rooms, in this order."""
+        rooms, note, metering = self.rooms, self._front.note_member, self._metering
+        door, swim = rooms.doorkeeper.receive, rooms.membership.receive
+        found, pulse, views = rooms.discovery.receive, rooms.sync.receive, rooms.views.receive
+        book, bench = rooms.adverts.receive, rooms.bench.receive
+        table: dict[type[Message], tuple[Route, ...]] = {}
         table[facts.Sensed] = (metering.sense, self._sense)
         table[local.RunnerBusy] = table[local.RunnerTally] = (bench, metering.work)
         table[facts.MemberHeardOf] = (door, found)
@@ -165,10 +174,7 @@ class Node:
         table[facts.MemberSuspect] = (note,)
         table[facts.MemberDown] = (note, found, pulse, views, book, door, self._member_down)
         table[facts.AdvertChanged] = (self._advert_changed,)
-        table |= self._wire_ledger()
-        return self._rules.wire(table) | {
-            CharterChanged: (self._rules.changed, self._charter_changed),
-        }
+        return table
 
     def _wire_ledger(self) -> dict[type[Message], tuple[Route, ...]]:
         log = self.rooms.ledger.receive

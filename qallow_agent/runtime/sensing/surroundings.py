@@ -37,7 +37,7 @@ class Surroundings:
         root: Path = ROOT,
         wall: Callable[[], float] = time.time,
     ) -> None:
-        self._lateness = lateness
+        self.lateness = lateness
         self._people = People(wall, root)
         self._strangers = Strangers(friends, root)
         self._root = root
@@ -62,6 +62,6 @@ class Surroundings:
         foreign, at_s = self._strangers.read(now_s)
         return {
             **self._seen,
-            "lateness": Noted(self._lateness.read(now_s), now_s),
+            "lateness": Noted(self.lateness.read(now_s), now_s),
             "foreign_cpu": Noted(foreign, at_s),
         }
