@@ -9,7 +9,7 @@ from typing import Any
 
 from qallow_agent.base.complaint import Complaint
 from qallow_agent.base.errors import InvariantBroken
-from qallow_agent.base.ids import Entropy, NodeId, RunnerId, Sender, is_local
+from qallow_agent.base.ids import Entropy, LeaseId, NodeId, RunnerId, Sender, is_local
 from qallow_agent.base.keys import SigningKey
 from qallow_agent.base.machine import Announce, Effect, Instant
 from qallow_agent.base.message import Message
@@ -139,6 +139,10 @@ class Bench:
     def device_states(self) -> tuple[DeviceStatus, ...]:
         """Return every device as others should see it."""
         return tuple(place.status() for _, place in sorted(self._devices.items()))
+
+    def leases(self) -> dict[LeaseId, str]:
+        """Return the leases that are alive here, and the device of each."""
+        return {lease: each.device for lease, each in self._tenancies.stations.items()}
 
     def lease_count(self) -> int:
         """Return how many leases are alive here."""

@@ -41,6 +41,8 @@ def brief(refusal: Refusal) -> str:
     worst = refusal.causes[0]
     if refusal.code == "stopped":
         return _cut(_stopped(worst))
+    if refusal.e >= refusal.needed:
+        return f"it closed a moment ago and opens once E {show_thousandths(refusal.needed)} held"
     scores = f"E {show_thousandths(refusal.e)}, {show_thousandths(refusal.needed)} needed"
     return _cut(f"{_said(worst)} ({scores})")
 
@@ -89,7 +91,7 @@ def _stopped(cause: Cause) -> str:
 def _said(cause: Cause) -> str:
     signal = SIGNALS.get(cause.signal)
     if signal is None:
-        return "its score fell a moment ago"
+        return "its score is too low"
     if signal.role == "ceiling":
         return f"{signal.name}: {cause.why}"
     said = f"{signal.name} is {show_value(cause.value, signal.unit)}"

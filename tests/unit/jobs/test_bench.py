@@ -30,7 +30,14 @@ from qallow_agent.jobs.messages import (
     LeaseRequest,
     LeaseRevoked,
 )
-from qallow_agent.jobs.model import BenchDevice, KernelOffer, LeaseEnd
+from qallow_agent.jobs.model import (
+    ADMITTED,
+    DEFERRED,
+    Admission,
+    BenchDevice,
+    KernelOffer,
+    LeaseEnd,
+)
 from qallow_agent.jobs.settings import JobSettings
 
 SETTINGS = JobSettings(task_limit_s=100.0, runner_start_s=30.0, canary_limit_s=60.0)
@@ -706,3 +713,82 @@ def test_a_canary_never_runs_where_a_plug_in_ran(tools: SimpleNamespace) -> None
     assert not sent(effects, RunCanary)
     stage.exit(0, "stopped")
     assert sent(stage.ready(), RunCanary)
+
+
+# --- admission: the bench follows the gate --------------------------------------------------------
+
+CLOSED = Admission("not-admitted", "it is hot", "wait", b"all of why")
+
+
+def test_a_closed_device_refuses_at_once_with_all_of_why(stage: Stage) -> None:
+    stage.keep(stage.bench.admit("cpu0", CLOSED, stage.tools.at(1.0)))
+    (refusal,) = sent(stage.ask(), LeaseRefusal, "desk")
+    assert (refusal.code, refusal.reason, refusal.hint) == ("not-admitted", "it is hot", "wait")
+    assert refusal.document == b"all of why"
+
+
+def test_who_waits_when_a_device_closes_is_told(stage: Stage) -> None:
+    stage.lease(slots=1, job="job-1")
+    stage.ask(job="job-2", desk="other")
+    stage.ready()
+    stage.ask(job="job-3")
+    effects = stage.keep(stage.bench.admit("cpu0", CLOSED, stage.tools.at(1.0)))
+    assert [each.job for each in sent(effects, LeaseRefusal)] == ["job-3"]
+    assert stage.bench.lease_count() == 2
+
+
+def test_a_deferred_request_waits_and_is_served_when_the_device_opens(stage: Stage) -> None:
+    stage.keep(stage.bench.admit("cpu0", Admission(DEFERRED, "busy"), stage.tools.at(1.0)))
+    assert sent(stage.ask(), LeaseRefusal) == []
+    assert stage.bench.lease_count() == 0
+    effects = stage.keep(stage.bench.admit("cpu0", ADMITTED, stage.tools.at(2.0)))
+    assert len(sent(effects, LeaseGrant)) == 1
+
+
+def test_a_deferred_request_that_waited_long_enough_hears_why(stage: Stage) -> None:
+    stage.keep(stage.bench.admit("cpu0", Admission(DEFERRED, "busy"), stage.tools.at(1.0)))
+    stage.ask()
+    (refusal,) = sent(stage.tick(SETTINGS.queue_s + 5.0), LeaseRefusal)
+    assert refusal.reason == "busy"
+
+
+def test_a_throttled_device_keeps_its_oldest_leases(stage: Stage) -> None:
+    first = stage.lease(job="job-1")
+    stage.ready()
+    stage.now = 1.0
+    stage.ask(job="job-2", desk="other")
+    stage.ready()
+    assert stage.bench.lease_count() == 2
+    half = dataclasses.replace(CLOSED, share=0.5)
+    effects = stage.keep(stage.bench.admit("cpu0", half, stage.tools.at(2.0)))
+    (revoked,) = sent(effects, LeaseRevoked)
+    assert revoked.code is LeaseEnd.NOT_ADMITTED
+    assert list(stage.bench.leases()) == [first.id]
+
+
+def test_work_that_moves_may_finish_its_task_and_work_that_stops_may_not(stage: Stage) -> None:
+    lease = stage.lease()
+    stage.runner(0, RunnerBusy(lease.id, 1, 1, 5.0))
+    gone = dataclasses.replace(CLOSED, share=0.0)
+    effects = stage.keep(stage.bench.admit("cpu0", gone, stage.tools.at(0.1)))
+    assert sent(effects, Forbid)
+    assert of(effects, Stop) == []
+    at_once = dataclasses.replace(gone, at_once=True)
+    effects = stage.keep(stage.bench.admit("cpu0", at_once, stage.tools.at(0.2)))
+    assert of(effects, Stop) == [Stop(stage.alive[0], kill=True)]
+    assert stage.bench.lease_count() == 0
+
+
+def test_a_device_that_may_do_nothing_runs_no_canary_either(tools: SimpleNamespace) -> None:
+    stage = Stage(tools)
+    gone = dataclasses.replace(CLOSED, share=0.0)
+    stage.keep(stage.bench.admit("cpu0", gone, tools.at(0.0)))
+    assert sent(stage.ready(), RunCanary) == []
+    effects = stage.keep(stage.bench.admit("cpu0", ADMITTED, tools.at(1.0)))
+    assert sent(effects, RunCanary)
+
+
+def test_saying_the_same_again_and_naming_no_device_changes_nothing(stage: Stage) -> None:
+    assert stage.bench.admit("gpu7", CLOSED, stage.tools.at(1.0)) == []
+    stage.keep(stage.bench.admit("cpu0", CLOSED, stage.tools.at(1.0)))
+    assert stage.bench.admit("cpu0", CLOSED, stage.tools.at(2.0)) == []
