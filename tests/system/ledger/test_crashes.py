@@ -16,7 +16,7 @@ from qallow_agent.runtime.logbook import Logbook
 from qallow_agent.runtime.logfiles import LogFiles
 from qallow_agent.testing.scribe import Scribe
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.system, pytest.mark.timeout(180)]
 
 HERE = Path(__file__).parent
 KILLS = 200
@@ -65,7 +65,7 @@ def write(folder: Path, *words: object, before: str = "", **more: str) -> bytes:
 def test_no_kill_contradicts_a_head_that_was_told(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, HERE / "killer.py", tmp_path / "log", str(KILLS)],
-        capture_output=True, text=True, timeout=110, check=False,
+        capture_output=True, text=True, timeout=160, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     kills, heads, size = map(int, done.stdout.split())
