@@ -15,7 +15,7 @@ from qallow_agent.base.units import show_bytes
 from qallow_agent.cli.bodies import decoded
 from qallow_agent.cli.options import config_option, json_option, set_option
 from qallow_agent.cli.output import emit, pairs, table
-from qallow_agent.config.load import load_settings
+from qallow_agent.config.load import find_socket, load_settings
 from qallow_agent.ledger.leaf import Leaf, parse_leaf
 from qallow_agent.ledger.log import keys_of
 from qallow_agent.ledger.merkle import leaf_hash
@@ -83,13 +83,13 @@ def find_shelf(folder: Path | None, files: Sequence[str], assignments: Sequence[
             raise UsageError(f"{folder} is no folder", hint="name the folder of a log")
         return Shelf(LogFiles(folder), None)
     state = Path(load_settings(files, assignments=assignments).settings.node.state_dir)
+    beside = find_socket().parent
+    if not (files or assignments) and (beside / LEDGER).is_dir():
+        state = beside  # of the agent that every other command would ask
     kept = state / "rooms" / standing.NAME
-    found = (
-        state / LEDGER / standing.decode_standing(kept.read_bytes()).mesh
-        if kept.is_file()
-        else None
-    )
-    if found is None or not found.is_dir():
+    mesh = standing.decode_standing(kept.read_bytes()).mesh if kept.is_file() else ""
+    found = state / LEDGER / mesh
+    if not mesh or not found.is_dir():
         raise UsageError(
             f"there is no log in {state}",
             hint="name another state directory with --set node.state_dir=DIR, or a log with --from",
@@ -107,8 +107,7 @@ def find_shelf(folder: Path | None, files: Sequence[str], assignments: Sequence[
 @reads_log
 def tail(shelf: Shelf, count: int, follow: bool, as_json: bool) -> None:
     """Print the newest entries of the log; those behind the newest head are not signed yet."""
-    found = shelf.files.head()
-    signed = found[1].size if found else 0
+    signed = _signed(shelf.files)
     size = _written(shelf.files, signed)
     rows = [_row(index, entry) for index, entry in _entries(shelf.files, size - count, size)]
     if as_json and not follow:
@@ -127,7 +126,7 @@ def tail(shelf: Shelf, count: int, follow: bool, as_json: bool) -> None:
             _print_lines(rows)
         else:
             for row in rows:
-                click.echo("  ".join(_cells(row, size)))
+                click.echo("  ".join(_cells(row, _signed(shelf.files))))
 
 
 @ledger.command(
@@ -235,6 +234,12 @@ def export_(shelf: Shelf, target: Path, as_json: bool) -> None:
 _HEADERS = ("INDEX", "TIME", "KIND", "BYTES", "SIGNED", "WHAT")
 
 
+def _signed(files: LogFiles) -> int:
+    """Return how many entries the newest head covers."""
+    found = files.head()
+    return found[1].size if found else 0
+
+
 def _written(files: LogFiles, at_least: int) -> int:
     """Return how many entries are written, those that no head covers included."""
     index = at_least // WIDTH
@@ -324,7 +329,7 @@ def _policy(path: Path | None) -> TrustPolicy | None:
         return parse_policy(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(
-            f"the policy {path} cannot be read: {error}", hint="name a file"
+            f"the policy {path} cannot be read: {error}", hint="name a readable file"
         ) from error
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from qallow_agent.base.errors import Malformed, StorageCorrupt, StorageError
+from qallow_agent.base.errors import Malformed, StorageCorrupt, StorageError, UsageError
 from qallow_agent.ledger.checkpoint import Checkpoint
 from qallow_agent.ledger.growth import Growth
 from qallow_agent.ledger.leaf import Leaf, parse_leaf
@@ -85,13 +85,15 @@ def newest(files: LogFiles) -> tuple[Note, Checkpoint]:
     """Return the newest signed head of a log.
 
     Raises:
-        StorageCorrupt: There is none, or it is no checkpoint.
+        UsageError: There is none.
+        StorageCorrupt: It is no checkpoint.
     """
     found = files.head()
     if found is None:
-        raise StorageCorrupt(
+        raise UsageError(
             f"{files.directory} holds no signed log: {CHECKPOINT} is missing",
-            hint="name the folder that holds 'checkpoint' and 'tile'",
+            hint="name the folder that holds 'checkpoint' and 'tile'; a new node has none before "
+            "its first entry",
         )
     return found
 

@@ -162,8 +162,10 @@ def failing_disk(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if compiler is None:
         pytest.skip("no C compiler is here to build a disk that fails")
     library = tmp_path_factory.mktemp("shim") / "failing_disk.so"
-    command = [compiler, "-shared", "-fPIC", "-O1", "-o", library, HERE / "failing_disk.c", "-ldl"]
-    subprocess.run(command, check=True, timeout=60)
+    source = HERE / "failing_disk.c"
+    subprocess.run(
+        [compiler, "-shared", "-fPIC", "-O1", "-o", library, source, "-ldl"], check=True, timeout=60
+    )
     return library
 
 

@@ -32,4 +32,5 @@ def main(folder: Path, first: int, commits: int) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]), int((*sys.argv[3:], 1 << 40)[0]))
+    folder, first, *commits = sys.argv[1:]
+    main(Path(folder), int(first), int(commits[0]) if commits else 1 << 40)
