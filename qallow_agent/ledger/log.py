@@ -126,6 +126,10 @@ class Log:
         self._lattice_s = -float("inf")
         self._mark = mark_of(mesh)
         self._marked = past.began
+        self._take_up(past)
+
+    def _take_up(self, past: Past) -> None:
+        """Go on from what the storage found."""
         if past.began and not past.head:
             raise StorageCorrupt(
                 "this node's log is gone: it has signed heads, and its folder holds none",
