@@ -1,8 +1,9 @@
 """The one interface of everything that decides: stimulus and time in, effects out.
 
 A machine never reads a clock, entropy, a socket, a file or a thread. The driver executes effects
-in order; a :class:`Persist` or :class:`Append` completes before any later :class:`Send` leaves. After every step it
-asks ``next_deadline`` and calls ``tick`` then, so no timer lives inside a machine.
+in order; a :class:`Persist` or :class:`Append` completes before any later :class:`Send` leaves.
+After every step it asks ``next_deadline`` and calls ``tick`` then, so no timer lives inside a
+machine.
 """
 
 from dataclasses import dataclass
