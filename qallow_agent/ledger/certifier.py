@@ -295,3 +295,5 @@ class Certifier:
         except WireError:
             return  # of an earlier log of this node; the next certificate replaces it
         self._certified_size = parse_checkpoint(self.certified.text).size
+        named = (each.name.split("/") for each in self.certified.signatures)
+        self.by = tuple(NodeId(parts[-3]) for parts in named if WITNESSED in parts)

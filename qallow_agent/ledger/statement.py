@@ -154,16 +154,14 @@ def digest_members(nodes: Iterable[NodeId]) -> bytes:
     return hashlib.sha256(listed.encode()).digest()
 
 
-def disagreement(statement: Statement, own: Statement) -> str:
+def disagreement(statement: Statement, *, policy: bytes, members_digest: bytes) -> str:
     """Return in what a statement differs from what another node observes; empty when it agrees.
 
-    Compared is what any two members must see alike: the policy, the members, and the time within
-    what both clocks leave open. Whose audits were counted differs from node to node.
+    Compared is what any two members must see alike: the policy and the members. What was audited
+    differs from node to node, and what follows from the audits was computed again when it was read.
     """
-    if statement.policy != own.policy:
+    if statement.policy != policy:
         return "another policy"
-    if statement.members_digest != own.members_digest:
+    if statement.members_digest != members_digest:
         return "other members"
-    if statement.earliest_us > own.latest_us:
-        return "a time in our future"
     return ""
