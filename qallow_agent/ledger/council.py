@@ -110,7 +110,7 @@ class Council:
         kept: Mapping[str, bytes],
     ) -> None:
         key_for = keys_from(keys.ledger)
-        card = make_card(mesh, keys.identity, log.keys[0].public)
+        self.card = card = make_card(mesh, keys.identity, log.keys[0].public)
         memory = Memory(kept)
         self.forks = Forks(
             me=me, mesh=mesh, memory=memory, members=around.members, rng=rng, kept=kept

@@ -30,8 +30,8 @@ from qallow_agent.ledger.seats import Card, check_card
 
 FOLDER = "coherence/forks/"
 TELL_S: Seconds = 5.0
-"""How soon after news another member is told which heads were seen: two histories meet within a
-few rounds, and an idle mesh says nothing."""
+"""How often one more member is told which heads were seen, until all were told the newest: any two
+witnesses compare, and an idle mesh says nothing."""
 ANSWER_S: Seconds = 10.0
 TELLING_LIMIT = 64
 """Heads a message: each is below 1 KiB with its card, so a message stays below its 64 KiB."""
@@ -89,6 +89,7 @@ class Forks:
         self._found = _decode(kept)
         self._asked: dict[NodeId, _Question] = {}
         self._tell_s: Seconds | None = None
+        self._told: set[NodeId] = set()
 
     def forked(self, node: NodeId) -> bool:
         """Return whether a node's log showed two histories."""
@@ -187,6 +188,7 @@ class Forks:
 
     def news(self, now: Instant) -> None:
         """Note that a head was seen that others may know otherwise."""
+        self._told.clear()
         if self._tell_s is None:
             self._tell_s = now.mono_s + TELL_S
 
@@ -199,18 +201,21 @@ class Forks:
         ]
 
     def tick(self, now: Instant) -> list[Effect]:
-        """Tell one member, drawn at random, which heads were seen; forget who never answered."""
+        """Tell one more member, drawn at random, which heads were seen; forget who is silent."""
         self._asked = {
             node: each for node, each in self._asked.items() if each.until_s > now.mono_s
         }
         if self._tell_s is None or now.mono_s < self._tell_s:
             return []
-        self._tell_s = None
         others = [node for node in self._members() if node != self._me]
+        waiting = [node for node in others if node not in self._told]
         heads = self._memory.heads()
-        if not others or not heads:
+        if not waiting or not heads:
+            self._tell_s = None
             return []
-        chosen = others[self._rng.randrange(len(others))]
+        chosen = waiting[self._rng.randrange(len(waiting))]
+        self._told.add(chosen)
+        self._tell_s = now.mono_s + TELL_S
         batches = range(0, len(heads), TELLING_LIMIT)
         return [Send(chosen, HeadsTold(heads[at : at + TELLING_LIMIT])) for at in batches]
 
