@@ -24,7 +24,7 @@ from qallow_agent.node.devices import bench_devices
 from qallow_agent.node.explain import Explanations
 from qallow_agent.node.front import FrontDesk
 from qallow_agent.node.metering import Metering
-from qallow_agent.node.quorum import Coherence
+from qallow_agent.node.quorum import JUDGING, Coherence
 from qallow_agent.node.rooms import Rooms, Self
 from qallow_agent.node.submission import Submissions
 from qallow_agent.node.survey import Survey
@@ -63,6 +63,7 @@ class Node:
             rooms.desk,
             rooms.ledger,
             rooms.council,
+            rooms.validation,
         )
         self._routes = self._wire()
 
@@ -168,6 +169,9 @@ class Node:
             kinds.CommitteeChanged: (self._coherence.committee_changed,),
             kinds.ForkDetected: (self._coherence.forked,),
             kinds.Certified: (),
+            kinds.Objected: (self._coherence.objected,),
+            kinds.Judged: (self._coherence.judged,),
+            **dict.fromkeys(JUDGING, (self.rooms.validation.receive,)),
             **dict.fromkeys(council.HEARD, (self.rooms.council.receive,)),
         }
 
