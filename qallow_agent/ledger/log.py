@@ -224,7 +224,7 @@ class Log:
     def _sign(self, now: Instant) -> bytes:
         checkpoint = Checkpoint(self.origin, self._growth.size, self._growth.root())
         signatures = [sign_checkpoint(checkpoint, self._key)]
-        if now.mono_s - self._lattice_s >= self._settings.lattice_s:
+        if now.mono_s >= self._lattice_s + self._settings.lattice_s:
             seconds = now.wall_ns // 1_000_000_000
             signatures.append(cosign(checkpoint, self.origin, self._lattice, seconds))
             self._lattice_s, self._lattice_due_s = now.mono_s, None
