@@ -45,6 +45,7 @@ COMMANDS = {
     "result": ("jobs:result", "Fetch a retained result."),
     "cancel": ("jobs:cancel", "Cancel a job."),
     "energy": ("energy:energy", "Say how many joules work took."),
+    "ledger": ("ledger:ledger", "Show, check and export this node's signed log."),
     "explain": ("explain:explain", "Say why here, why not there, and what would change it."),
     "kernels": ("kernels:kernels", "List, test and measure kernels."),
     "config": ("config:config", "Show, explain and validate the configuration."),

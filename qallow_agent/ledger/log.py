@@ -48,6 +48,16 @@ def origin_of(mesh: MeshId, node: NodeId) -> str:
     return f"qallow-agent/{mesh}/{node}"
 
 
+def keys_of(seed: bytes, origin: str) -> tuple[NoteKey, NoteKey]:
+    """Return the public halves of what signs a log's heads: Ed25519 and ML-DSA-44."""
+    key, lattice = _signers(seed)
+    return log_key(origin, key), cosigner_key(origin, lattice)
+
+
+def _signers(seed: bytes) -> tuple[SigningKey, LatticeKey]:
+    return SigningKey(derive(seed, "log")), LatticeKey(derive(seed, "log-lattice"))
+
+
 def mark_of(mesh: MeshId) -> str:
     """Return the name under which a node remembers that its log of a mesh has signed heads."""
     return f"ledger/{mesh}"
@@ -98,8 +108,9 @@ class Log:
         self.stopped = False
         """Whether the disk lost what it said it had; nothing is signed then until a restart."""
         self._node = node
-        self._key = SigningKey(derive(seed, "log"))
-        self._lattice = LatticeKey(derive(seed, "log-lattice"))
+        self._key, self._lattice = _signers(seed)
+        self.keys = keys_of(seed, self.origin)
+        """The public halves of what signs the heads: Ed25519 and ML-DSA-44."""
         self._settings = settings
         self._read = read
         self._bound = bound
@@ -127,11 +138,6 @@ class Log:
                 self._lattice_due_s = 0.0
         if past.size > self._signed:
             self._due_s = 0.0
-
-    @property
-    def keys(self) -> tuple[NoteKey, NoteKey]:
-        """The public halves of what signs the heads: Ed25519 and ML-DSA-44."""
-        return log_key(self.origin, self._key), cosigner_key(self.origin, self._lattice)
 
     @property
     def size(self) -> int:
