@@ -16,6 +16,7 @@ from qallow_agent.base.notice import Notice
 from qallow_agent.ethics.messages import CharterChanged
 from qallow_agent.jobs import local
 from qallow_agent.jobs import messages as jobs
+from qallow_agent.ledger import council, kinds
 from qallow_agent.ledger import messages as ledger
 from qallow_agent.mesh.wire import facts
 from qallow_agent.mesh.wire import kinds as mesh
@@ -25,6 +26,7 @@ from qallow_agent.node.explain import Explanations
 from qallow_agent.node.front import FrontDesk
 from qallow_agent.node.governance import Governance
 from qallow_agent.node.metering import Metering
+from qallow_agent.node.quorum import JUDGING, Coherence
 from qallow_agent.node.rooms import Rooms, Self
 from qallow_agent.node.rules import Rules
 from qallow_agent.node.submission import Submissions
@@ -54,6 +56,7 @@ class Node:
         self._submissions = Submissions(me, rooms, self._survey, rng)
         self._submissions.words_of = self.governance.words_of
         self._metering = Metering(rooms)
+        self._coherence = Coherence(me, rooms)
         self._explanations = Explanations(
             me, rooms, self._survey, self._submissions, self.governance
         )
@@ -69,6 +72,8 @@ class Node:
             rooms.desk,
             rooms.ledger,
             rooms.charter,
+            rooms.council,
+            rooms.validation,
         )
         self._routes = self._wire()
 
@@ -170,9 +175,10 @@ class Node:
         table[local.RunnerBusy] = table[local.RunnerTally] = (bench, metering.work)
         table[facts.MemberHeardOf] = (door, found)
         table[facts.MemberMet] = (self._learn, found, swim)
-        table[facts.MemberUp] = (note, found, pulse, views, book, door)
+        came, gone = self._coherence.member_up, self._coherence.member_down
+        table[facts.MemberUp] = (note, found, pulse, views, book, door, came)
         table[facts.MemberSuspect] = (note,)
-        table[facts.MemberDown] = (note, found, pulse, views, book, door, self._member_down)
+        table[facts.MemberDown] = (note, found, pulse, views, book, door, self._member_down, gone)
         table[facts.AdvertChanged] = (self._advert_changed,)
         return table
 
@@ -181,7 +187,14 @@ class Node:
         return {
             ledger.LogKept: (log,),
             ledger.LogFailed: (log,),
-            ledger.HeadSigned: (),
+            ledger.HeadSigned: (self.rooms.council.receive,),
+            kinds.CommitteeChanged: (self._coherence.committee_changed,),
+            kinds.ForkDetected: (self._coherence.forked,),
+            kinds.Certified: (),
+            kinds.Objected: (self._coherence.objected,),
+            kinds.Judged: (self._coherence.judged,),
+            **dict.fromkeys(JUDGING, (self.rooms.validation.receive,)),
+            **dict.fromkeys(council.HEARD, (self.rooms.council.receive,)),
         }
 
     def _route(self, sender: Sender, message: Message, now: Instant) -> list[Effect]:
