@@ -1,1 +1,1 @@
-"""Measured admission: evidence in, an integer score out, and what audits say of results."""
+"""Whether work may start here and now: a measured score, the gate it drives, and its words."""

@@ -244,7 +244,7 @@ def shares_of(values: Mapping[str, int], least: int = 900_000) -> int:
 
 def _weight(age_s: int) -> int:
     """Return the weight of an audit of some age, in millionths."""
-    return round(WHOLE * 2.0 ** (-max(0, age_s) / HALF_LIFE_S))
+    return round(WHOLE * math.exp2(-max(0, age_s) / HALF_LIFE_S))
 
 
 def _note(runs: deque[_Run], value: int, times: int, now_s: int) -> None:
