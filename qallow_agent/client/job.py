@@ -22,6 +22,7 @@ from qallow_agent.base.message import Failure, Message
 from qallow_agent.base.units import Seconds, show_seconds
 from qallow_agent.client.account import Account, Hunger
 from qallow_agent.client.futures import copy_of
+from qallow_agent.client.jury import NO_TOLERANCES, Jury, Tolerances
 from qallow_agent.client.keeper import Keeper, Recall, revived
 from qallow_agent.client.payload import Payload
 from qallow_agent.client.phase import Phase
@@ -30,6 +31,7 @@ from qallow_agent.client.switch import Switch
 from qallow_agent.client.team import Team
 from qallow_agent.client.wires import Exchange
 from qallow_agent.jobs.messages import (
+    AuditDone,
     Fetch,
     JobAccepted,
     JobEnded,
@@ -77,6 +79,7 @@ class Job:
         exchange: Connects to runners.
         guess_s: Seconds of one evaluation, as the kernel declares it.
         touch: Says that the job wants its turn.
+        tolerances: How far answers of different devices may be apart.
     """
 
     def __init__(
@@ -88,6 +91,7 @@ class Job:
         *,
         guess_s: Seconds,
         touch: Callable[["Job"], None],
+        tolerances: Tolerances = NO_TOLERANCES,
     ) -> None:
         self.order = order
         self.id = JobId("")
@@ -104,7 +108,8 @@ class Job:
             exchange,
             payload,
             settings=DispatchSettings(),
-            retries=order.options.retries,
+            options=order.options,
+            jury=Jury(tolerances),
             keeper=self._keeper,
             report=lambda lease, why: desk.tell(LeaseBroken(self.id, lease, why)),
             touch=lambda: touch(self),
@@ -251,6 +256,7 @@ class Job:
         self._watching = message.known
         self._ops = message.ops
         self.account.slots = message.slots or self.order.slots
+        self._team.audit(message.audit_share, message.audit_task_s)
         for warning in message.warnings:
             _log.warning("warning: %s", warning)
         if self._given_up is not None:
@@ -299,9 +305,17 @@ class Job:
             return
         slots = self.account.more_slots(now)
         if slots:
-            self._desk.tell(MoreSlots(self.id, slots))
+            places = self._team.dispatcher.replicas.places_wanted
+            self._desk.tell(MoreSlots(self.id, slots, places))
         if news is not None:
             self._desk.tell(news)
+        self._tell_comparisons()
+
+    def _tell_comparisons(self) -> None:
+        """Tell the desk which answers were compared, and what came of it."""
+        comparisons = self._team.jury.take()
+        if comparisons and self.id and not self._watching:
+            self._desk.tell(AuditDone(self.id, comparisons))
 
     def _be_patient(self) -> None:
         """Give the desk the whole time limit for what it shall do next."""
@@ -333,6 +347,7 @@ class Job:
         if self._watching:
             self._leave()
             return
+        self._tell_comparisons()
         ended = JobEnded(self.id, state, self.account.progress(self.id), error)
         self._desk.post(ended, lambda _: self._leave())
         self._touch(self)

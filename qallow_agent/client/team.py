@@ -1,6 +1,8 @@
 """A team: the runners that work on one job, and the dispatcher that feeds them."""
 
+import logging
 import math
+import random
 import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
@@ -10,17 +12,28 @@ from qallow_agent.base.ids import LeaseId
 from qallow_agent.base.machine import soonest
 from qallow_agent.base.units import Seconds
 from qallow_agent.client.futures import remote_error
+from qallow_agent.client.jury import Jury, task_digest
 from qallow_agent.client.keeper import Keeper
 from qallow_agent.client.payload import Payload
 from qallow_agent.client.results import Block
 from qallow_agent.client.wires import Exchange, Wire
 from qallow_agent.jobs.dispatch import Dispatcher
 from qallow_agent.jobs.manifest import Parts
-from qallow_agent.jobs.messages import Lease, LeaseLost
+from qallow_agent.jobs.messages import JobOptions, Lease, LeaseLost
 from qallow_agent.jobs.model import LeaseEnd
 from qallow_agent.jobs.parcels import PARCELS, Header, LeaseUnknown, ResultParcel, TaskHead
 from qallow_agent.jobs.settings import DispatchSettings
-from qallow_agent.jobs.work import Dispatch, Finished, Outcome, Piece
+from qallow_agent.jobs.work import (
+    Agreed,
+    Answered,
+    Dispatch,
+    Failed,
+    Finished,
+    Outcome,
+    Piece,
+)
+
+_log = logging.getLogger(__name__)
 
 VERDICT_S: Final = 0.4
 """How long the desk may take to say what became of a runner whose connection broke: only it knows
@@ -31,6 +44,9 @@ STUCK_S: Final = 0.5
 
 _FAREWELL_S: Final = 2.0
 """How long answers of a lost lease are still taken: what runs is often finished by then."""
+
+_GRACE_S: Final = 5.0
+"""How much longer than the desk we wait for one more device."""
 
 _MOST_FRAMES: Final = 60_000
 _NEWEST: Final = 0.2
@@ -43,7 +59,8 @@ class Team:
         exchange: Connects to them.
         payload: Makes the tasks and takes the outcomes.
         settings: Sizes of slices and batches.
-        retries: Times a task is run again after its executor was lost.
+        options: How often a task is run again, and how many devices must answer it.
+        jury: Compares what several devices answer.
         keeper: Collects results that the desk shall retain, if any.
         report: Tells the desk of a lease that is of no use, and why.
         touch: Says that something changed and there may be work to send out.
@@ -55,12 +72,20 @@ class Team:
         payload: Payload,
         *,
         settings: DispatchSettings,
-        retries: int,
+        options: JobOptions,
+        jury: Jury,
         keeper: Keeper | None,
         report: Callable[[LeaseId, str], None],
         touch: Callable[[], None],
     ) -> None:
-        self.dispatcher = Dispatcher(settings, retries)
+        self.dispatcher = Dispatcher(
+            settings,
+            options.retries,
+            verify=options.verify,
+            patience_s=options.start_s + _GRACE_S,
+            rng=random.Random(),
+        )
+        self.jury = jury
         self.wires: dict[LeaseId, Wire] = {}
         self.point_s: Seconds | None = None
         """Device seconds of one point, of late."""
@@ -176,6 +201,12 @@ class Team:
         """Fail everything that has no outcome."""
         self._settle(self.dispatcher.stop(code, message, hint))
 
+    def audit(self, share: float, task_s: Seconds) -> None:
+        """Have this share of the tasks shorter than ``task_s`` run a second time, and compared."""
+        sampler = self.dispatcher.arbiter.sampler
+        if sampler is not None:
+            sampler.set(share, task_s)
+
     def recall(self, block: Block) -> None:
         """Settle everything that has no outcome with the retained result of the whole job."""
         failed = self.dispatcher.stop("job-failed", "", "")
@@ -272,18 +303,56 @@ class Team:
     ) -> None:
         for outcome in outcomes:
             piece = outcome.piece
-            if isinstance(outcome, Finished) and block_of is not None:
+            if isinstance(outcome, Finished | Answered):
+                if block_of is None:
+                    continue
                 block = block_of(outcome.index)
                 block.start, block.points = piece.start, piece.points
-                point_s, known = outcome.seconds / max(piece.points, 1), self.point_s
-                self.point_s = point_s if known is None else known + _NEWEST * (point_s - known)
-                self._payload.finished(piece, block)
-                if self._keeper is not None:
-                    self._keeper.add(block)
-            elif not isinstance(outcome, Finished):
+                self._measure(outcome.seconds / max(piece.points, 1))
+                if isinstance(outcome, Answered):
+                    outcome.answer.content = block
+                    self._compare(piece)
+                    continue
+                if outcome.audit is not None and outcome.audit.panel is not None:
+                    outcome.audit.panel.answers[0].content = block
+                self._deliver(piece, block)
+            elif isinstance(outcome, Failed):
+                self._judged(piece)
                 self.first_error = self.first_error or outcome.message
                 error = remote_error(outcome.code, outcome.message, outcome.hint, outcome.traceback)
                 self._payload.failed(piece, error)
+            else:
+                self._judged(piece)
+                if isinstance(outcome, Agreed) and isinstance(outcome.answer.content, Block):
+                    self._deliver(piece, outcome.answer.content)
+
+    def _measure(self, point_s: Seconds) -> None:
+        known = self.point_s
+        self.point_s = point_s if known is None else known + _NEWEST * (point_s - known)
+
+    def _deliver(self, piece: Piece, block: Block) -> None:
+        self._payload.finished(piece, block)
+        if self._keeper is not None:
+            self._keeper.add(block)
+
+    def _compare(self, piece: Piece) -> None:
+        """Say which answers of a panel are alike, once all that are wanted are there."""
+        if piece.panel is not None and piece.panel.full:
+            classes = self.jury.classes(piece.panel)
+            self._settle(self.dispatcher.arbiter.judged(piece, classes))
+
+    def _judged(self, piece: Piece) -> None:
+        """Take down what a comparison came to."""
+        panel = piece.panel
+        if panel is None or not panel.classes:
+            return
+        task = b""
+        if len(set(panel.classes)) > 1:
+            head, buffers = self._payload.task(piece)
+            task = task_digest(head.scalars, buffers)
+        warning = self.jury.note(piece, task)
+        if warning:
+            _log.warning("warning: %s", warning)
 
 
 def _mismatch(lease: Lease) -> VersionMismatch:

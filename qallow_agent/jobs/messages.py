@@ -40,6 +40,7 @@ class JobOptions(msgspec.Struct, frozen=True, omit_defaults=True):
         idempotency_key: Submitting again under the same key returns the same job.
         retain: Keep results at the desk for later retrieval.
         max_joules: Gross joules the whole job may use; 0 for any number.
+        verify: Different devices that each task runs on: 1, or 2 or 3 whose answers must agree.
     """
 
     deadline_s: float = 0.0
@@ -52,6 +53,7 @@ class JobOptions(msgspec.Struct, frozen=True, omit_defaults=True):
     idempotency_key: str = ""
     retain: bool = False
     max_joules: float = 0.0
+    verify: int = 1
 
 
 class Demand(msgspec.Struct, frozen=True):
@@ -102,6 +104,7 @@ class JobAccepted(Message, tag="job.accepted"):
     """The job has an owner. ``known`` when the idempotency key named an existing job.
 
     ``slots``: runners that are asked for, by the rates known here; ``ops``: of one point.
+    ``audit_share``: of tasks shorter than ``audit_task_s``, what is to be run a second time.
     """
 
     job: JobId
@@ -111,6 +114,8 @@ class JobAccepted(Message, tag="job.accepted"):
     warnings: tuple[str, ...] = ()
     slots: int = 0
     ops: float = 0.0
+    audit_share: float = 0.0
+    audit_task_s: float = 0.0
 
 
 class JobProgress(Message, tag="job.progress"):
@@ -153,10 +158,43 @@ class JobStopped(Message, tag="job.stopped"):
 
 
 class MoreSlots(Message, tag="job.more"):
-    """The submitter could use runners again (work came back or never started)."""
+    """The submitter could use runners again (work came back or never started).
+
+    ``places``: different devices they must be on.
+    """
 
     job: JobId
     slots: int
+    places: int = 1
+
+
+class Comparison(msgspec.Struct, frozen=True, array_like=True):
+    """The answers of several devices to one task, and which of them are alike.
+
+    Args:
+        places: ``node/device`` of each answer.
+        classes: Class of each, numbered from 0.
+        times: Equal comparisons in a row.
+        task: Digest of the task's parameters; only where answers differ, and so is what follows.
+        digests: Of each answer.
+        point: Which point of the job's sweep came first in the task.
+        shadow: The result had been delivered before it was compared.
+    """
+
+    places: tuple[str, ...]
+    classes: tuple[int, ...]
+    times: int = 1
+    task: bytes = b""
+    digests: tuple[bytes, ...] = ()
+    point: int = 0
+    shadow: bool = False
+
+
+class AuditDone(Message, tag="job.audit"):
+    """The submitter has compared answers to tasks of a job."""
+
+    job: JobId
+    comparisons: tuple[Comparison, ...]
 
 
 class LeaseBroken(Message, tag="lease.broken"):
@@ -309,14 +347,48 @@ class JobEnergy(Message, tag="job.energy"):
     settled: bool
 
 
+class Dissent(Message, tag="job.dissent"):
+    """A desk tells a bench that an answer of its device differs from what others answered.
+
+    It is a reason to try the device, and no proof: whoever says so may be wrong, or lie.
+
+    Args:
+        job: Whose task it was.
+        kernel: What was computed.
+        device: Which device of the bench.
+        answers: How many answers were compared.
+        alike: How many of them were alike, and not this one; 0 when no two were.
+        task: Digest of the task's parameters.
+        theirs: Digest of this device's answer.
+        others: Digest of what most answered; empty when no two were alike.
+    """
+
+    job: JobId
+    kernel: str
+    device: str
+    answers: int
+    alike: int
+    task: bytes
+    theirs: bytes
+    others: bytes
+
+
+class Consent(Message, tag="job.consent"):
+    """A desk tells a bench how often answers of a device on trial agreed with those of others."""
+
+    device: str
+    times: int
+
+
 JOB_KINDS: tuple[type[Message], ...] = (
     LeaseRequest, LeaseGrant, LeaseRefusal, LeaseRenew, LeaseRelease, LeaseRevoked, JobEnergy,
+    Dissent, Consent,
 )  # fmt: skip
 """Kinds that members may send each other about jobs."""
 
 CONTROL_JOB_KINDS: tuple[type[Message], ...] = (
     OpenSession, SessionOpened, SubmitJob, JobAccepted, JobProgress, JobEnded, JobCancel,
     JobStopped, MoreSlots, LeaseStarved, LeaseBroken, LeaseGrant, LeaseLost, Deposit, Fetch,
-    ListJobs,
+    ListJobs, AuditDone,
 )  # fmt: skip
 """Kinds spoken between a client and its desk over the control socket."""

@@ -165,6 +165,13 @@ class DispatchSettings:
         ge=1,
         le=1_000,
     )
+    tie_s: float = setting(
+        10.0,
+        "two devices that disagree wait this long for a third to decide",
+        unit="s",
+        ge=0.1,
+        le=3_600,
+    )
     poison_strikes: int = setting(2, "runners a task may kill before it fails", ge=1, le=100)
     most_kills: int = setting(24, "runners a job may kill before all of it fails", ge=1, le=10_000)
     most_splits: int = setting(
