@@ -183,4 +183,5 @@ def _room_settings(settings: Settings) -> RoomSettings:
         mesh.sync,
         settings.jobs,
         settings.placement,
+        settings.ethics,
     )

@@ -103,7 +103,7 @@ class Account:
         tally = self._team.dispatcher.tally
         if tally.failed:
             what = f"{tally.failed} of {self.added} evaluations failed; the first"
-            return JobState.FAILED, f"{what}: {self._team.first_error}"
+            return JobState.FAILED, f"{what}: {self._team.delivery.first_error}"
         if self.cancelled and not tally.done:
             return JobState.CANCELLED, "every evaluation was cancelled"
         return JobState.SUCCEEDED, ""

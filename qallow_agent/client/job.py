@@ -309,13 +309,7 @@ class Job:
             self._desk.tell(MoreSlots(self.id, slots, places))
         if news is not None:
             self._desk.tell(news)
-        self._tell_comparisons()
-
-    def _tell_comparisons(self) -> None:
-        """Tell the desk which answers were compared, and what came of it."""
-        comparisons = self._team.jury.take()
-        if comparisons and self.id and not self._watching:
-            self._desk.tell(AuditDone(self.id, comparisons))
+        _tell_comparisons(self.id, self._team, self._desk)
 
     def _be_patient(self) -> None:
         """Give the desk the whole time limit for what it shall do next."""
@@ -347,7 +341,7 @@ class Job:
         if self._watching:
             self._leave()
             return
-        self._tell_comparisons()
+        _tell_comparisons(self.id, self._team, self._desk)
         ended = JobEnded(self.id, state, self.account.progress(self.id), error)
         self._desk.post(ended, lambda _: self._leave())
         self._touch(self)
@@ -370,6 +364,13 @@ class Job:
 def _state_of(error: QallowError) -> JobState:
     """Return how a job ends that we gave up."""
     return _STATES.get(type(error), JobState.FAILED)
+
+
+def _tell_comparisons(job: JobId, team: Team, desk: Switch) -> None:
+    """Tell the desk which answers were compared, and what came of it."""
+    comparisons = team.jury.take()
+    if comparisons:
+        desk.tell(AuditDone(job, comparisons))
 
 
 def _silence(phase: Phase, limit_s: Seconds) -> AgentUnreachable:

@@ -4,15 +4,15 @@ import logging
 import math
 import random
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from qallow_agent.base.errors import VersionMismatch, WireError
 from qallow_agent.base.ids import LeaseId
 from qallow_agent.base.machine import soonest
 from qallow_agent.base.units import Seconds
-from qallow_agent.client.futures import remote_error
-from qallow_agent.client.jury import Jury, task_digest
+from qallow_agent.client.delivery import Delivery
+from qallow_agent.client.jury import Jury
 from qallow_agent.client.keeper import Keeper
 from qallow_agent.client.payload import Payload
 from qallow_agent.client.results import Block
@@ -24,12 +24,7 @@ from qallow_agent.jobs.model import LeaseEnd
 from qallow_agent.jobs.parcels import PARCELS, Header, LeaseUnknown, ResultParcel, TaskHead
 from qallow_agent.jobs.settings import DispatchSettings
 from qallow_agent.jobs.work import (
-    Agreed,
-    Answered,
     Dispatch,
-    Failed,
-    Finished,
-    Outcome,
     Piece,
 )
 
@@ -49,7 +44,6 @@ _GRACE_S: Final = 5.0
 """How much longer than the desk we wait for one more device."""
 
 _MOST_FRAMES: Final = 60_000
-_NEWEST: Final = 0.2
 
 
 class Team:
@@ -86,16 +80,14 @@ class Team:
             rng=random.Random(),
         )
         self.jury = jury
+        self.delivery = Delivery(payload, self.dispatcher.arbiter, jury, keeper)
+        """Gives outcomes to the payload."""
         self.wires: dict[LeaseId, Wire] = {}
-        self.point_s: Seconds | None = None
-        """Device seconds of one point, of late."""
-        self.first_error = ""
         self.mismatch: VersionMismatch | None = None
         """Why a runner that was granted cannot be talked to."""
         self._exchange = exchange
         self._payload = payload
         self._slice_s = settings.slice_s
-        self._keeper = keeper
         self._report = report
         self._touch = touch
         self._hints: dict[LeaseId, Seconds | None] = {}
@@ -131,7 +123,7 @@ class Team:
         self._hints.pop(lost.lease, None)
         if wire is not None:
             self._leaving[lost.lease] = (wire, now + _FAREWELL_S)
-            self._settle(
+            self.delivery.settle(
                 self.dispatcher.lost(lost.lease, lost.code, lost.reason, lost.task, lost.attempt)
             )
 
@@ -150,7 +142,7 @@ class Team:
         else:
             wire.silent_s = time.monotonic()
             if not wire.flights:
-                self._settle(self.dispatcher.lost(wire.lease.id, LeaseEnd.UNKNOWN, reason))
+                self.delivery.settle(self.dispatcher.lost(wire.lease.id, LeaseEnd.UNKNOWN, reason))
         self._touch()
 
     def wire_nonsense(self, wire: Wire, error: WireError) -> None:
@@ -165,7 +157,7 @@ class Team:
                 wire.flights.pop(head.number, None)
             outcomes = self.dispatcher.results(wire.lease.id, heads, time.monotonic())
             if outcomes:
-                self._settle(
+                self.delivery.settle(
                     outcomes,
                     lambda index: Block(
                         parts[index].heads,
@@ -199,7 +191,7 @@ class Team:
 
     def stop(self, code: str, message: str, hint: str) -> None:
         """Fail everything that has no outcome."""
-        self._settle(self.dispatcher.stop(code, message, hint))
+        self.delivery.settle(self.dispatcher.stop(code, message, hint))
 
     def audit(self, share: float, task_s: Seconds) -> None:
         """Have this share of the tasks shorter than ``task_s`` run a second time, and compared."""
@@ -214,7 +206,7 @@ class Team:
 
     def tick(self, now: Seconds) -> None:
         """Do what time demands: deadlines, wires that never came up or whose verdict is late."""
-        self._settle(self.dispatcher.tick(now))
+        self.delivery.settle(self.dispatcher.tick(now))
         for wire in list(self.wires.values()):
             if wire.dial_until_s is not None and wire.dial_until_s <= now:
                 self._give_up(wire, LeaseEnd.BROKEN, f"{wire.label} cannot be reached in time")
@@ -250,7 +242,7 @@ class Team:
             most: At most so many.
             now: Before the first answer, waiting for it says how long one takes at least.
         """
-        point_s = self.point_s
+        point_s = self.delivery.point_s
         if point_s is None:
             waited_s = 0.0 if self._first_sent_s is None else now - self._first_sent_s
             point_s = max(guess_s, waited_s)
@@ -278,7 +270,7 @@ class Team:
         wire.close()
         if self.wires.pop(wire.lease.id, None) is None:
             return
-        self._settle(self.dispatcher.lost(wire.lease.id, code, reason))
+        self.delivery.settle(self.dispatcher.lost(wire.lease.id, code, reason))
         self._report(wire.lease.id, reason)
         self._touch()
 
@@ -297,62 +289,6 @@ class Team:
                 heads, frames = [], []
         if heads:
             wire.send(tuple(heads), frames)
-
-    def _settle(
-        self, outcomes: Iterable[Outcome], block_of: Callable[[int], Block] | None = None
-    ) -> None:
-        for outcome in outcomes:
-            piece = outcome.piece
-            if isinstance(outcome, Finished | Answered):
-                if block_of is None:
-                    continue
-                block = block_of(outcome.index)
-                block.start, block.points = piece.start, piece.points
-                self._measure(outcome.seconds / max(piece.points, 1))
-                if isinstance(outcome, Answered):
-                    outcome.answer.content = block
-                    self._compare(piece)
-                    continue
-                if outcome.audit is not None and outcome.audit.panel is not None:
-                    outcome.audit.panel.answers[0].content = block
-                self._deliver(piece, block)
-            elif isinstance(outcome, Failed):
-                self._judged(piece)
-                self.first_error = self.first_error or outcome.message
-                error = remote_error(outcome.code, outcome.message, outcome.hint, outcome.traceback)
-                self._payload.failed(piece, error)
-            else:
-                self._judged(piece)
-                if isinstance(outcome, Agreed) and isinstance(outcome.answer.content, Block):
-                    self._deliver(piece, outcome.answer.content)
-
-    def _measure(self, point_s: Seconds) -> None:
-        known = self.point_s
-        self.point_s = point_s if known is None else known + _NEWEST * (point_s - known)
-
-    def _deliver(self, piece: Piece, block: Block) -> None:
-        self._payload.finished(piece, block)
-        if self._keeper is not None:
-            self._keeper.add(block)
-
-    def _compare(self, piece: Piece) -> None:
-        """Say which answers of a panel are alike, once all that are wanted are there."""
-        if piece.panel is not None and piece.panel.full:
-            classes = self.jury.classes(piece.panel)
-            self._settle(self.dispatcher.arbiter.judged(piece, classes))
-
-    def _judged(self, piece: Piece) -> None:
-        """Take down what a comparison came to."""
-        panel = piece.panel
-        if panel is None or not panel.classes:
-            return
-        task = b""
-        if len(set(panel.classes)) > 1:
-            head, buffers = self._payload.task(piece)
-            task = task_digest(head.scalars, buffers)
-        warning = self.jury.note(piece, task)
-        if warning:
-            _log.warning("warning: %s", warning)
 
 
 def _mismatch(lease: Lease) -> VersionMismatch:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from qallow_agent.base.settings import setting
+from qallow_agent.ethics.settings import EthicsSettings
 from qallow_agent.jobs.settings import JobSettings
 from qallow_agent.kernels.settings import KernelSettings
 from qallow_agent.mesh.adverts.settings import AdvertSettings
@@ -73,6 +74,7 @@ class Settings:
     mesh: MeshSettings = field(default_factory=MeshSettings)
     jobs: JobSettings = field(default_factory=JobSettings)
     placement: PlacementSettings = field(default_factory=PlacementSettings)
+    ethics: EthicsSettings = field(default_factory=EthicsSettings)
     kernels: KernelSettings = field(default_factory=KernelSettings)
     runners: RunnerSettings = field(default_factory=RunnerSettings)
     devices: DeviceSettings = field(default_factory=DeviceSettings)

@@ -21,6 +21,7 @@ from qallow_agent.jobs.leasing import Leasing
 from qallow_agent.jobs.live import LiveJob
 from qallow_agent.jobs.local import ClientGone, PlacementMade
 from qallow_agent.jobs.messages import (
+    AuditDone,
     Deposit,
     Fetch,
     JobCancel,
@@ -165,6 +166,7 @@ class Desk:
             JobCancel: reception.cancel,
             MoreSlots: reception.more,
             LeaseBroken: reception.broken,
+            AuditDone: reception.audited,
             ClientGone: lambda sender, _, now: reception.gone(sender, now),
             Deposit: counter.deposit,
             Fetch: counter.fetch,

@@ -10,7 +10,7 @@ from qallow_agent.base.notice import Notice
 from qallow_agent.base.units import Seconds
 from qallow_agent.jobs.leases import verify_lease
 from qallow_agent.jobs.live import LiveJob
-from qallow_agent.jobs.local import PlacementMade, PlacementWanted, StartMeasured
+from qallow_agent.jobs.local import PlacementMade, StartMeasured
 from qallow_agent.jobs.messages import (
     Lease,
     LeaseGrant,
@@ -77,7 +77,7 @@ class Leasing:
             return []
         # The router answers at once; should it not, the job is not stuck.
         job.retry_s = now + self._settings.placement_retry_max_s
-        return [Announce(PlacementWanted(job.record.id, job.needed, job.avoided(now)))]
+        return [Announce(job.wish(now))]
 
     def placed(self, job: LiveJob, made: PlacementMade, now: Seconds) -> list[Effect]:
         """Request what the router chose, or tell the submitter that it must wait."""

@@ -8,7 +8,7 @@ import msgspec
 from qallow_agent.base.ids import LeaseId, NodeId, Sender
 from qallow_agent.base.machine import Effect, Send, soonest
 from qallow_agent.base.units import Seconds
-from qallow_agent.jobs.local import Choice
+from qallow_agent.jobs.local import Choice, PlacementWanted
 from qallow_agent.jobs.messages import Lease, LeaseRelease, LeaseRenew, LeaseRequest, SubmitJob
 from qallow_agent.jobs.model import JobEvent, JobRecord, Terms, advance
 from qallow_agent.jobs.settings import JobSettings
@@ -54,8 +54,8 @@ class LiveJob:
 
     __slots__ = (
         "asked", "avoid", "chronicle", "curve_key", "deadline_s", "ever_asked", "gone", "heard_s",
-        "held", "hint", "hungry_s", "order", "orphaned_s", "pause_s", "reason", "record", "renew_s",
-        "retry_s", "submitter", "terms", "told", "wanted", "watchers",
+        "held", "hint", "hungry_s", "order", "orphaned_s", "pause_s", "places", "reason", "record",
+        "renew_s", "retry_s", "submitter", "terms", "told", "wanted", "watchers",
     )  # fmt: skip
 
     def __init__(self, record: JobRecord, order: SubmitJob, terms: Terms, now: Seconds) -> None:
@@ -69,6 +69,8 @@ class LiveJob:
         """Others that submitted the same under its idempotency key: told how it ends."""
         self.wanted = 0
         """Leases the submitter could use."""
+        self.places = record.options.verify
+        """Different devices its leases must be on."""
         self.held: dict[LeaseId, Lease] = {}
         self.asked: dict[Place, Asked] = {}
         self.ever_asked: dict[Place, None] = {}
@@ -96,6 +98,17 @@ class LiveJob:
         """Leases to ask for."""
         pending = sum(asked.slots for asked in self.asked.values() if asked.counted)
         return max(0, self.wanted - len(self.held) - pending)
+
+    def wish(self, now: Seconds) -> PlacementWanted:
+        """Return what to ask the router."""
+        held: set[str] = set()
+        if self.places > 1:
+            held = {f"{lease.node}/{lease.device}" for lease in self.held.values()}
+            held |= {f"{node}/{device}" for (node, device), asked in self.asked.items()
+                     if asked.counted}  # fmt: skip
+        return PlacementWanted(
+            self.record.id, self.needed, self.avoided(now), self.places, tuple(sorted(held))
+        )
 
     def move(self, event: JobEvent) -> None:
         """Take the job along the transition table."""

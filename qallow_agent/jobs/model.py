@@ -112,6 +112,8 @@ class Terms:
     kernel_hash: str
     demand: Demand
     warnings: tuple[str, ...] = ()
+    audit_share: float = 0.0
+    audit_task_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

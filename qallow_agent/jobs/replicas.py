@@ -84,7 +84,8 @@ class Replicas:
             piece = self._first(key)
             if piece is None or piece.panel is None or not line.fits(piece.input_bytes):
                 continue
-            if line.place in key or (self._spreads(piece.panel) and _on_node(line.node, key)):
+            spread = len(self._nodes) >= piece.panel.wanted  # so that each node is asked only once
+            if line.place in key or (spread and _on_node(line.node, key)):
                 continue
             self._queues[key].popleft()
             if not self._queues[key]:
@@ -166,10 +167,6 @@ class Replicas:
         """Return whether a piece waits here, or for its answers to be compared."""
         panel = piece.panel
         return panel is not None and (panel.full or piece in self._queues.get(panel.asked, ()))
-
-    def _spreads(self, panel: Panel) -> bool:
-        """Return whether there are nodes enough to ask each only once."""
-        return len(self._nodes) >= panel.wanted
 
     def _in_vain(self, key: tuple[str, ...]) -> bool:
         return all(place in key for place in self._lines)

@@ -7,6 +7,7 @@ from qallow_agent.base.contact import Contact
 from qallow_agent.base.ids import Entropy, NodeId
 from qallow_agent.base.keys import NodeKeys
 from qallow_agent.energy.meters import Meters
+from qallow_agent.ethics.settings import EthicsSettings
 from qallow_agent.jobs.bench import Bench
 from qallow_agent.jobs.desk import Desk
 from qallow_agent.jobs.model import KernelOffer
@@ -24,6 +25,7 @@ from qallow_agent.mesh.trust.doorkeeper import Doorkeeper
 from qallow_agent.mesh.trust.settings import TrustSettings
 from qallow_agent.mesh.trust.standing import Standing
 from qallow_agent.mesh.wire.kinds import Incarnation, MemberRecord, MemberState
+from qallow_agent.node.audits import Audits
 from qallow_agent.node.node import Node
 from qallow_agent.node.rooms import Rooms, Self
 from qallow_agent.placement.settings import PlacementSettings
@@ -43,6 +45,7 @@ class RoomSettings:
     sync: SyncSettings
     jobs: JobSettings
     placement: PlacementSettings
+    ethics: EthicsSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +141,8 @@ def _rooms(given: Ingredients, me: Self) -> Rooms:
         meters=Meters(given.epoch, kept("energy")),
         catalog=given.catalog,
         placement=settings.placement,
+        ethics=settings.ethics,
+        audits=Audits(me.node, kept("ethics")),
     )
 
 

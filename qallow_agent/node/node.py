@@ -57,6 +57,7 @@ class Node:
             rooms.adverts,
             rooms.bench,
             rooms.desk,
+            rooms.audits,
         )
         self._routes = self._wire()
 
@@ -116,12 +117,13 @@ class Node:
                    facts.LinkRefused),
             book: (mesh.Adverts, mesh.AdvertDigest),
             pulse: (mesh.Pulse, mesh.PulseEcho, facts.NtpAnswer),
-            bench: (jobs.LeaseRequest, jobs.LeaseRenew, jobs.LeaseRelease, local.RunnerReady,
-                    local.RunnerRests, local.RunnerExited, local.CanaryDone),
+            bench: (jobs.LeaseRequest, jobs.LeaseRenew, jobs.LeaseRelease, jobs.Dissent, jobs.Consent,
+                    local.RunnerReady, local.RunnerRests, local.RunnerExited, local.CanaryDone),
+            rooms.audits.receive: (local.AuditsSeen,),
             desk: (jobs.LeaseGrant, jobs.LeaseRefusal, jobs.LeaseRevoked, jobs.JobProgress,
                    jobs.JobEnded, jobs.JobCancel, jobs.MoreSlots, jobs.Deposit, jobs.Fetch,
                    jobs.ListJobs, local.ClientGone, local.PlacementMade, jobs.LeaseBroken,
-                   jobs.JobEnergy),
+                   jobs.JobEnergy, jobs.AuditDone),
             submissions.submit: (jobs.SubmitJob,),
             submissions.place: (local.PlacementWanted,),
             self._survey.learn: (local.LinkMeasured, local.StartMeasured),

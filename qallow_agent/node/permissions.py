@@ -6,6 +6,8 @@ from qallow_agent.base.errors import NotAllowed
 from qallow_agent.base.ids import Sender
 from qallow_agent.base.message import Message, kind_of
 from qallow_agent.jobs.messages import (
+    Consent,
+    Dissent,
     JobEnergy,
     LeaseGrant,
     LeaseRefusal,
@@ -23,6 +25,8 @@ NEEDED: Mapping[type[Message], tuple[Role, ...]] = {
     LeaseRequest: SUBMITTERS,
     LeaseRenew: SUBMITTERS,
     LeaseRelease: SUBMITTERS,
+    Dissent: SUBMITTERS,
+    Consent: SUBMITTERS,
     LeaseGrant: (Role.WORKER,),
     LeaseRefusal: (Role.WORKER,),
     LeaseRevoked: (Role.WORKER,),

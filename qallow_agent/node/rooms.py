@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from qallow_agent.base.contact import Contact
 from qallow_agent.base.ids import MeshId, NodeId
 from qallow_agent.energy.meters import Meters
+from qallow_agent.ethics.settings import EthicsSettings
 from qallow_agent.jobs.bench import Bench
 from qallow_agent.jobs.desk import Desk
 from qallow_agent.kernels.registry import Catalog
@@ -13,6 +14,7 @@ from qallow_agent.mesh.discovery.discovery import Discovery
 from qallow_agent.mesh.membership.swim import Membership
 from qallow_agent.mesh.sync.sync import Sync
 from qallow_agent.mesh.trust.doorkeeper import Doorkeeper
+from qallow_agent.node.audits import Audits
 from qallow_agent.placement.settings import PlacementSettings
 
 
@@ -30,6 +32,8 @@ class Rooms:
     meters: Meters
     catalog: Catalog
     placement: PlacementSettings
+    ethics: EthicsSettings
+    audits: Audits
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,8 @@ class Request:
         prefer: ``latency``, ``throughput`` or ``energy``.
         avoid: ``node-id/device`` that refused just now.
         max_joules: Gross joules the whole job may use; 0 for any number.
+        places: Different devices the job needs in all: each task runs on so many.
+        held: ``node-id/device`` that it has, or has asked.
     """
 
     kernel: str
@@ -39,6 +41,8 @@ class Request:
     prefer: str = "throughput"
     avoid: tuple[str, ...] = ()
     max_joules: float = 0.0
+    places: int = 1
+    held: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from qallow_agent.base.ids import Sender
 from qallow_agent.base.notice import Notice
 from qallow_agent.base.reading import Reading
 from qallow_agent.base.units import Seconds
+from qallow_agent.ethics.settings import EthicsSettings
 from qallow_agent.jobs.settings import JobSettings
 from qallow_agent.kernels.registry import Catalog, load_catalog
 from qallow_agent.mesh.adverts.settings import AdvertSettings
@@ -37,6 +38,7 @@ def default_rooms() -> RoomSettings:
         SyncSettings(),
         JobSettings(),
         PlacementSettings(),
+        EthicsSettings(),
     )
 
 

@@ -256,7 +256,7 @@ def test_how_many_runners_are_useful_follows_from_how_long_one_point_takes(case:
     assert useful(1_000, 0.1, 256, case.now) == 4
     case.meet()
     assert useful(1_000, 0.0, 256, case.now + 1.0) > 1
-    case.team.point_s = 1e-6
+    case.team.delivery.point_s = 1e-6
     assert useful(1_000, 1.0, 256, case.now) == 1
 
 
