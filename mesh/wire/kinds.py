@@ -262,6 +262,8 @@ class DeviceAdvert(msgspec.Struct, frozen=True, omit_defaults=True):
     where a meter counts them. ``warm`` runners are up and free, ``waiting`` slots are asked
     for and not granted yet, ``reserved_bytes`` of memory are promised to leases.
     ``throttle`` names why it runs slower than it could. A device without slots is only shown.
+    ``trial``: in quarantine after answers that differed from others', it takes copies of work that
+    is done elsewhere too; so many must agree.
     """
 
     name: str
@@ -282,6 +284,7 @@ class DeviceAdvert(msgspec.Struct, frozen=True, omit_defaults=True):
     tried: tuple[str, ...] = ()
     fix: str = ""
     throttle: tuple[str, ...] = ()
+    trial: int = 0
 
 
 class KernelAdvert(msgspec.Struct, frozen=True):

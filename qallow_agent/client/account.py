@@ -89,7 +89,7 @@ class Account:
         if missing and now >= self._places_s:
             # Runners on the devices there are do not help: each must be on another one.
             self._places_s = now + _PLACES_S
-            self.slots = max(self.slots, len(self._team.wires) + missing)
+            self.slots = max(self.slots, self._team.workers + missing)
             return self.slots
         left = self.added - self.cancelled - dispatcher.tally.done - dispatcher.tally.failed
         wanted = self._team.useful_slots(left, self._guess_s, MOST_SLOTS, now)

@@ -31,7 +31,6 @@ from qallow_agent.client.switch import Switch
 from qallow_agent.client.team import Team
 from qallow_agent.client.wires import Exchange
 from qallow_agent.jobs.messages import (
-    AuditDone,
     Fetch,
     JobAccepted,
     JobEnded,
@@ -45,6 +44,7 @@ from qallow_agent.jobs.messages import (
     SubmitJob,
 )
 from qallow_agent.jobs.model import LeaseEnd
+from qallow_agent.jobs.opinions import AuditDone
 from qallow_agent.jobs.settings import DispatchSettings
 
 _log = logging.getLogger(__name__)
@@ -231,11 +231,11 @@ class Job:
         if isinstance(message, LeaseGrant) and self.phase is Phase.OPEN:
             self._watching = False
             hint_s = self._ops / message.rate if message.rate > 0 else None
-            self._team.grant(message.lease, now, hint_s)
+            self._team.grant(message.lease, now, hint_s, shadow=message.shadow)
         elif isinstance(message, LeaseLost) and self.phase is Phase.OPEN:
             self._team.lose(message, now)
             if message.code in _SLOTS_AGAIN:
-                self.account.slots = len(self._team.wires)
+                self.account.slots = self._team.workers
         elif isinstance(message, LeaseStarved):
             self._hunger.reason = message
             if self._team.mismatch is not None and not self._team.wires:
@@ -292,7 +292,7 @@ class Job:
     def _look(self, now: Seconds) -> None:
         """Look at what changes slowly: runners wanted, progress, how long we have waited."""
         idle = self._team.dispatcher.idle
-        hungry = not self._team.wires and not self._watching and not idle
+        hungry = not self._team.workers and not self._watching and not idle
         self._hunger.note(now, hungry=hungry)
         starved = self._hunger.too_long(now)
         if starved is not None:

@@ -13,7 +13,7 @@ from typing import Any, Final
 from qallow_agent.base.agreement import grouped, majority
 from qallow_agent.client.cargo import Cargo
 from qallow_agent.client.results import Block
-from qallow_agent.jobs.messages import Comparison
+from qallow_agent.jobs.opinions import Comparison
 from qallow_agent.jobs.panel import Answer, Panel
 from qallow_agent.jobs.work import Piece
 

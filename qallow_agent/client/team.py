@@ -91,19 +91,29 @@ class Team:
         self._report = report
         self._touch = touch
         self._hints: dict[LeaseId, Seconds | None] = {}
+        self.shadows: dict[LeaseId, None] = {}
+        """Leases of devices on trial."""
         self._leaving: dict[LeaseId, tuple[Wire, Seconds]] = {}
         self._dropped: dict[int, tuple[Piece, Seconds]] = {}
         self._first_sent_s: Seconds | None = None
 
+    @property
+    def workers(self) -> int:
+        """Runners that do the work; those on trial do not."""
+        return sum(lease not in self.shadows for lease in self.wires)
+
     # --- leases ----------------------------------------------------------------------------------
 
-    def grant(self, lease: Lease, now: Seconds, hint_s: Seconds | None = None) -> None:
+    def grant(
+        self, lease: Lease, now: Seconds, hint_s: Seconds | None = None, *, shadow: bool = False
+    ) -> None:
         """Connect to the runner of a lease.
 
         Args:
             lease: The lease.
             now: Monotonic seconds.
             hint_s: Seconds that one evaluation should take there.
+            shadow: Its device is on trial: it gets copies of what others have answered.
         """
         if lease.id in self.wires or lease.id in self._leaving:
             return
@@ -112,6 +122,8 @@ class Team:
             self._report(lease.id, self.mismatch.message)
             return
         self._hints[lease.id] = hint_s
+        if shadow:
+            self.shadows[lease.id] = None
         wire = self._exchange.dial(lease, self, now)
         self.wires[lease.id] = wire
         if wire.hopeless:
@@ -130,7 +142,9 @@ class Team:
     def wire_up(self, wire: Wire) -> None:
         """Give a connected runner work."""
         if wire.lease.id in self.wires:
-            self.dispatcher.granted(wire.lease, self._hints.pop(wire.lease.id, None))
+            hint_s = self._hints.pop(wire.lease.id, None)
+            shadow = wire.lease.id in self.shadows
+            self.dispatcher.granted(wire.lease, hint_s, shadow=shadow)
             self._touch()
 
     def wire_down(self, wire: Wire, reason: str) -> None:

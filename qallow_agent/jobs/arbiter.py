@@ -16,6 +16,9 @@ from qallow_agent.jobs.work import Answered, Compared, Finished, Outcome, Piece
 _MOST_SHADOWS = 16
 """Audits under way: each holds a result, and inputs, that nobody else needs any more."""
 
+_MOST_TRIED = 4
+"""Copies under way for a device on trial."""
+
 _MOST_FAULTS = 2
 """Devices on which a task must fail before it has: one alone may lack memory."""
 
@@ -101,10 +104,12 @@ class Arbiter:
         """
         piece = finished.piece
         sampler = self.sampler
-        if sampler is None or not sampler.takes(finished.seconds):
+        # A device on trial is kept at it, a few copies at a time.
+        every = self._replicas.roll.trying and len(self._shadows) < _MOST_TRIED
+        if sampler is None or not sampler.takes(finished.seconds, every=every):
             return finished
         changeable = piece.sweep is None and piece.input_bytes > 0
-        if self._replicas.places < 2 or changeable or len(self._shadows) >= _MOST_SHADOWS:  # noqa: PLR2004
+        if self._replicas.roll.places < 2 or changeable or len(self._shadows) >= _MOST_SHADOWS:  # noqa: PLR2004
             sampler.skipped += 1
             return finished
         sampler.begun += 1

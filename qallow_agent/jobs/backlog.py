@@ -65,12 +65,13 @@ class Backlog:
         and pieces to be run again, then slices of the sweeps in turn.
         """
         replicas = self._replicas
-        if replicas.waiting:
-            piece = replicas.next_for(line)
-            if piece is not None:
-                return piece
-            if replicas.wanted > 1 and len(replicas) >= _MOST_OPEN * runners:
-                return None  # what is held back grows, and others must catch up first
+        begun = replicas.next_for(line) if replicas.waiting else None
+        # When too many wait for others to catch up, what is held back must not grow.
+        full = replicas.wanted > 1 and len(replicas) >= _MOST_OPEN * runners
+        return begun if begun is not None or line.shadow or full else self._next_new(line, runners)
+
+    def _next_new(self, line: Line, runners: int) -> Piece | None:
+        """Return the next piece that nobody was asked yet."""
         queue = self.queue
         while queue:
             piece = queue[0]
@@ -84,7 +85,7 @@ class Backlog:
             return None
         sweep = next(iter(self.sweeps.values()))
         point_s = line.likely_s(sweep)
-        if replicas.wanted > 1 and point_s is not None and sweep.point_s is not None:
+        if self._replicas.wanted > 1 and point_s is not None and sweep.point_s is not None:
             point_s = max(point_s, sweep.point_s)  # slower ones must answer it too
         points = slice_points(sweep, point_s, runners, self._settings, line.hint_s)
         piece = self._cut(sweep, points)

@@ -144,19 +144,22 @@ class Dispatcher:
             for piece in list(self._backlog.live.values())
         ]
 
-    def granted(self, lease: Lease, hint_s: Seconds | None = None) -> None:
+    def granted(self, lease: Lease, hint_s: Seconds | None = None, *, shadow: bool = False) -> None:
         """Use a lease from now on; a lease already known, or already lost, changes nothing.
 
         Args:
             lease: A runner that can be sent work.
             hint_s: Seconds that one point should take there, until it was measured.
+            shadow: Its device is on trial: it gets copies only, and none of its answers counts.
         """
         if lease.id not in self._lines and lease.id not in self._ghosts:
             label = f"{lease.node_name}/{lease.device}"
             place = f"{lease.node}/{lease.device}"
-            line = Line(lease.id, label, lease.credits, self._settings, hint_s, place)
+            line = Line(
+                lease.id, label, lease.credits, self._settings, hint_s, place, shadow=shadow
+            )
             self._lines[lease.id] = line
-            self.replicas.joined(line)
+            self.replicas.roll.joined(line)
             self._open[lease.id] = line
 
     def lost(
@@ -180,7 +183,7 @@ class Dispatcher:
         if line is None:
             return []
         self._open.pop(lease, None)
-        self.replicas.left(line)
+        self.replicas.roll.left(line)
         for sweep in self._backlog.sweeps.values():
             line.forget_sweep(sweep)
         flight = None if task is None else line.flights.get(task)
@@ -330,14 +333,14 @@ class Dispatcher:
         return (
             bool(self._backlog.live)
             and not self._backlog.waiting
-            and any(not line.flights for line in self._open.values())
+            and any(not line.flights and not line.shadow for line in self._open.values())
         )
 
     def _second_starts(self, now: Seconds) -> list[Dispatch]:
         """Start pieces a second time on idle runners: those of stalled ones, then of slow ones."""
         orders: list[Dispatch] = []
         for choose in (hedges, thefts):
-            idle = [line for line in self._open.values() if not line.flights]
+            idle = [line for line in self._open.values() if not line.flights and not line.shadow]
             for piece, line in choose(self._lines.values(), idle, now, self._settings):
                 piece.hedged = True
                 self.tally.hedged += choose is hedges

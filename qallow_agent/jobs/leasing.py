@@ -10,7 +10,7 @@ from qallow_agent.base.notice import Notice
 from qallow_agent.base.units import Seconds
 from qallow_agent.jobs.leases import verify_lease
 from qallow_agent.jobs.live import LiveJob
-from qallow_agent.jobs.local import PlacementMade, StartMeasured
+from qallow_agent.jobs.local import PlacementMade, ShadowWanted, StartMeasured
 from qallow_agent.jobs.messages import (
     Lease,
     LeaseGrant,
@@ -28,6 +28,7 @@ Refused = tuple[float, JobId, NodeId, str, str]
 """Wall time, job, node, device, reason."""
 
 _MOST_REFUSALS = 64
+_SEVERAL = 2
 _MOST_TTL_S = 3_600.0
 _MOST_CREDITS = 65_536
 _KEY_BYTES = 32
@@ -115,6 +116,9 @@ class Leasing:
                 "job": job.record.id, "node": sender, "lease": lease.id, "why": refused,
             }  # fmt: skip
             return [Notice("lease.doubtful", "a lease was not accepted", "warning", facts)]
+        if job.submitter is not None and job.shade.take(grant):
+            job.chronicle.note(now, "granted", f"{lease.node}/{lease.device}", "for shadow copies")
+            return [Reply(job.submitter, LeaseGrant(lease, rate, shadow=True))]
         late = lease.id in job.gone or (lease.node, lease.device) not in job.ever_asked
         if late or job.submitter is None or len(job.held) >= job.wanted:
             return [Send(lease.node, LeaseRelease((lease.id,)))]
@@ -130,6 +134,8 @@ class Leasing:
         self, job: LiveJob, sender: NodeId, refusal: LeaseRefusal, now: Seconds
     ) -> list[Effect]:
         """Look elsewhere, and leave the refusing device alone for a while."""
+        if job.shade.refused(sender, refusal.device, now):
+            return []
         if job.asked.pop((sender, refusal.device), None) is None:
             return []
         job.reason, job.hint = refusal.reason, refusal.hint
@@ -141,6 +147,8 @@ class Leasing:
 
     def lost(self, job: LiveJob, revoked: LeaseRevoked, now: Seconds) -> list[Effect]:
         """Tell the submitter that a held lease is gone, and look for another one."""
+        if job.shade.drop(revoked.lease, now) is not None:
+            return _tell_lost(job, revoked)
         lease = job.drop(revoked.lease, now)
         if lease is None:
             return []
@@ -150,12 +158,7 @@ class Leasing:
             job.avoid[f"{lease.node}/{lease.device}"] = now + self._settings.avoid_s
         if revoked.code == LeaseEnd.IDLE:
             job.wanted = len(job.held)  # it asks for more once it has work again
-        effects: list[Effect] = []
-        if job.submitter is not None:
-            told = LeaseLost(
-                revoked.lease, revoked.code, revoked.reason, revoked.task, revoked.attempt
-            )
-            effects.append(Reply(job.submitter, told))
+        effects = _tell_lost(job, revoked)
         if not job.held:
             job.move(JobEvent.STARVED)
             if job.asked:
@@ -172,11 +175,15 @@ class Leasing:
         for lease in [each for each in job.held.values() if each.node == node]:
             reason = f"node {lease.node_name} is down"
             effects += self.lost(job, LeaseRevoked(lease.id, LeaseEnd.NODE_DOWN, reason), now)
+        shadow = job.shade.gone(node, now)
+        if shadow is not None:
+            reason = f"node {shadow.node_name} is down"
+            effects += _tell_lost(job, LeaseRevoked(shadow.id, LeaseEnd.NODE_DOWN, reason))
         return effects + (self.place(job, now) if silent else [])
 
     def broken(self, job: LiveJob, revoked: LeaseRevoked, now: Seconds) -> list[Effect]:
         """Give back a lease whose runner the submitter cannot reach, and find another one."""
-        lease = job.held.get(revoked.lease)
+        lease = job.held.get(revoked.lease) or job.shade.drop(revoked.lease, now)
         if lease is None:
             return []
         return [
@@ -196,6 +203,8 @@ class Leasing:
         effects: list[Effect] = []
         if job.renew_s is not None and job.renew_s <= now:
             effects += job.renew(now)
+            if job.held and job.record.options.verify < _SEVERAL and job.terms.audit_share > 0:
+                effects.append(Announce(ShadowWanted(job.record.id)))
         repeated, mute = job.ask_again(now, self._settings)
         effects += repeated
         for node, device in mute:
@@ -239,3 +248,10 @@ class Leasing:
             and len(lease.runner_key) == _KEY_BYTES
         )
         return "" if sane else "credits, life, address or key are out of range"
+
+
+def _tell_lost(job: LiveJob, revoked: LeaseRevoked) -> list[Effect]:
+    if job.submitter is None:
+        return []
+    told = LeaseLost(revoked.lease, revoked.code, revoked.reason, revoked.task, revoked.attempt)
+    return [Reply(job.submitter, told)]

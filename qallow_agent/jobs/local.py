@@ -5,7 +5,7 @@ import msgspec
 from qallow_agent.base.ids import JobId, LeaseId, NodeId, RunnerId
 from qallow_agent.base.joules import Joules
 from qallow_agent.base.message import Message
-from qallow_agent.jobs.messages import Comparison
+from qallow_agent.jobs.opinions import Comparison
 from qallow_agent.jobs.story import Judged
 
 # --- bench <-> runner (local) ---------------------------------------------------------------------
@@ -137,6 +137,19 @@ class PlacementMade(Message, tag="fact.placement-made"):
     never: bool = False
     judged: tuple[Judged, ...] = ()
     more: int = 0
+
+
+class ShadowWanted(Message, tag="fact.shadow-wanted"):
+    """A job could try a device on trial with copies of its work, if there is one."""
+
+    job: JobId
+
+
+class ShadowFound(Message, tag="fact.shadow-found"):
+    """There is one."""
+
+    job: JobId
+    choice: Choice
 
 
 class AuditsSeen(Message, tag="fact.audits-seen"):

@@ -12,6 +12,7 @@ import msgspec
 from qallow_agent.base.ids import JobId, LeaseId, NodeId, RunnerId
 from qallow_agent.base.joules import Joules
 from qallow_agent.base.message import Message
+from qallow_agent.jobs.opinions import OPINIONS, AuditDone
 
 
 class JobState(StrEnum):
@@ -168,35 +169,6 @@ class MoreSlots(Message, tag="job.more"):
     places: int = 1
 
 
-class Comparison(msgspec.Struct, frozen=True, array_like=True):
-    """The answers of several devices to one task, and which of them are alike.
-
-    Args:
-        places: ``node/device`` of each answer.
-        classes: Class of each, numbered from 0.
-        times: Equal comparisons in a row.
-        task: Digest of the task's parameters; only where answers differ, and so is what follows.
-        digests: Of each answer.
-        point: Which point of the job's sweep came first in the task.
-        shadow: The result had been delivered before it was compared.
-    """
-
-    places: tuple[str, ...]
-    classes: tuple[int, ...]
-    times: int = 1
-    task: bytes = b""
-    digests: tuple[bytes, ...] = ()
-    point: int = 0
-    shadow: bool = False
-
-
-class AuditDone(Message, tag="job.audit"):
-    """The submitter has compared answers to tasks of a job."""
-
-    job: JobId
-    comparisons: tuple[Comparison, ...]
-
-
 class LeaseBroken(Message, tag="lease.broken"):
     """The submitter cannot reach this lease's runner: take it back and find another one."""
 
@@ -267,7 +239,7 @@ class LeaseRequest(Message, tag="lease.request"):
     """A desk asks a bench for up to ``slots`` runners of one device.
 
     ``priority`` is the job's, ``waited_s`` how long it has had no runner at all: whoever waits
-    rises, so that nobody waits for ever.
+    rises, so that nobody waits for ever. ``shadow``: only for copies of what others answered too.
     """
 
     job: JobId
@@ -280,13 +252,18 @@ class LeaseRequest(Message, tag="lease.request"):
     task_limit_s: float = 0.0
     priority: int = 0
     waited_s: float = 0.0
+    shadow: bool = False
 
 
 class LeaseGrant(Message, tag="lease.grant"):
-    """One runner, granted; ``rate`` is what its executor measured there, ops per second, if any."""
+    """One runner, granted; ``rate`` is what its executor measured there, ops per second, if any.
+
+    ``shadow``, said by the desk: its device is on trial, and nothing it answers is to be delivered.
+    """
 
     lease: Lease
     rate: float = 0.0
+    shadow: bool = False
 
 
 class LeaseRefusal(Message, tag="lease.refusal"):
@@ -347,42 +324,9 @@ class JobEnergy(Message, tag="job.energy"):
     settled: bool
 
 
-class Dissent(Message, tag="job.dissent"):
-    """A desk tells a bench that an answer of its device differs from what others answered.
-
-    It is a reason to try the device, and no proof: whoever says so may be wrong, or lie.
-
-    Args:
-        job: Whose task it was.
-        kernel: What was computed.
-        device: Which device of the bench.
-        answers: How many answers were compared.
-        alike: How many of them were alike, and not this one; 0 when no two were.
-        task: Digest of the task's parameters.
-        theirs: Digest of this device's answer.
-        others: Digest of what most answered; empty when no two were alike.
-    """
-
-    job: JobId
-    kernel: str
-    device: str
-    answers: int
-    alike: int
-    task: bytes
-    theirs: bytes
-    others: bytes
-
-
-class Consent(Message, tag="job.consent"):
-    """A desk tells a bench how often answers of a device on trial agreed with those of others."""
-
-    device: str
-    times: int
-
-
 JOB_KINDS: tuple[type[Message], ...] = (
     LeaseRequest, LeaseGrant, LeaseRefusal, LeaseRenew, LeaseRelease, LeaseRevoked, JobEnergy,
-    Dissent, Consent,
+    *OPINIONS,
 )  # fmt: skip
 """Kinds that members may send each other about jobs."""
 

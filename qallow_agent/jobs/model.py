@@ -198,6 +198,7 @@ class DeviceStatus:
         rates: Kernel -> measured ops per second on one slot.
         tried: Those of the rates that only a canary measured.
         canary: Why the last canary passed or failed, in one line.
+        trial: Copies of others' work that must agree before it is trusted; it takes only such.
     """
 
     name: str
@@ -213,6 +214,7 @@ class DeviceStatus:
     tried: tuple[str, ...] = ()
     canary: str = ""
     fix: str = ""
+    trial: int = 0
 
 
 class EnergyTab(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -10,8 +10,6 @@ from qallow_agent.jobs.leasing import Leasing
 from qallow_agent.jobs.live import LiveJob
 from qallow_agent.jobs.local import AuditsSeen, LinkMeasured
 from qallow_agent.jobs.messages import (
-    AuditDone,
-    Comparison,
     JobAccepted,
     JobCancel,
     JobEnded,
@@ -32,6 +30,7 @@ from qallow_agent.jobs.model import (
     Terms,
     fingerprint,
 )
+from qallow_agent.jobs.opinions import AuditDone, Comparison
 from qallow_agent.jobs.roster import Roster, connection_of, same_client
 from qallow_agent.jobs.settings import JobSettings
 

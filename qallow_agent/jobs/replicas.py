@@ -5,13 +5,14 @@ few steps what it may take: no device is asked the same twice, and, as long as t
 enough, no node either.
 """
 
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Iterator
 
 from qallow_agent.base.agreement import majority
 from qallow_agent.base.units import Seconds, show_seconds
 from qallow_agent.jobs.lines import Line
 from qallow_agent.jobs.panel import MOST_ANSWERS, Answer, Panel
+from qallow_agent.jobs.roll import Roll
 from qallow_agent.jobs.work import Piece
 
 _NO_TIE = "add a node: a third device decides who is right; 'qallow-agent devices' shows what is up"
@@ -35,8 +36,7 @@ class Replicas:
         self._patience_s = patience_s
         self._tie_s = tie_s
         self._queues: dict[tuple[str, ...], deque[Piece]] = {}
-        self._lines: Counter[str] = Counter()
-        self._nodes: Counter[str] = Counter()
+        self.roll = Roll()
         self.places_wanted = wanted
         """Different devices the job could use."""
         self._now: Seconds = 0.0
@@ -47,29 +47,12 @@ class Replicas:
         return bool(self._queues)
 
     @property
-    def places(self) -> int:
-        """Different devices there are runners on."""
-        return len(self._lines)
-
-    @property
     def missing(self) -> int:
         """Different devices that are wanted and on which there is no runner."""
-        return 0 if self.places_wanted < 2 else max(0, self.places_wanted - self.places)  # noqa: PLR2004
+        return 0 if self.places_wanted < 2 else max(0, self.places_wanted - self.roll.places)  # noqa: PLR2004
 
     def __len__(self) -> int:
         return sum(map(len, self._queues.values()))
-
-    def joined(self, line: Line) -> None:
-        """Take in that there is one more runner."""
-        self._lines[line.place] += 1
-        self._nodes[line.node] += 1
-
-    def left(self, line: Line) -> None:
-        """Take in that a runner is gone."""
-        for counter, name in ((self._lines, line.place), (self._nodes, line.node)):
-            counter[name] -= 1
-            if not counter[name]:
-                del counter[name]
 
     def seat(self, piece: Piece) -> None:
         """Let a piece wait for one more place, if its panel lacks one."""
@@ -84,8 +67,12 @@ class Replicas:
             piece = self._first(key)
             if piece is None or piece.panel is None or not line.fits(piece.input_bytes):
                 continue
-            spread = len(self._nodes) >= piece.panel.wanted  # so that each node is asked only once
-            if line.place in key or (spread and _on_node(line.node, key)):
+            # An audit waits for a device on trial, if there is one, until that was asked.
+            wanted = self.roll.trying and piece.panel.shadow and not self.roll.tries(key)
+            if line.shadow != wanted:
+                continue
+            spread = self.roll.nodes >= piece.panel.wanted  # so that each node is asked only once
+            if line.place in key or (spread and not line.shadow and _on_node(line.node, key)):
                 continue
             self._queues[key].popleft()
             if not self._queues[key]:
@@ -143,7 +130,7 @@ class Replicas:
         """Yield the pieces that wait in vain: no runner is on a device that may be asked."""
         self._now = now
         for key in list(self._queues):
-            if not self._in_vain(key):
+            if self.roll.has_other(key):
                 continue
             while (piece := self._first(key)) is not None and piece.panel is not None:
                 if piece.panel.since_s + self._limit_s(piece.panel) > now:
@@ -157,7 +144,7 @@ class Replicas:
         """Return when a piece has waited long enough for a device that nobody has."""
         found: Seconds | None = None
         for key in list(self._queues):
-            piece = self._first(key) if self._in_vain(key) else None
+            piece = None if self.roll.has_other(key) else self._first(key)
             if piece is not None and piece.panel is not None:
                 due_s = piece.panel.since_s + self._limit_s(piece.panel)
                 found = due_s if found is None else min(found, due_s)
@@ -167,9 +154,6 @@ class Replicas:
         """Return whether a piece waits here, or for its answers to be compared."""
         panel = piece.panel
         return panel is not None and (panel.full or piece in self._queues.get(panel.asked, ()))
-
-    def _in_vain(self, key: tuple[str, ...]) -> bool:
-        return all(place in key for place in self._lines)
 
     def _limit_s(self, panel: Panel) -> Seconds:
         return self._tie_s if panel.tied or panel.shadow or panel.faults else self._patience_s
@@ -182,7 +166,7 @@ class Replicas:
         if panel.tied:
             why = f"{panel.labels()} disagree, and no third device came within "
             return "result-disagreement", why + show_seconds(self._tie_s), _NO_TIE
-        there = len(self._lines)
+        there = self.roll.places
         why = (
             f"each task needs the answers of {panel.wanted} different devices, and there were "
             f"runners on {there} for {show_seconds(self._patience_s)}"

@@ -36,10 +36,12 @@ class Sampler:
         self._share, self._task_s = (share, task_s) if sound else (0.0, 0.0)
         self._gap = self._draw()
 
-    def takes(self, seconds: Seconds) -> bool:
-        """Return whether a task that took so long is to be audited."""
+    def takes(self, seconds: Seconds, *, every: bool = False) -> bool:
+        """Return whether a task that took so long is to be audited; ``every`` is, if small."""
         if seconds >= self._task_s:
             return False
+        if every:
+            return True
         self._gap -= 1
         if self._gap >= 0:
             return False

@@ -117,6 +117,18 @@ class JobSettings:
     quarantine_pause_s: float = setting(
         10.0, "pause between the rounds of canaries in quarantine", unit="s", ge=0, le=86_400
     )
+    quarantine_audits: int = setting(
+        20,
+        "copies of real work that must agree with others' answers, after one that did not",
+        ge=0,
+        le=1_000,
+    )
+    most_dissents: int = setting(
+        3,
+        "answers within an hour that one other device contradicts, before a device is tried",
+        ge=1,
+        le=1_000,
+    )
     cool_margin_c: float = setting(
         5.0, "a hot device is cool again this far below its limit", unit="C", ge=0, le=50
     )

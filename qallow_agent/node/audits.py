@@ -18,7 +18,8 @@ from qallow_agent.base.notice import Notice
 from qallow_agent.base.units import Seconds
 from qallow_agent.ethics.audits import WHOLE, Audit, AuditBook
 from qallow_agent.jobs.local import AuditsSeen
-from qallow_agent.jobs.messages import Comparison, Consent, Dissent
+from qallow_agent.jobs.opinions import Comparison, Consent, Dissent
+from qallow_agent.mesh.adverts.book import AdvertBook
 
 NAME: Final = "ethics/audits"
 _KEEP_S: Seconds = 60.0
@@ -37,15 +38,15 @@ class Audits:
     """Takes in comparisons, keeps the book, and tells benches how their devices do.
 
     Args:
-        me: This node.
         kept: What was persisted under ``ethics/``.
+        adverts: Who is on trial.
 
     Raises:
         StorageCorrupt: The book does not decode.
     """
 
-    def __init__(self, me: NodeId, kept: Mapping[str, bytes]) -> None:
-        self._me = me
+    def __init__(self, kept: Mapping[str, bytes], adverts: AdvertBook) -> None:
+        self._adverts = adverts
         self.book = AuditBook(kept.get(NAME, b""))
         self._out: dict[str, Complaint] = {}
         self._keep_s: Seconds | None = None
@@ -61,7 +62,7 @@ class Audits:
             if len(set(each.classes)) > 1:
                 effects += _dissents(message, each)
             elif each.shadow:
-                effects += _consents(each)
+                effects += self._consents(each)
         if self._keep_s is None:
             self._keep_s = now.mono_s + _KEEP_S
         return [*effects, *self._judge(now)]
@@ -92,6 +93,18 @@ class Audits:
     def complaints(self) -> dict[str, Complaint]:
         """Return ``node/device`` -> why it gets no work of this node."""
         return dict(self._out)
+
+    def _consents(self, found: Comparison) -> list[Effect]:
+        """Tell the devices on trial how often they agreed."""
+        adverts = self._adverts.snapshot()
+        effects: list[Effect] = []
+        for place in found.places:
+            node, _, name = place.partition("/")
+            advert = adverts.get(NodeId(node))
+            devices = () if advert is None else advert.devices
+            if any(device.name == name and device.trial for device in devices):
+                effects.append(Send(NodeId(node), Consent(name, found.times)))
+        return effects
 
     def _judge(self, now: Instant) -> list[Effect]:
         effects: list[Effect] = []
@@ -142,13 +155,4 @@ def _dissents(seen: AuditsSeen, found: Comparison) -> list[Effect]:
             others=others,
         )
         effects.append(Send(NodeId(node), dissent))
-    return effects
-
-
-def _consents(found: Comparison) -> list[Effect]:
-    """Tell every device how often it agreed: one on trial counts that."""
-    effects: list[Effect] = []
-    for place in found.places:
-        node, _, device = place.partition("/")
-        effects.append(Send(NodeId(node), Consent(device, found.times)))
     return effects

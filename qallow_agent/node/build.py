@@ -98,6 +98,14 @@ def build_node(given: Ingredients) -> Node:
 
 def _rooms(given: Ingredients, me: Self) -> Rooms:
     keys, settings, rng, kept = given.keys, given.settings, given.rng, given.kept
+    adverts = AdvertBook(
+        me=me.node,
+        identity=keys.identity,
+        epoch=given.epoch,
+        release=given.release,
+        settings=settings.adverts,
+        rng=rng,
+    )
     return Rooms(
         doorkeeper=Doorkeeper(
             keys=keys,
@@ -119,14 +127,7 @@ def _rooms(given: Ingredients, me: Self) -> Rooms:
         membership=Membership(
             me=_record(given, me), settings=settings.membership, rng=rng, kept=kept("membership")
         ),
-        adverts=AdvertBook(
-            me=me.node,
-            identity=keys.identity,
-            epoch=given.epoch,
-            release=given.release,
-            settings=settings.adverts,
-            rng=rng,
-        ),
+        adverts=adverts,
         sync=Sync(me=me.node, settings=settings.sync, rng=rng),
         desk=Desk(me=me.node, settings=settings.jobs, rng=rng, kept=kept("jobs")),
         bench=Bench(
@@ -142,7 +143,7 @@ def _rooms(given: Ingredients, me: Self) -> Rooms:
         catalog=given.catalog,
         placement=settings.placement,
         ethics=settings.ethics,
-        audits=Audits(me.node, kept("ethics")),
+        audits=Audits(kept("ethics"), adverts),
     )
 
 

@@ -15,6 +15,7 @@ from qallow_agent.base.message import Failure, Message, failure, kind_of
 from qallow_agent.base.notice import Notice
 from qallow_agent.jobs import local
 from qallow_agent.jobs import messages as jobs
+from qallow_agent.jobs.opinions import OPINIONS, AuditDone
 from qallow_agent.mesh.wire import facts
 from qallow_agent.mesh.wire import kinds as mesh
 from qallow_agent.node import commands, documents, permissions
@@ -117,15 +118,15 @@ class Node:
                    facts.LinkRefused),
             book: (mesh.Adverts, mesh.AdvertDigest),
             pulse: (mesh.Pulse, mesh.PulseEcho, facts.NtpAnswer),
-            bench: (jobs.LeaseRequest, jobs.LeaseRenew, jobs.LeaseRelease, jobs.Dissent, jobs.Consent,
+            bench: (jobs.LeaseRequest, jobs.LeaseRenew, jobs.LeaseRelease, *OPINIONS,
                     local.RunnerReady, local.RunnerRests, local.RunnerExited, local.CanaryDone),
             rooms.audits.receive: (local.AuditsSeen,),
             desk: (jobs.LeaseGrant, jobs.LeaseRefusal, jobs.LeaseRevoked, jobs.JobProgress,
                    jobs.JobEnded, jobs.JobCancel, jobs.MoreSlots, jobs.Deposit, jobs.Fetch,
                    jobs.ListJobs, local.ClientGone, local.PlacementMade, jobs.LeaseBroken,
-                   jobs.JobEnergy, jobs.AuditDone),
+                   jobs.JobEnergy, AuditDone, local.ShadowFound),
             submissions.submit: (jobs.SubmitJob,),
-            submissions.place: (local.PlacementWanted,),
+            submissions.place: (local.PlacementWanted, local.ShadowWanted),
             self._survey.learn: (local.LinkMeasured, local.StartMeasured),
             front.answer: (commands.GetStatus, commands.GetPeers, commands.GetDevices,
                            commands.GetDiagnosis, commands.GetEnergy),

@@ -6,8 +6,6 @@ from qallow_agent.base.errors import NotAllowed
 from qallow_agent.base.ids import Sender
 from qallow_agent.base.message import Message, kind_of
 from qallow_agent.jobs.messages import (
-    Consent,
-    Dissent,
     JobEnergy,
     LeaseGrant,
     LeaseRefusal,
@@ -16,6 +14,7 @@ from qallow_agent.jobs.messages import (
     LeaseRequest,
     LeaseRevoked,
 )
+from qallow_agent.jobs.opinions import Consent, Dissent
 from qallow_agent.mesh.wire.kinds import Role
 
 SUBMITTERS = (Role.SUBMITTER, Role.OPERATOR, Role.OWNER)

@@ -14,7 +14,13 @@ from qallow_agent.base.errors import (
 from qallow_agent.base.ids import Entropy, JobId, Sender
 from qallow_agent.base.machine import Announce, Effect, Instant
 from qallow_agent.base.message import Message
-from qallow_agent.jobs.local import Choice, PlacementMade, PlacementWanted
+from qallow_agent.jobs.local import (
+    Choice,
+    PlacementMade,
+    PlacementWanted,
+    ShadowFound,
+    ShadowWanted,
+)
 from qallow_agent.jobs.messages import Demand, SubmitJob
 from qallow_agent.jobs.model import Terms
 from qallow_agent.jobs.story import MOST_JUDGED, Judged, short
@@ -94,8 +100,10 @@ class Submissions:
         )
 
     def place(self, sender: Sender, message: Message, now: Instant) -> list[Effect]:
-        """Answer the desk's wish for leases from the newest adverts."""
+        """Answer the desk's wish for leases, or for a device on trial, from the newest adverts."""
         del sender
+        if isinstance(message, ShadowWanted):
+            return self._shade(message, now)
         if not isinstance(message, PlacementWanted):
             raise InvariantBroken(f"{type(message).__name__} is no wish for leases")
         needs = self._rooms.desk.needs(message.job)
@@ -121,6 +129,23 @@ class Submissions:
             more=max(0, len(decision.explanation) - MOST_JUDGED),
         )
         return [Announce(made)]
+
+    def _shade(self, message: ShadowWanted, now: Instant) -> list[Effect]:
+        """Name a device on trial that could do a job's work, if there is one."""
+        needs = self._rooms.desk.needs(message.job)
+        candidates = (
+            () if needs is None else self._survey.candidates(needs.order.kernel, now.mono_s)
+        )
+        tried = [replace(each, state="ok") for each in candidates if each.trial]
+        if needs is None or not tried:
+            return []
+        request = request_of(needs.order, needs.terms, 1)
+        fitting = sift(request, tried, self._rooms.placement)[0]
+        if not fitting:
+            return []
+        chosen = fitting[self.rng.randrange(len(fitting))]
+        choice = Choice(chosen.node, chosen.device, 1, "it is on trial")
+        return [Announce(ShadowFound(message.job, choice))]
 
     def _check_places(self, order: SubmitJob, terms: Terms, now: Instant) -> None:
         """Refuse a job whose tasks need more different devices than there can be.

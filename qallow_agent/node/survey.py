@@ -94,6 +94,7 @@ class Survey:
         state, why = (DeviceState.HOT if cooling else device.state).value, device.why
         if against is not None and state in _TRUSTED:
             state, why = DeviceState.QUARANTINED.value, against.why
+        trial = device.trial > 0 or (against is not None and device.state in _TRUSTED)
         return Candidate(
             node=record.node,
             node_name=record.name,
@@ -121,6 +122,7 @@ class Survey:
             metered=energy_of(device).value is not None,
             simulated=device.simulated,
             why=why,
+            trial=trial,
         )
 
 

@@ -65,6 +65,7 @@ class Candidate:
         joules_per_op: Gross, measured or estimated; None when unknown.
         metered: Something counts its joules.
         simulated: Only chosen when named.
+        trial: It takes copies of work that others do too, and nothing else.
     """
 
     node: NodeId
@@ -91,6 +92,7 @@ class Candidate:
     metered: bool = False
     simulated: bool = False
     why: str = ""
+    trial: bool = False
 
     def with_own(self, held: int, asked: int) -> "Candidate":
         """Return the candidate as an owner knows it that has ``held`` slots and ``asked`` for more.
