@@ -227,6 +227,14 @@ class KernelSpec:
         """Return an output's shape for one point."""
         return tuple(sizes[axis] if isinstance(axis, str) else axis for axis in output.shape)
 
+    def tolerances(self) -> dict[str, tuple[float, float]]:
+        """Return by how much two backends may differ: output -> absolute, relative."""
+        return {
+            output.name: (output.atol, output.rtol)
+            for output in self.outputs
+            if output.atol or output.rtol
+        }
+
     def demand(self, values: Values, points: int = 1, *, shapes: Shapes = NOTHING) -> Demand:
         """Return what ``points`` evaluations cost, from validated values."""
         sizes = self.sizes(values, shapes)

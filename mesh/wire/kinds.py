@@ -274,6 +274,8 @@ class DeviceAdvert(msgspec.Struct, frozen=True, omit_defaults=True):
     for and not granted yet, ``reserved_bytes`` of memory are promised to leases.
     ``throttle`` names why it runs slower than it could. A device without slots is only shown.
     ``gate`` says whether it takes new work; None where its node has no gate.
+    ``trial``: in quarantine after answers that differed from others', it takes copies of work that
+    is done elsewhere too; so many must agree.
     """
 
     name: str
@@ -295,6 +297,7 @@ class DeviceAdvert(msgspec.Struct, frozen=True, omit_defaults=True):
     fix: str = ""
     throttle: tuple[str, ...] = ()
     gate: GateReport | None = None
+    trial: int = 0
 
 
 class KernelAdvert(msgspec.Struct, frozen=True):

@@ -257,6 +257,12 @@ class KernelFailed(DeviceError):
     code = "kernel-failed"
 
 
+class ResultDisagreement(DeviceError):
+    """Devices answered a task differently and no two agreed; only that task failed."""
+
+    code = "result-disagreement"
+
+
 class StorageError(QallowError):
     """The state directory failed us; what was promised durable may not be; we say so and stop."""
 
@@ -330,6 +336,7 @@ BLAME: dict[type[QallowError], tuple[int, int]] = {
     DeviceLost: (EXIT_TRY_LATER, logging.ERROR),
     DeviceMemory: (EXIT_FAILED, logging.WARNING),
     KernelFailed: (EXIT_FAILED, logging.WARNING),
+    ResultDisagreement: (EXIT_FAILED, logging.ERROR),
     StorageError: (EXIT_FAILED, logging.ERROR),
     StorageFull: (EXIT_TRY_LATER, logging.ERROR),
     StorageCorrupt: (EXIT_CONFIG, logging.ERROR),

@@ -10,6 +10,9 @@ from qallow_agent.client.team import Team
 from qallow_agent.jobs.messages import JobProgress, JobState, LeaseStarved
 
 MOST_SLOTS: Final = 256
+_PLACES_S: Final = 1.0
+"""How often a desk is told that devices are missing."""
+
 PROGRESS_S: Final = 0.25
 _SIGN_OF_LIFE_S: Final = 10.0
 """Far below the silence after which a desk takes the leases of a submitter back."""
@@ -33,6 +36,7 @@ class Account:
         self._guess_s = guess_s
         self._told: JobProgress | None = None
         self._told_s: Seconds = 0.0
+        self._places_s: Seconds = 0.0
 
     def add(self, future: JobFuture) -> None:
         """Take in one evaluation."""
@@ -81,6 +85,12 @@ class Account:
         dispatcher = self._team.dispatcher
         if dispatcher.idle:
             return 0
+        missing = dispatcher.replicas.missing
+        if missing and now >= self._places_s:
+            # Runners on the devices there are do not help: each must be on another one.
+            self._places_s = now + _PLACES_S
+            self.slots = max(self.slots, self._team.workers + missing)
+            return self.slots
         left = self.added - self.cancelled - dispatcher.tally.done - dispatcher.tally.failed
         wanted = self._team.useful_slots(left, self._guess_s, MOST_SLOTS, now)
         if wanted <= self.slots:
@@ -93,7 +103,7 @@ class Account:
         tally = self._team.dispatcher.tally
         if tally.failed:
             what = f"{tally.failed} of {self.added} evaluations failed; the first"
-            return JobState.FAILED, f"{what}: {self._team.first_error}"
+            return JobState.FAILED, f"{what}: {self._team.delivery.first_error}"
         if self.cancelled and not tally.done:
             return JobState.CANCELLED, "every evaluation was cancelled"
         return JobState.SUCCEEDED, ""

@@ -86,6 +86,41 @@ def axis_of(where: str, values: Any, dtype: str = "") -> tuple[Array, str]:
     return axis, code
 
 
+def alike(
+    one: Mapping[str, Array],
+    other: Mapping[str, Array],
+    tolerances: Mapping[str, tuple[float, float]],
+) -> bool:
+    """Return whether two answers agree: names, dtypes, shapes, and values within the tolerances.
+
+    NaN equals NaN. Without a tolerance values must be equal, which 0.0 and -0.0 are.
+
+    Args:
+        one: Outputs by name.
+        other: The same of another device.
+        tolerances: Output -> absolute and relative difference that is allowed.
+    """
+    if one.keys() != other.keys():
+        return False
+    for name, array in one.items():
+        another = other[name]
+        if array.shape != another.shape or array.dtype != another.dtype:
+            return False
+        atol, rtol = tolerances.get(name, (0.0, 0.0))
+        inexact = array.dtype.kind in "fc"
+        same = array == another
+        if inexact:
+            same |= np.isnan(array) & np.isnan(another)
+            if atol or rtol:
+                with np.errstate(invalid="ignore", over="ignore"):
+                    larger = np.maximum(np.abs(array), np.abs(another))
+                    close = np.abs(array - another) <= atol + rtol * larger
+                same |= close & np.isfinite(larger)
+        if not bool(np.all(same)):
+            return False
+    return True
+
+
 def extremes_of(axis: Array) -> tuple[float, float]:
     """Return the least and the greatest value; NaN spreads to both and is refused later."""
     return float(axis.min()), float(axis.max())

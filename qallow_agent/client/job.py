@@ -22,6 +22,7 @@ from qallow_agent.base.message import Failure, Message
 from qallow_agent.base.units import Seconds, show_seconds
 from qallow_agent.client.account import Account, Hunger
 from qallow_agent.client.futures import copy_of
+from qallow_agent.client.jury import NO_TOLERANCES, Jury, Tolerances
 from qallow_agent.client.keeper import Keeper, Recall, revived
 from qallow_agent.client.payload import Payload
 from qallow_agent.client.phase import Phase
@@ -44,6 +45,7 @@ from qallow_agent.jobs.messages import (
     SubmitJob,
 )
 from qallow_agent.jobs.model import LeaseEnd
+from qallow_agent.jobs.opinions import AuditDone
 from qallow_agent.jobs.settings import DispatchSettings
 
 _log = logging.getLogger(__name__)
@@ -78,6 +80,7 @@ class Job:
         exchange: Connects to runners.
         guess_s: Seconds of one evaluation, as the kernel declares it.
         touch: Says that the job wants its turn.
+        tolerances: How far answers of different devices may be apart.
     """
 
     def __init__(
@@ -89,6 +92,7 @@ class Job:
         *,
         guess_s: Seconds,
         touch: Callable[["Job"], None],
+        tolerances: Tolerances = NO_TOLERANCES,
     ) -> None:
         self.order = order
         self.id = JobId("")
@@ -105,7 +109,8 @@ class Job:
             exchange,
             payload,
             settings=DispatchSettings(),
-            retries=order.options.retries,
+            options=order.options,
+            jury=Jury(tolerances),
             keeper=self._keeper,
             report=lambda lease, why: desk.tell(LeaseBroken(self.id, lease, why)),
             touch=lambda: touch(self),
@@ -227,11 +232,11 @@ class Job:
         if isinstance(message, LeaseGrant) and self.phase is Phase.OPEN:
             self._watching = False
             hint_s = self._ops / message.rate if message.rate > 0 else None
-            self._team.grant(message.lease, now, hint_s)
+            self._team.grant(message.lease, now, hint_s, shadow=message.shadow)
         elif isinstance(message, LeaseLost) and self.phase is Phase.OPEN:
             self._team.lose(message, now)
             if message.code in _SLOTS_AGAIN:
-                self.account.slots = len(self._team.wires)
+                self.account.slots = self._team.workers
         elif isinstance(message, LeaseStarved):
             self._hunger.reason = message
             if self._team.mismatch is not None and not self._team.wires:
@@ -252,6 +257,7 @@ class Job:
         self._watching = message.known
         self._ops = message.ops
         self.account.slots = message.slots or self.order.slots
+        self._team.audit(message.audit_share, message.audit_task_s)
         for warning in message.warnings:
             _log.warning("warning: %s", warning)
         if self._given_up is not None:
@@ -289,7 +295,7 @@ class Job:
     def _look(self, now: Seconds) -> None:
         """Look at what changes slowly: runners wanted, progress, how long we have waited."""
         idle = self._team.dispatcher.idle
-        hungry = not self._team.wires and not self._watching and not idle
+        hungry = not self._team.workers and not self._watching and not idle
         self._hunger.note(now, hungry=hungry)
         starved = self._hunger.too_long(now)
         if starved is not None:
@@ -302,9 +308,11 @@ class Job:
             return
         slots = self.account.more_slots(now)
         if slots:
-            self._desk.tell(MoreSlots(self.id, slots))
+            places = self._team.dispatcher.replicas.places_wanted
+            self._desk.tell(MoreSlots(self.id, slots, places))
         if news is not None:
             self._desk.tell(news)
+        _tell_comparisons(self.id, self._team, self._desk)
 
     def _be_patient(self) -> None:
         """Give the desk the whole time limit for what it shall do next."""
@@ -336,6 +344,7 @@ class Job:
         if self._watching:
             self._leave()
             return
+        _tell_comparisons(self.id, self._team, self._desk)
         ended = JobEnded(self.id, state, self.account.progress(self.id), error)
         self._desk.post(ended, lambda _: self._leave())
         self._touch(self)
@@ -358,6 +367,13 @@ class Job:
 def _state_of(error: QallowError) -> JobState:
     """Return how a job ends that we gave up."""
     return _STATES.get(type(error), JobState.FAILED)
+
+
+def _tell_comparisons(job: JobId, team: Team, desk: Switch) -> None:
+    """Tell the desk which answers were compared, and what came of it."""
+    comparisons = team.jury.take()
+    if comparisons:
+        desk.tell(AuditDone(job, comparisons))
 
 
 def _silence(phase: Phase, limit_s: Seconds) -> AgentUnreachable:

@@ -50,6 +50,18 @@ class Block:
         """Bytes of all outputs."""
         return sum(len(frame) for frame in self._frames)
 
+    def parts(self) -> Iterable[tuple[ArrayHead, Buffer]]:
+        """Return every output's head with its bytes."""
+        return zip(self._heads, self._frames, strict=True)
+
+    def same_bytes(self, other: "Block") -> bool:
+        """Return whether another block holds the same outputs, bit for bit."""
+        mine, theirs = list(self.parts()), list(other.parts())
+        if [_shape_of(head) for head, _ in mine] != [_shape_of(head) for head, _ in theirs]:
+            return False
+        pairs = zip(mine, theirs, strict=True)
+        return all(one == another for (_, one), (_, another) in pairs)
+
     def arrays(self) -> "Mapping[str, Array]":
         """Return the outputs by name, read-only."""
         if self._arrays is None:
@@ -153,6 +165,10 @@ class Result:
 
     def __repr__(self) -> str:
         return f"<Result {self.index} from {self.where or 'nowhere'}: {', '.join(self.values)}>"
+
+
+def _shape_of(head: ArrayHead) -> tuple[object, ...]:
+    return head.name, head.dtype, head.shape
 
 
 def _block(heads: Sequence[ArrayHead], frames: Sequence[Buffer], *about: Any) -> Block:

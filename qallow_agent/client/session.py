@@ -73,7 +73,7 @@ class Mesh:
     How work is run may be said by name beside the kernel's parameters, or together as
     :class:`~qallow_agent.jobs.messages.JobOptions`: ``deadline`` and ``start_within`` (seconds, or
     text such as ``"2s"``), ``retries``, ``device``, ``prefer``, ``priority``,
-    ``idempotency_key``, ``retain`` and ``max_joules``; see
+    ``idempotency_key``, ``retain``, ``max_joules`` and ``verify``; see
     :class:`~qallow_agent.client.wishes.Wishes`.
 
     Args:
@@ -311,7 +311,7 @@ class Mesh:
             kernel,
             points.count,
             sample,
-            min(points.count, MOST_SLOTS),
+            max(min(points.count, MOST_SLOTS), options.verify),
             options,
             extremes=points.extremes(),
             shapes=points.fixed.shapes,

@@ -1,26 +1,34 @@
 """A team: the runners that work on one job, and the dispatcher that feeds them."""
 
+import logging
 import math
+import random
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from qallow_agent.base.errors import VersionMismatch, WireError
 from qallow_agent.base.ids import LeaseId
 from qallow_agent.base.machine import soonest
 from qallow_agent.base.units import Seconds
-from qallow_agent.client.futures import remote_error
+from qallow_agent.client.delivery import Delivery
+from qallow_agent.client.jury import Jury
 from qallow_agent.client.keeper import Keeper
 from qallow_agent.client.payload import Payload
 from qallow_agent.client.results import Block
 from qallow_agent.client.wires import Exchange, Wire
 from qallow_agent.jobs.dispatch import Dispatcher
 from qallow_agent.jobs.manifest import Parts
-from qallow_agent.jobs.messages import Lease, LeaseLost
+from qallow_agent.jobs.messages import JobOptions, Lease, LeaseLost
 from qallow_agent.jobs.model import LeaseEnd
 from qallow_agent.jobs.parcels import PARCELS, Header, LeaseUnknown, ResultParcel, TaskHead
 from qallow_agent.jobs.settings import DispatchSettings
-from qallow_agent.jobs.work import Dispatch, Finished, Outcome, Piece
+from qallow_agent.jobs.work import (
+    Dispatch,
+    Piece,
+)
+
+_log = logging.getLogger(__name__)
 
 VERDICT_S: Final = 0.4
 """How long the desk may take to say what became of a runner whose connection broke: only it knows
@@ -32,8 +40,10 @@ STUCK_S: Final = 0.5
 _FAREWELL_S: Final = 2.0
 """How long answers of a lost lease are still taken: what runs is often finished by then."""
 
+_GRACE_S: Final = 5.0
+"""How much longer than the desk we wait for one more device."""
+
 _MOST_FRAMES: Final = 60_000
-_NEWEST: Final = 0.2
 
 
 class Team:
@@ -43,7 +53,8 @@ class Team:
         exchange: Connects to them.
         payload: Makes the tasks and takes the outcomes.
         settings: Sizes of slices and batches.
-        retries: Times a task is run again after its executor was lost.
+        options: How often a task is run again, and how many devices must answer it.
+        jury: Compares what several devices answer.
         keeper: Collects results that the desk shall retain, if any.
         report: Tells the desk of a lease that is of no use, and why.
         touch: Says that something changed and there may be work to send out.
@@ -55,38 +66,54 @@ class Team:
         payload: Payload,
         *,
         settings: DispatchSettings,
-        retries: int,
+        options: JobOptions,
+        jury: Jury,
         keeper: Keeper | None,
         report: Callable[[LeaseId, str], None],
         touch: Callable[[], None],
     ) -> None:
-        self.dispatcher = Dispatcher(settings, retries)
+        self.dispatcher = Dispatcher(
+            settings,
+            options.retries,
+            verify=options.verify,
+            patience_s=options.start_s + _GRACE_S,
+            rng=random.Random(),
+        )
+        self.jury = jury
+        self.delivery = Delivery(payload, self.dispatcher.arbiter, jury, keeper)
+        """Gives outcomes to the payload."""
         self.wires: dict[LeaseId, Wire] = {}
-        self.point_s: Seconds | None = None
-        """Device seconds of one point, of late."""
-        self.first_error = ""
         self.mismatch: VersionMismatch | None = None
         """Why a runner that was granted cannot be talked to."""
         self._exchange = exchange
         self._payload = payload
         self._slice_s = settings.slice_s
-        self._keeper = keeper
         self._report = report
         self._touch = touch
         self._hints: dict[LeaseId, Seconds | None] = {}
+        self.shadows: dict[LeaseId, None] = {}
+        """Leases of devices on trial."""
         self._leaving: dict[LeaseId, tuple[Wire, Seconds]] = {}
         self._dropped: dict[int, tuple[Piece, Seconds]] = {}
         self._first_sent_s: Seconds | None = None
 
+    @property
+    def workers(self) -> int:
+        """Runners that do the work; those on trial do not."""
+        return sum(lease not in self.shadows for lease in self.wires)
+
     # --- leases ----------------------------------------------------------------------------------
 
-    def grant(self, lease: Lease, now: Seconds, hint_s: Seconds | None = None) -> None:
+    def grant(
+        self, lease: Lease, now: Seconds, hint_s: Seconds | None = None, *, shadow: bool = False
+    ) -> None:
         """Connect to the runner of a lease.
 
         Args:
             lease: The lease.
             now: Monotonic seconds.
             hint_s: Seconds that one evaluation should take there.
+            shadow: Its device is on trial: it gets copies of what others have answered.
         """
         if lease.id in self.wires or lease.id in self._leaving:
             return
@@ -95,6 +122,8 @@ class Team:
             self._report(lease.id, self.mismatch.message)
             return
         self._hints[lease.id] = hint_s
+        if shadow:
+            self.shadows[lease.id] = None
         wire = self._exchange.dial(lease, self, now)
         self.wires[lease.id] = wire
         if wire.hopeless:
@@ -106,14 +135,16 @@ class Team:
         self._hints.pop(lost.lease, None)
         if wire is not None:
             self._leaving[lost.lease] = (wire, now + _FAREWELL_S)
-            self._settle(
+            self.delivery.settle(
                 self.dispatcher.lost(lost.lease, lost.code, lost.reason, lost.task, lost.attempt)
             )
 
     def wire_up(self, wire: Wire) -> None:
         """Give a connected runner work."""
         if wire.lease.id in self.wires:
-            self.dispatcher.granted(wire.lease, self._hints.pop(wire.lease.id, None))
+            hint_s = self._hints.pop(wire.lease.id, None)
+            shadow = wire.lease.id in self.shadows
+            self.dispatcher.granted(wire.lease, hint_s, shadow=shadow)
             self._touch()
 
     def wire_down(self, wire: Wire, reason: str) -> None:
@@ -125,7 +156,7 @@ class Team:
         else:
             wire.silent_s = time.monotonic()
             if not wire.flights:
-                self._settle(self.dispatcher.lost(wire.lease.id, LeaseEnd.UNKNOWN, reason))
+                self.delivery.settle(self.dispatcher.lost(wire.lease.id, LeaseEnd.UNKNOWN, reason))
         self._touch()
 
     def wire_nonsense(self, wire: Wire, error: WireError) -> None:
@@ -140,7 +171,7 @@ class Team:
                 wire.flights.pop(head.number, None)
             outcomes = self.dispatcher.results(wire.lease.id, heads, time.monotonic())
             if outcomes:
-                self._settle(
+                self.delivery.settle(
                     outcomes,
                     lambda index: Block(
                         parts[index].heads,
@@ -174,7 +205,13 @@ class Team:
 
     def stop(self, code: str, message: str, hint: str) -> None:
         """Fail everything that has no outcome."""
-        self._settle(self.dispatcher.stop(code, message, hint))
+        self.delivery.settle(self.dispatcher.stop(code, message, hint))
+
+    def audit(self, share: float, task_s: Seconds) -> None:
+        """Have this share of the tasks shorter than ``task_s`` run a second time, and compared."""
+        sampler = self.dispatcher.arbiter.sampler
+        if sampler is not None:
+            sampler.set(share, task_s)
 
     def recall(self, block: Block) -> None:
         """Settle everything that has no outcome with the retained result of the whole job."""
@@ -183,7 +220,7 @@ class Team:
 
     def tick(self, now: Seconds) -> None:
         """Do what time demands: deadlines, wires that never came up or whose verdict is late."""
-        self._settle(self.dispatcher.tick(now))
+        self.delivery.settle(self.dispatcher.tick(now))
         for wire in list(self.wires.values()):
             if wire.dial_until_s is not None and wire.dial_until_s <= now:
                 self._give_up(wire, LeaseEnd.BROKEN, f"{wire.label} cannot be reached in time")
@@ -219,7 +256,7 @@ class Team:
             most: At most so many.
             now: Before the first answer, waiting for it says how long one takes at least.
         """
-        point_s = self.point_s
+        point_s = self.delivery.point_s
         if point_s is None:
             waited_s = 0.0 if self._first_sent_s is None else now - self._first_sent_s
             point_s = max(guess_s, waited_s)
@@ -247,7 +284,7 @@ class Team:
         wire.close()
         if self.wires.pop(wire.lease.id, None) is None:
             return
-        self._settle(self.dispatcher.lost(wire.lease.id, code, reason))
+        self.delivery.settle(self.dispatcher.lost(wire.lease.id, code, reason))
         self._report(wire.lease.id, reason)
         self._touch()
 
@@ -266,24 +303,6 @@ class Team:
                 heads, frames = [], []
         if heads:
             wire.send(tuple(heads), frames)
-
-    def _settle(
-        self, outcomes: Iterable[Outcome], block_of: Callable[[int], Block] | None = None
-    ) -> None:
-        for outcome in outcomes:
-            piece = outcome.piece
-            if isinstance(outcome, Finished) and block_of is not None:
-                block = block_of(outcome.index)
-                block.start, block.points = piece.start, piece.points
-                point_s, known = outcome.seconds / max(piece.points, 1), self.point_s
-                self.point_s = point_s if known is None else known + _NEWEST * (point_s - known)
-                self._payload.finished(piece, block)
-                if self._keeper is not None:
-                    self._keeper.add(block)
-            elif not isinstance(outcome, Finished):
-                self.first_error = self.first_error or outcome.message
-                error = remote_error(outcome.code, outcome.message, outcome.hint, outcome.traceback)
-                self._payload.failed(piece, error)
 
 
 def _mismatch(lease: Lease) -> VersionMismatch:

@@ -28,6 +28,8 @@ class Wishes(TypedDict, total=False):
         retain: Keep the results at the agent for later.
         max_joules: Gross joules that the job may use; single evaluations with equal options share
             a job, and so a budget.
+        verify: Run each task on so many different devices, 2 or 3, and deliver only answers that
+            most of them give alike.
     """
 
     deadline: float | str | None
@@ -39,17 +41,19 @@ class Wishes(TypedDict, total=False):
     idempotency_key: str | None
     retain: bool | None
     max_joules: float | None
+    verify: int | None
 
 
 NAMES = frozenset(Wishes.__annotations__)
 _SECONDS = {"deadline": "deadline_s", "start_within": "start_s"}
 _TYPES: dict[str, tuple[type, ...]] = {
     "retries": (int,), "priority": (int,), "max_joules": (int, float), "retain": (bool,),
-    "device": (str,), "prefer": (str,), "idempotency_key": (str,),
+    "device": (str,), "prefer": (str,), "idempotency_key": (str,), "verify": (int,),
 }  # fmt: skip
 _WORDS = {
     "retries": "a whole number", "priority": "a whole number", "max_joules": "a number",
     "retain": "True or False", "device": "a text", "prefer": "a text", "idempotency_key": "a text",
+    "verify": "1, 2 or 3",
 }  # fmt: skip
 
 

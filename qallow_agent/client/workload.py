@@ -44,7 +44,16 @@ class Workload:
 
     def new_job(self, order: SubmitJob, payload: Payload, guess_s: Seconds) -> Job:
         """Return a job that is not submitted yet; any thread may ask for one."""
-        return Job(order, payload, self._desk, self._exchange, guess_s=guess_s, touch=self.touch)
+        spec = self._book.spec(order.kernel)
+        return Job(
+            order,
+            payload,
+            self._desk,
+            self._exchange,
+            guess_s=guess_s,
+            touch=self.touch,
+            tolerances={} if spec is None else spec.tolerances(),
+        )
 
     def launch(self, job: Job, now: Seconds) -> None:
         """Submit a job."""
@@ -132,7 +141,10 @@ class Workload:
             self._last = found
             return found
         given = future.arguments
-        order = SubmitJob(future.kernel, int(alone), given.scalars, 1, options, shapes=given.shapes)
+        slots = max(1, options.verify)
+        order = SubmitJob(
+            future.kernel, int(alone), given.scalars, slots, options, shapes=given.shapes
+        )
         guess_s = self._book.guess_s(future.kernel, given.scalars, order.shapes)
         job = self.new_job(order, Singles(), guess_s)
         job.retiring = alone or self.retired

@@ -1,4 +1,4 @@
-"""What an owner may set about the admission of work."""
+"""What an owner may set about admission and audits."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ from qallow_agent.base.settings import setting
 
 @dataclass(frozen=True, slots=True)
 class EthicsSettings:
-    """Settings of the policy room: whether work may be done here."""
+    """Settings of the measured admission score and of the audits it rests on."""
 
     preset: str = setting(
         "auto",
@@ -26,4 +26,14 @@ class EthicsSettings:
         unit="s",
         ge=0.1,
         le=3_600,
+    )
+    audit_share: float = setting(
+        0.01,
+        "share of small tasks that are run a second time elsewhere, after their result is "
+        "delivered, and compared; 0 for none",
+        ge=0,
+        le=1,
+    )
+    audit_task_s: float = setting(
+        0.05, "only tasks shorter than this are run a second time", unit="s", ge=0, le=60
     )

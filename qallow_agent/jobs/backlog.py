@@ -6,11 +6,15 @@ from collections import deque
 from qallow_agent.base.errors import InvariantBroken
 from qallow_agent.base.units import Seconds
 from qallow_agent.jobs.lines import Line
+from qallow_agent.jobs.replicas import Replicas
 from qallow_agent.jobs.settings import DispatchSettings
 from qallow_agent.jobs.work import Piece, Sweep, slice_points
 
 _SPLIT_WAYS = 8
 """Parts a suspect slice is split into: a killed runner costs more than seven more tasks."""
+
+_MOST_OPEN = 64
+"""Pieces for each runner that may wait for further answers before new ones are begun."""
 
 
 class Backlog:
@@ -18,10 +22,12 @@ class Backlog:
 
     Args:
         settings: How sweeps are cut.
+        replicas: Pieces that want more answers.
     """
 
-    def __init__(self, settings: DispatchSettings) -> None:
+    def __init__(self, settings: DispatchSettings, replicas: Replicas) -> None:
         self._settings = settings
+        self._replicas = replicas
         self._next_number = 0
         self._deadlines: list[tuple[Seconds, int]] = []
         self.queue: deque[Piece] = deque()
@@ -34,7 +40,7 @@ class Backlog:
     @property
     def waiting(self) -> bool:
         """Whether anything may be left to hand out."""
-        return bool(self.queue) or bool(self.sweeps)
+        return bool(self.queue) or bool(self.sweeps) or self._replicas.waiting
 
     def add(self, token: object, input_bytes: int, deadline_s: Seconds | None) -> Piece:
         """Take in one single task."""
@@ -55,8 +61,17 @@ class Backlog:
     def next_for(self, line: Line, runners: int) -> Piece | None:
         """Return the next piece for a line, or None when nothing (that fits) is left.
 
-        Single tasks and pieces to be run again go first, then slices of the sweeps in turn.
+        What was begun goes first: pieces that want the answers of others too, then single tasks
+        and pieces to be run again, then slices of the sweeps in turn.
         """
+        replicas = self._replicas
+        begun = replicas.next_for(line) if replicas.waiting else None
+        # When too many wait for others to catch up, what is held back must not grow.
+        full = replicas.wanted > 1 and len(replicas) >= _MOST_OPEN * runners
+        return begun if begun is not None or line.shadow or full else self._next_new(line, runners)
+
+    def _next_new(self, line: Line, runners: int) -> Piece | None:
+        """Return the next piece that nobody was asked yet."""
         queue = self.queue
         while queue:
             piece = queue[0]
@@ -69,7 +84,10 @@ class Backlog:
         if not self.sweeps or len(line.flights) >= self._settings.slices_ahead:
             return None
         sweep = next(iter(self.sweeps.values()))
-        points = slice_points(sweep, line.likely_s(sweep), runners, self._settings, line.hint_s)
+        point_s = line.likely_s(sweep)
+        if self._replicas.wanted > 1 and point_s is not None and sweep.point_s is not None:
+            point_s = max(point_s, sweep.point_s)  # slower ones must answer it too
+        points = slice_points(sweep, point_s, runners, self._settings, line.hint_s)
         piece = self._cut(sweep, points)
         if sweep.number in self.sweeps:
             # Behind the others, so that concurrent sweeps share the runners.
@@ -77,8 +95,15 @@ class Backlog:
         return piece
 
     def again(self, piece: Piece) -> None:
-        """Put a piece to the front of the queue."""
-        self.queue.appendleft(piece)
+        """Put a piece to the front of the queue; one with a panel where another may take it."""
+        if piece.panel is None:
+            self.queue.appendleft(piece)
+        else:
+            self._replicas.seat(piece)
+
+    def shadow(self, piece: Piece) -> Piece:
+        """Return a piece that runs the same once more; nobody waits for its outcome."""
+        return Piece(self._number(), piece.start, piece.points, None, piece.token)
 
     def settle(self, piece: Piece) -> None:
         """Close a piece: its outcome is known or it was given up."""
@@ -127,7 +152,8 @@ class Backlog:
         """Raise InvariantBroken when a live piece is neither queued nor in flight, or both lost."""
         queued = {piece.number for piece in self.queue if not piece.settled}
         for number, piece in self.live.items():
-            if piece.settled or (number not in queued and piece.flying < 1):
+            waits = number in queued or self._replicas.holds(piece)
+            if piece.settled or not (waits or piece.flying):
                 raise InvariantBroken(f"piece {number} is live but nowhere")
         for sweep in self.sweeps.values():
             if sweep.left < 1:

@@ -17,6 +17,7 @@ from qallow_agent.base.units import Seconds
 from qallow_agent.jobs.admission import enforce
 from qallow_agent.jobs.agenda import Agenda
 from qallow_agent.jobs.crew import Crew
+from qallow_agent.jobs.hearings import Hearings
 from qallow_agent.jobs.local import (
     BenchChanged,
     CanaryDone,
@@ -37,6 +38,7 @@ from qallow_agent.jobs.model import (
     LeaseEnd,
 )
 from qallow_agent.jobs.objections import objection
+from qallow_agent.jobs.opinions import Consent, Dissent
 from qallow_agent.jobs.pump import Pump
 from qallow_agent.jobs.settings import JobSettings
 from qallow_agent.jobs.tenancies import Tenancies, deny, refuse
@@ -77,6 +79,7 @@ class Bench:
         self._kernels = {offer.name: offer for offer in sorted(kernels, key=lambda k: k.name)}
         self._tenancies = Tenancies(me, node_name, identity, hosts, settings, rng)
         self._crew = Crew(self._kernels, self._tenancies, settings, rng)
+        self._hearings = Hearings(self._crew.trials, self._tenancies, settings)
         self._pump = Pump(self._crew, self._tenancies, settings)
         self._devices: dict[str, Workplace] = {}
         self._agenda: Agenda[str] = Agenda()
@@ -94,6 +97,8 @@ class Bench:
             LeaseRequest: self._request,
             LeaseRenew: self._renew,
             LeaseRelease: self._give_back,
+            Dissent: self._opinion,
+            Consent: self._opinion,
         }
 
     def receive(self, sender: Sender, message: Message, now: Instant) -> list[Effect]:
@@ -200,7 +205,7 @@ class Bench:
                 if self._crew.places.get(station.id) is not place:
                     raise InvariantBroken(f"{station.id} works nowhere")
             leased = place.count(Phase.LEASED)
-            if leased and place.state is not DeviceHealth.OK:
+            if leased and place.state is not DeviceHealth.OK and not place.on_trial:
                 raise InvariantBroken(f"{place.spec.name} is {place.state} and has leases")
             waits = self._agenda.next()
             if (place.queue or place.stations) and waits is None:
@@ -233,6 +238,12 @@ class Bench:
             [each for each in stations if each is not None and _desk_of(each) == desk], now
         )
 
+    def _opinion(self, desk: NodeId, message: Dissent | Consent, now: Instant) -> list[Effect]:
+        place = self._devices.get(message.device)
+        if place is None:
+            return []
+        return self._close(self._hearings.hear(place, desk, message, now), [place], now)
+
     def _release(self, stations: Sequence[Station], now: Instant) -> list[Effect]:
         effects: list[Effect] = []
         places: dict[str, Workplace] = {}
@@ -264,8 +275,9 @@ class Bench:
             return [*effects, *self._withdraw(place, now)]
         if returned and not faulty:
             place.state, place.complaint, place.retry_s = DeviceHealth.WARMING, UNTRIED, None
-            if place.proofs:
+            if place.proofs or place.shadows:
                 place.state = DeviceHealth.QUARANTINED
+                place.proofs = place.proofs or self._settings.quarantine_canaries
         return effects
 
     def _withdraw(self, place: Workplace, now: Instant) -> list[Effect]:
@@ -300,6 +312,7 @@ class Bench:
                 each.reserved_bytes,
                 each.rates,
                 each.tried,
+                each.trial,
             )
             for each in self.device_states()
         ]

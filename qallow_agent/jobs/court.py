@@ -6,9 +6,10 @@ from qallow_agent.base.units import Seconds
 from qallow_agent.jobs.backlog import Backlog
 from qallow_agent.jobs.lines import Line
 from qallow_agent.jobs.model import LeaseEnd
+from qallow_agent.jobs.panel import Answer
 from qallow_agent.jobs.parcels import Fault
 from qallow_agent.jobs.settings import DispatchSettings
-from qallow_agent.jobs.work import Failed, Finished, Outcome, Piece, Tally
+from qallow_agent.jobs.work import Agreed, Failed, Finished, Outcome, Piece, Tally
 
 
 class Court:
@@ -45,6 +46,21 @@ class Court:
         self.share[line.label] = self.share.get(line.label, 0) + piece.points
         return Finished(piece, seconds, index)
 
+    def agree(self, piece: Piece, answer: Answer) -> Agreed:
+        """Settle a piece with the answer that most of its panel gave."""
+        self._backlog.settle(piece)
+        self.tally.done += piece.points
+        self.share[answer.label] = self.share.get(answer.label, 0) + piece.points
+        return Agreed(piece, answer)
+
+    def split(self, piece: Piece) -> bool:
+        """Replace a slice by smaller ones, unless that was done too often; say whether."""
+        if piece.points < 2 or self._splits >= self._settings.most_splits:  # noqa: PLR2004
+            return False
+        self._splits += 1
+        self._backlog.split(piece)
+        return True
+
     def fail(self, piece: Piece, code: str, message: str, hint: str, traceback: str = "") -> Failed:
         """Settle a piece that failed."""
         self.tally.failed += piece.points
@@ -57,9 +73,7 @@ class Court:
 
     def faulted(self, piece: Piece, fault: Fault) -> list[Outcome]:
         """Fail a single task; split a slice, so that only its faulty points fail."""
-        if piece.points > 1 and self._splits < self._settings.most_splits:
-            self._splits += 1
-            self._backlog.split(piece)
+        if self.split(piece):
             return []
         return [self.fail(piece, fault.code, fault.message, fault.hint, fault.traceback)]
 
@@ -83,7 +97,7 @@ class Court:
     def lose(self, piece: Piece, reason: str, *, innocent: bool) -> list[Outcome]:
         """Queue a piece again unless another attempt still flies or its retries are used up."""
         piece.losses += not innocent
-        if piece.flying:
+        if piece.flying and piece.panel is None:
             return []
         if piece.losses > self._retries:
             message = f"its executor was lost {piece.losses} times: {reason}"

@@ -19,7 +19,7 @@ from qallow_agent.jobs.cashier import Cashier
 from qallow_agent.jobs.counter import Counter
 from qallow_agent.jobs.leasing import Leasing
 from qallow_agent.jobs.live import LiveJob
-from qallow_agent.jobs.local import ClientGone, PlacementMade
+from qallow_agent.jobs.local import ClientGone, PlacementMade, ShadowFound
 from qallow_agent.jobs.messages import (
     Deposit,
     Fetch,
@@ -38,6 +38,7 @@ from qallow_agent.jobs.messages import (
     SubmitJob,
 )
 from qallow_agent.jobs.model import JobEvent, JobRecord, LeaseEnd, Needs, Terms
+from qallow_agent.jobs.opinions import AuditDone
 from qallow_agent.jobs.reception import Reception
 from qallow_agent.jobs.roster import Roster
 from qallow_agent.jobs.settings import JobSettings
@@ -165,11 +166,13 @@ class Desk:
             JobCancel: reception.cancel,
             MoreSlots: reception.more,
             LeaseBroken: reception.broken,
+            AuditDone: reception.audited,
             ClientGone: lambda sender, _, now: reception.gone(sender, now),
             Deposit: counter.deposit,
             Fetch: counter.fetch,
             ListJobs: counter.jobs,
             PlacementMade: self._placed,
+            ShadowFound: self._shadow,
             LeaseGrant: self._granted,
             LeaseRefusal: self._refused,
             LeaseRevoked: self._revoked,
@@ -188,6 +191,12 @@ class Desk:
             return self._roster.end(job, JobEvent.FAILED, made.denied, why, hint, now)
         before = job.record.state
         return self._roster.after(job, before, self._leasing.placed(job, made, now.mono_s))
+
+    def _shadow(self, sender: Sender, found: ShadowFound, now: Instant) -> list[Effect]:
+        job = self._roster.live.get(found.job)
+        if job is None or sender != self._me:
+            return []
+        return job.ask_shadow(found.choice, now.mono_s)
 
     def _granted(self, sender: Sender, message: LeaseGrant, now: Instant) -> list[Effect]:
         lease = message.lease
@@ -212,7 +221,10 @@ class Desk:
 
     def _revoked(self, sender: Sender, message: LeaseRevoked, now: Instant) -> list[Effect]:
         for job in self._roster.live.values():
+            shadow = job.shade.lease
             lease = job.held.get(message.lease)
+            if shadow is not None and shadow.id == message.lease:
+                lease = shadow
             if lease is not None and lease.node == sender:
                 before = job.record.state
                 lost = self._leasing.lost(job, message, now.mono_s)

@@ -17,15 +17,18 @@ import math
 from collections.abc import Sequence
 
 from qallow_agent.base.errors import InvariantBroken
-from qallow_agent.base.ids import LeaseId
+from qallow_agent.base.ids import Entropy, LeaseId
 from qallow_agent.base.machine import soonest
 from qallow_agent.base.units import Seconds
+from qallow_agent.jobs.arbiter import Arbiter
 from qallow_agent.jobs.backlog import Backlog
 from qallow_agent.jobs.court import Court
 from qallow_agent.jobs.lines import Line
 from qallow_agent.jobs.messages import Lease
 from qallow_agent.jobs.model import HARMLESS_ENDS
 from qallow_agent.jobs.parcels import ResultHead
+from qallow_agent.jobs.replicas import Replicas
+from qallow_agent.jobs.sampling import Sampler
 from qallow_agent.jobs.settings import DispatchSettings
 from qallow_agent.jobs.tail import hedges, thefts
 from qallow_agent.jobs.work import Dispatch, Outcome, Piece, Sweep
@@ -46,12 +49,27 @@ class Dispatcher:
     Args:
         settings: Sizes and limits.
         retries: Times a piece is run again after its executor was lost.
+        verify: Different devices that must answer each piece, most of them alike.
+        patience_s: How long a piece may wait for a device that nobody has.
+        rng: Entropy that draws what is audited; None to audit nothing.
     """
 
-    def __init__(self, settings: DispatchSettings, retries: int = 3) -> None:
+    def __init__(
+        self,
+        settings: DispatchSettings,
+        retries: int = 3,
+        *,
+        verify: int = 1,
+        patience_s: Seconds = 65.0,
+        rng: Entropy | None = None,
+    ) -> None:
         self._settings = settings
-        self._backlog = Backlog(settings)
+        self.replicas = Replicas(verify, patience_s, settings.tie_s)
+        self._backlog = Backlog(settings, self.replicas)
         self._court = Court(self._backlog, settings, retries)
+        sampler = None if rng is None or verify > 1 else Sampler(rng)
+        self.arbiter = Arbiter(self._backlog, self._court, self.replicas, sampler)
+        """Settles what several devices answer."""
         self._lines: dict[LeaseId, Line] = {}
         self._open: dict[LeaseId, Line] = {}
         self._ghosts: dict[LeaseId, Line] = {}
@@ -120,22 +138,28 @@ class Dispatcher:
     def stop(self, code: str, message: str, hint: str = "") -> list[Outcome]:
         """End everything that has no outcome yet, with this reason; the tally of failures stays."""
         self._backlog.cut_rest()
+        self.arbiter.drop_all()
         return [
             self._court.end(piece, code, message, hint)
             for piece in list(self._backlog.live.values())
         ]
 
-    def granted(self, lease: Lease, hint_s: Seconds | None = None) -> None:
+    def granted(self, lease: Lease, hint_s: Seconds | None = None, *, shadow: bool = False) -> None:
         """Use a lease from now on; a lease already known, or already lost, changes nothing.
 
         Args:
             lease: A runner that can be sent work.
             hint_s: Seconds that one point should take there, until it was measured.
+            shadow: Its device is on trial: it gets copies only, and none of its answers counts.
         """
         if lease.id not in self._lines and lease.id not in self._ghosts:
             label = f"{lease.node_name}/{lease.device}"
-            line = Line(lease.id, label, lease.credits, self._settings, hint_s)
+            place = f"{lease.node}/{lease.device}"
+            line = Line(
+                lease.id, label, lease.credits, self._settings, hint_s, place, shadow=shadow
+            )
             self._lines[lease.id] = line
+            self.replicas.roll.joined(line)
             self._open[lease.id] = line
 
     def lost(
@@ -159,6 +183,7 @@ class Dispatcher:
         if line is None:
             return []
         self._open.pop(lease, None)
+        self.replicas.roll.left(line)
         for sweep in self._backlog.sweeps.values():
             line.forget_sweep(sweep)
         flight = None if task is None else line.flights.get(task)
@@ -167,7 +192,8 @@ class Dispatcher:
         # Newest first, each to the front of the queue, so that the oldest runs first again.
         for piece, _, _ in reversed(list(line.flights.values())):
             piece.flying -= 1
-            if piece.settled:
+            self.replicas.lost(piece, line)
+            if piece.settled or self.arbiter.drop(piece):
                 continue
             if piece is blamed:
                 outcomes += self._court.strike(piece, code, reason)
@@ -203,12 +229,15 @@ class Dispatcher:
                 self.tally.late += 1
                 continue
             piece.flying -= alive  # the flights of a lost lease were ended when it was lost
-            if piece.settled:
+            if piece.panel is not None and alive:
+                outcomes += self.arbiter.heard(piece, line, head, index)
+            elif piece.settled or piece.panel is not None:
                 self.tally.late += 1
             elif head.fault is not None:
                 outcomes += self._court.faulted(piece, head.fault)
             else:
-                outcomes.append(self._court.finish(piece, line, head.seconds, index))
+                finished = self._court.finish(piece, line, head.seconds, index)
+                outcomes.append(self.arbiter.sampled(finished, line))
         if alive and line.room > 0:
             self._open[lease] = line
         return outcomes
@@ -235,15 +264,18 @@ class Dispatcher:
         return orders
 
     def tick(self, now: Seconds) -> list[Outcome]:
-        """Fail the pieces whose deadline has passed."""
-        return [
+        """Fail the pieces whose deadline has passed, and those that wait in vain."""
+        outcomes: list[Outcome] = [
             self._court.fail(piece, "deadline", "the task ran past its deadline", _MORE_TIME)
             for piece in self._backlog.overdue(now)
         ]
+        return outcomes + self.arbiter.overdue(now) if self.replicas.waiting else outcomes
 
     def next_deadline(self) -> Seconds | None:
         """Return when ``tick`` and ``orders`` should be called; None for never."""
-        return soonest(self._backlog.next_deadline(), self._hedge_at if self._may_hedge() else None)
+        hedge_s = self._hedge_at if self._may_hedge() else None
+        vain_s = self.replicas.next_deadline() if self.replicas.waiting else None
+        return soonest(self._backlog.next_deadline(), hedge_s, vain_s)
 
     def useful_slots(self, limit: int) -> int:
         """Return how many runners, of at most ``limit``, the work left could keep busy."""
@@ -252,6 +284,8 @@ class Dispatcher:
             point_s = sweep.point_s
             work = sweep.left if point_s is None else sweep.left * point_s / self._settings.slice_s
             units += math.ceil(work)
+        if units:
+            units = max(units * self.replicas.wanted, self.replicas.places_wanted)
         return min(limit, units)
 
     def check(self) -> None:
@@ -281,13 +315,16 @@ class Dispatcher:
     def _fill(self, line: Line, now: Seconds) -> list[Piece]:
         """Send a line its share of the queue, or one slice."""
         backlog = self._backlog
-        share = max(1, -(-len(backlog.queue) // len(self._open)))
+        units = len(backlog.queue) + len(self.replicas) if self.replicas.waiting else 0
+        share = max(1, -(-max(units, len(backlog.queue)) // len(self._open)))
         pieces: list[Piece] = []
         for _ in range(min(line.room, share, self._settings.batch_tasks)):
             piece = backlog.next_for(line, len(self._lines))
             if piece is None:
                 break
             line.send(piece, now)
+            if piece.panel is not None or self.replicas.wanted > 1:
+                self.replicas.sent(piece, line, now)
             pieces.append(piece)
         return pieces
 
@@ -296,19 +333,21 @@ class Dispatcher:
         return (
             bool(self._backlog.live)
             and not self._backlog.waiting
-            and any(not line.flights for line in self._open.values())
+            and any(not line.flights and not line.shadow for line in self._open.values())
         )
 
     def _second_starts(self, now: Seconds) -> list[Dispatch]:
         """Start pieces a second time on idle runners: those of stalled ones, then of slow ones."""
         orders: list[Dispatch] = []
         for choose in (hedges, thefts):
-            idle = [line for line in self._open.values() if not line.flights]
+            idle = [line for line in self._open.values() if not line.flights and not line.shadow]
             for piece, line in choose(self._lines.values(), idle, now, self._settings):
                 piece.hedged = True
                 self.tally.hedged += choose is hedges
                 self.tally.stolen += choose is thefts
                 line.send(piece, now)
+                if piece.panel is not None:
+                    self.replicas.sent(piece, line, now)
                 if line.room <= 0:
                     del self._open[line.lease]
                 orders.append(Dispatch(line.lease, [piece]))

@@ -10,7 +10,7 @@ from qallow_agent.base.notice import Notice
 from qallow_agent.base.units import Seconds
 from qallow_agent.jobs.leases import verify_lease
 from qallow_agent.jobs.live import LiveJob
-from qallow_agent.jobs.local import PlacementMade, PlacementWanted, StartMeasured
+from qallow_agent.jobs.local import PlacementMade, ShadowWanted, StartMeasured
 from qallow_agent.jobs.messages import (
     Lease,
     LeaseGrant,
@@ -30,6 +30,7 @@ Refused = tuple[float, JobId, NodeId, str, str]
 _GATES = (NotAdmitted.code, Forbidden.code)
 """Codes of refusals that a gate decided."""
 _MOST_REFUSALS = 64
+_SEVERAL = 2
 _MOST_TTL_S = 3_600.0
 _MOST_CREDITS = 65_536
 _KEY_BYTES = 32
@@ -85,7 +86,7 @@ class Leasing:
             return []
         # The router answers at once; should it not, the job is not stuck.
         job.retry_s = now + self._settings.placement_retry_max_s
-        return [Announce(PlacementWanted(job.record.id, job.needed, job.avoided(now)))]
+        return [Announce(job.wish(now))]
 
     def placed(self, job: LiveJob, made: PlacementMade, now: Seconds) -> list[Effect]:
         """Request what the router chose, or tell the submitter that it must wait."""
@@ -124,6 +125,9 @@ class Leasing:
                 "job": job.record.id, "node": sender, "lease": lease.id, "why": refused,
             }  # fmt: skip
             return [Notice("lease.doubtful", "a lease was not accepted", "warning", facts)]
+        if job.submitter is not None and job.shade.take(grant):
+            job.chronicle.note(now, "granted", f"{lease.node}/{lease.device}", "for shadow copies")
+            return [Reply(job.submitter, LeaseGrant(lease, rate, shadow=True))]
         late = lease.id in job.gone or (lease.node, lease.device) not in job.ever_asked
         if late or job.submitter is None or len(job.held) >= job.wanted:
             return [Send(lease.node, LeaseRelease((lease.id,)))]
@@ -139,6 +143,8 @@ class Leasing:
         self, job: LiveJob, sender: NodeId, refusal: LeaseRefusal, now: Seconds
     ) -> list[Effect]:
         """Look elsewhere, and leave the refusing device alone for a while."""
+        if job.shade.refused(sender, refusal.device, now):
+            return []
         if job.asked.pop((sender, refusal.device), None) is None:
             return []
         code = refusal.code if refusal.code in _GATES else ""
@@ -151,6 +157,8 @@ class Leasing:
 
     def lost(self, job: LiveJob, revoked: LeaseRevoked, now: Seconds) -> list[Effect]:
         """Tell the submitter that a held lease is gone, and look for another one."""
+        if job.shade.drop(revoked.lease, now) is not None:
+            return _tell_lost(job, revoked)
         lease = job.drop(revoked.lease, now)
         if lease is None:
             return []
@@ -160,12 +168,7 @@ class Leasing:
             job.avoid[f"{lease.node}/{lease.device}"] = now + self._settings.avoid_s
         if revoked.code == LeaseEnd.IDLE:
             job.wanted = len(job.held)  # it asks for more once it has work again
-        effects: list[Effect] = []
-        if job.submitter is not None:
-            told = LeaseLost(
-                revoked.lease, revoked.code, revoked.reason, revoked.task, revoked.attempt
-            )
-            effects.append(Reply(job.submitter, told))
+        effects = _tell_lost(job, revoked)
         if not job.held:
             job.move(JobEvent.STARVED)
             if job.asked:
@@ -182,11 +185,15 @@ class Leasing:
         for lease in [each for each in job.held.values() if each.node == node]:
             reason = f"node {lease.node_name} is down"
             effects += self.lost(job, LeaseRevoked(lease.id, LeaseEnd.NODE_DOWN, reason), now)
+        shadow = job.shade.gone(node, now)
+        if shadow is not None:
+            reason = f"node {shadow.node_name} is down"
+            effects += _tell_lost(job, LeaseRevoked(shadow.id, LeaseEnd.NODE_DOWN, reason))
         return effects + (self.place(job, now) if silent else [])
 
     def broken(self, job: LiveJob, revoked: LeaseRevoked, now: Seconds) -> list[Effect]:
         """Give back a lease whose runner the submitter cannot reach, and find another one."""
-        lease = job.held.get(revoked.lease)
+        lease = job.held.get(revoked.lease) or job.shade.drop(revoked.lease, now)
         if lease is None:
             return []
         return [
@@ -206,6 +213,8 @@ class Leasing:
         effects: list[Effect] = []
         if job.renew_s is not None and job.renew_s <= now:
             effects += job.renew(now)
+            if job.held and job.record.options.verify < _SEVERAL and job.terms.audit_share > 0:
+                effects.append(Announce(ShadowWanted(job.record.id)))
         repeated, mute = job.ask_again(now, self._settings)
         effects += repeated
         for node, device in mute:
@@ -249,3 +258,10 @@ class Leasing:
             and len(lease.runner_key) == _KEY_BYTES
         )
         return "" if sane else "credits, life, address or key are out of range"
+
+
+def _tell_lost(job: LiveJob, revoked: LeaseRevoked) -> list[Effect]:
+    if job.submitter is None:
+        return []
+    told = LeaseLost(revoked.lease, revoked.code, revoked.reason, revoked.task, revoked.attempt)
+    return [Reply(job.submitter, told)]

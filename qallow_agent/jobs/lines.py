@@ -29,11 +29,14 @@ class Line:
         most: Tasks in flight the runner accepts: the lease's credits.
         settings: How far ahead to send.
         hint_s: Seconds that one point should take here, until it was measured.
+        place: ``node/device``; whoever compares answers asks no place twice.
+        shadow: It gets nothing but copies of what others have answered.
     """
 
     __slots__ = (
         "_most", "_settings", "flights", "flying_bytes", "heard_s", "hint_s", "label", "lease",
-        "link_bytes_s", "rates", "task_s", "window",
+        "link_bytes_s", "node", "place", "rates", "shadow", "task_s",
+        "window",
     )  # fmt: skip
 
     def __init__(
@@ -43,8 +46,14 @@ class Line:
         most: int,
         settings: DispatchSettings,
         hint_s: Seconds | None = None,
+        place: str = "",
+        *,
+        shadow: bool = False,
     ) -> None:
+        self.shadow = shadow
         self.lease = lease
+        self.place = place or label
+        self.node = self.place.partition("/")[0]
         self.label = label
         self._most = max(1, most)
         self._settings = settings

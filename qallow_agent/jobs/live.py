@@ -8,10 +8,11 @@ import msgspec
 from qallow_agent.base.ids import LeaseId, NodeId, Sender
 from qallow_agent.base.machine import Effect, Send, soonest
 from qallow_agent.base.units import Seconds
-from qallow_agent.jobs.local import Choice
+from qallow_agent.jobs.local import Choice, PlacementWanted
 from qallow_agent.jobs.messages import Lease, LeaseRelease, LeaseRenew, LeaseRequest, SubmitJob
 from qallow_agent.jobs.model import JobEvent, JobRecord, Terms, advance
 from qallow_agent.jobs.settings import JobSettings
+from qallow_agent.jobs.shade import Shade
 from qallow_agent.jobs.story import Chronicle
 from qallow_agent.jobs.tabs import expect
 
@@ -53,10 +54,33 @@ class LiveJob:
     """
 
     __slots__ = (
-        "asked", "avoid", "chronicle", "code", "curve_key", "deadline_s", "document", "ever_asked",
-        "gone", "heard_s",
-        "held", "hint", "hungry_s", "order", "orphaned_s", "pause_s", "reason", "record", "renew_s",
-        "retry_s", "submitter", "terms", "told", "wanted", "watchers",
+        "asked",
+        "avoid",
+        "chronicle",
+        "code",
+        "curve_key",
+        "deadline_s",
+        "document",
+        "ever_asked",
+        "gone",
+        "heard_s",
+        "held",
+        "hint",
+        "hungry_s",
+        "order",
+        "orphaned_s",
+        "pause_s",
+        "places",
+        "reason",
+        "record",
+        "renew_s",
+        "retry_s",
+        "shade",
+        "submitter",
+        "terms",
+        "told",
+        "wanted",
+        "watchers",
     )  # fmt: skip
 
     def __init__(self, record: JobRecord, order: SubmitJob, terms: Terms, now: Seconds) -> None:
@@ -70,6 +94,9 @@ class LiveJob:
         """Others that submitted the same under its idempotency key: told how it ends."""
         self.wanted = 0
         """Leases the submitter could use."""
+        self.places = record.options.verify
+        """Different devices its leases must be on."""
+        self.shade = Shade()
         self.held: dict[LeaseId, Lease] = {}
         self.asked: dict[Place, Asked] = {}
         self.ever_asked: dict[Place, None] = {}
@@ -105,6 +132,17 @@ class LiveJob:
         """Remember why the last request came to nothing."""
         self.reason, self.hint = reason, hint
         self.code, self.document = code, document
+
+    def wish(self, now: Seconds) -> PlacementWanted:
+        """Return what to ask the router."""
+        held: set[str] = set()
+        if self.places > 1:
+            held = {f"{lease.node}/{lease.device}" for lease in self.held.values()}
+            held |= {f"{node}/{device}" for (node, device), asked in self.asked.items()
+                     if asked.counted}  # fmt: skip
+        return PlacementWanted(
+            self.record.id, self.needed, self.avoided(now), self.places, tuple(sorted(held))
+        )
 
     def move(self, event: JobEvent) -> None:
         """Take the job along the transition table."""
@@ -217,6 +255,7 @@ class LiveJob:
         ]
         for lease in list(self.held):
             self.drop(lease, now)
+        self.shade = Shade()
         self.asked.clear()
         self.wanted = 0
         self.retry_s = None
@@ -231,11 +270,20 @@ class LiveJob:
 
     def _by_node(self) -> list[tuple[NodeId, tuple[LeaseId, ...]]]:
         nodes: dict[NodeId, list[LeaseId]] = {}
-        for lease in self.held.values():
+        shadow = [] if self.shade.lease is None else [self.shade.lease]
+        for lease in (*self.held.values(), *shadow):
             nodes.setdefault(lease.node, []).append(lease.id)
         return [(node, tuple(leases)) for node, leases in nodes.items()]
 
-    def _request(self, place: Place, slots: int, now: Seconds) -> Send:
+    def ask_shadow(self, choice: Choice, now: Seconds) -> list[Effect]:
+        """Ask a device on trial for one lease, if the job has none of that kind."""
+        place = self.shade.ask(choice, now) if self.held else None
+        if place is None or place in self.asked:
+            return []
+        self.ever_asked[place] = None
+        return [self._request(place, 1, now, shadow=True)]
+
+    def _request(self, place: Place, slots: int, now: Seconds, *, shadow: bool = False) -> Send:
         node, device = place
         request = LeaseRequest(
             job=self.record.id,
@@ -249,5 +297,6 @@ class LiveJob:
             priority=self.record.options.priority,
             waited_s=0.0 if self.held else max(0.0, now - self.hungry_s),
             data_class=self.record.options.data_class,
+            shadow=shadow,
         )
         return Send(node, request)

@@ -5,6 +5,7 @@ import msgspec
 from qallow_agent.base.ids import JobId, LeaseId, NodeId, RunnerId
 from qallow_agent.base.joules import Joules
 from qallow_agent.base.message import Message
+from qallow_agent.jobs.opinions import Comparison
 from qallow_agent.jobs.story import Judged
 
 # --- bench <-> runner (local) ---------------------------------------------------------------------
@@ -98,11 +99,16 @@ class ClientGone(Message, tag="fact.client-gone"):
 
 
 class PlacementWanted(Message, tag="fact.placement-wanted"):
-    """The desk wants up to ``slots`` more leases for a job; ``avoid`` are devices that refused."""
+    """The desk wants up to ``slots`` more leases for a job; ``avoid`` are devices that refused.
+
+    ``places``: different devices it needs in all; ``held``: those it has, or has asked.
+    """
 
     job: JobId
     slots: int
     avoid: tuple[str, ...] = ()
+    places: int = 1
+    held: tuple[str, ...] = ()
 
 
 class Choice(msgspec.Struct, frozen=True):
@@ -134,6 +140,27 @@ class PlacementMade(Message, tag="fact.placement-made"):
     more: int = 0
     denied: str = ""
     document: bytes = b""
+
+
+class ShadowWanted(Message, tag="fact.shadow-wanted"):
+    """A job could try a device on trial with copies of its work, if there is one."""
+
+    job: JobId
+
+
+class ShadowFound(Message, tag="fact.shadow-found"):
+    """There is one."""
+
+    job: JobId
+    choice: Choice
+
+
+class AuditsSeen(Message, tag="fact.audits-seen"):
+    """A client of this node has compared answers to tasks of its job."""
+
+    job: JobId
+    kernel: str
+    comparisons: tuple[Comparison, ...]
 
 
 class LinkMeasured(Message, tag="fact.link-measured"):

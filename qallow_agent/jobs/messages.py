@@ -12,6 +12,7 @@ import msgspec
 from qallow_agent.base.ids import JobId, LeaseId, NodeId, RunnerId
 from qallow_agent.base.joules import Joules
 from qallow_agent.base.message import Message
+from qallow_agent.jobs.opinions import OPINIONS, AuditDone
 
 
 class JobState(StrEnum):
@@ -41,6 +42,7 @@ class JobOptions(msgspec.Struct, frozen=True, omit_defaults=True):
         retain: Keep results at the desk for later retrieval.
         max_joules: Gross joules the whole job may use; 0 for any number.
         data_class: What kind of data it works on: zones admit some classes only.
+        verify: Different devices that each task runs on: 1, or 2 or 3 whose answers must agree.
     """
 
     deadline_s: float = 0.0
@@ -54,6 +56,7 @@ class JobOptions(msgspec.Struct, frozen=True, omit_defaults=True):
     retain: bool = False
     max_joules: float = 0.0
     data_class: str = "public"
+    verify: int = 1
 
 
 class Demand(msgspec.Struct, frozen=True):
@@ -104,6 +107,7 @@ class JobAccepted(Message, tag="job.accepted"):
     """The job has an owner. ``known`` when the idempotency key named an existing job.
 
     ``slots``: runners that are asked for, by the rates known here; ``ops``: of one point.
+    ``audit_share``: of tasks shorter than ``audit_task_s``, what is to be run a second time.
     """
 
     job: JobId
@@ -113,6 +117,8 @@ class JobAccepted(Message, tag="job.accepted"):
     warnings: tuple[str, ...] = ()
     slots: int = 0
     ops: float = 0.0
+    audit_share: float = 0.0
+    audit_task_s: float = 0.0
 
 
 class JobProgress(Message, tag="job.progress"):
@@ -156,10 +162,14 @@ class JobStopped(Message, tag="job.stopped"):
 
 
 class MoreSlots(Message, tag="job.more"):
-    """The submitter could use runners again (work came back or never started)."""
+    """The submitter could use runners again (work came back or never started).
+
+    ``places``: different devices they must be on.
+    """
 
     job: JobId
     slots: int
+    places: int = 1
 
 
 class LeaseBroken(Message, tag="lease.broken"):
@@ -233,6 +243,7 @@ class LeaseRequest(Message, tag="lease.request"):
 
     ``priority`` is the job's, ``waited_s`` how long it has had no runner at all: whoever waits
     rises, so that nobody waits for ever. ``data_class`` is what kind of data it works on.
+    rises, so that nobody waits for ever. ``shadow``: only for copies of what others answered too.
     """
 
     job: JobId
@@ -246,13 +257,18 @@ class LeaseRequest(Message, tag="lease.request"):
     priority: int = 0
     waited_s: float = 0.0
     data_class: str = "public"
+    shadow: bool = False
 
 
 class LeaseGrant(Message, tag="lease.grant"):
-    """One runner, granted; ``rate`` is what its executor measured there, ops per second, if any."""
+    """One runner, granted; ``rate`` is what its executor measured there, ops per second, if any.
+
+    ``shadow``, said by the desk: its device is on trial, and nothing it answers is to be delivered.
+    """
 
     lease: Lease
     rate: float = 0.0
+    shadow: bool = False
 
 
 class LeaseRefusal(Message, tag="lease.refusal"):
@@ -319,12 +335,13 @@ class JobEnergy(Message, tag="job.energy"):
 
 JOB_KINDS: tuple[type[Message], ...] = (
     LeaseRequest, LeaseGrant, LeaseRefusal, LeaseRenew, LeaseRelease, LeaseRevoked, JobEnergy,
+    *OPINIONS,
 )  # fmt: skip
 """Kinds that members may send each other about jobs."""
 
 CONTROL_JOB_KINDS: tuple[type[Message], ...] = (
     OpenSession, SessionOpened, SubmitJob, JobAccepted, JobProgress, JobEnded, JobCancel,
     JobStopped, MoreSlots, LeaseStarved, LeaseBroken, LeaseGrant, LeaseLost, Deposit, Fetch,
-    ListJobs,
+    ListJobs, AuditDone,
 )  # fmt: skip
 """Kinds spoken between a client and its desk over the control socket."""

@@ -114,6 +114,8 @@ class Terms:
     kernel_hash: str
     demand: Demand
     warnings: tuple[str, ...] = ()
+    audit_share: float = 0.0
+    audit_task_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,6 +237,7 @@ class DeviceStatus:
         rates: Kernel -> measured ops per second on one slot.
         tried: Those of the rates that only a canary measured.
         canary: Why the last canary passed or failed, in one line.
+        trial: Copies of others' work that must agree before it is trusted; it takes only such.
     """
 
     name: str
@@ -250,6 +253,7 @@ class DeviceStatus:
     tried: tuple[str, ...] = ()
     canary: str = ""
     fix: str = ""
+    trial: int = 0
 
 
 class EnergyTab(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -28,7 +28,8 @@ def objection(
 ) -> Objection | None:
     """Return why this device will not take this request; None when it may wait here."""
     name = place.spec.name
-    if not place.spec.usable or place.state in _UNTRUSTED:
+    tried = request.shadow and place.on_trial
+    if not place.spec.usable or (place.state in _UNTRUSTED and not tried):
         against = place.complaint
         return Objection("no-device", f"{name} is {place.state}: {against.why}", against.fix)
     sound = request.slots >= 1 and request.memory_bytes >= 0

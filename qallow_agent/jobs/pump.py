@@ -30,8 +30,9 @@ class Pump:
         """Do whatever a device is ready for; again right after changes nothing."""
         if not place.spec.usable or place.admission.share <= 0:
             return []
-        effects = self._try_again(place, now) if place.well else self._try(place, now)
-        if not place.well:
+        serves = place.well or place.on_trial
+        effects = self._try_again(place, now) if serves else self._try(place, now)
+        if not (place.well or place.on_trial):
             return effects
         effects += self._grant(place, now)
         if place.queue and self._full(place, now):

@@ -8,7 +8,7 @@ from qallow_agent.base.message import Done
 from qallow_agent.jobs.counter import Counter, refuse, unknown_job
 from qallow_agent.jobs.leasing import Leasing
 from qallow_agent.jobs.live import LiveJob
-from qallow_agent.jobs.local import LinkMeasured
+from qallow_agent.jobs.local import AuditsSeen, LinkMeasured
 from qallow_agent.jobs.messages import (
     JobAccepted,
     JobCancel,
@@ -30,11 +30,14 @@ from qallow_agent.jobs.model import (
     Terms,
     fingerprint,
 )
+from qallow_agent.jobs.opinions import AuditDone, Comparison
 from qallow_agent.jobs.roster import Roster, connection_of, same_client
 from qallow_agent.jobs.settings import JobSettings
 
 _CURVE_KEY_BYTES = 32
 _MOST_WATCHERS = 16
+_MOST_PLACES = 3
+_MOST_DIGEST_BYTES = 64
 _CODES = {
     JobState.SUCCEEDED: "",
     JobState.FAILED: "job-failed",
@@ -111,6 +114,9 @@ class Reception:
         known = options.idempotency_key and self._roster.by_key(options.idempotency_key)
         if known:
             return self._again(sender, known, order, terms, now)
+        if not 1 <= options.verify <= _MOST_PLACES:
+            why = f"verify = {options.verify} is none of 1, 2 and 3"
+            return [refuse(sender, "bad-parameter", why)]
         unfinished = len(self._roster.live)
         if unfinished >= self._settings.max_jobs:
             why = f"{unfinished} jobs are unfinished here"
@@ -175,7 +181,17 @@ class Reception:
             return []
         before = job.record.state
         job.heard_s = now.mono_s
+        job.places = max(job.places, min(message.places, _MOST_PLACES))
         return self._roster.after(job, before, self._leasing.want(job, message.slots, now.mono_s))
+
+    def audited(self, sender: Sender, message: AuditDone, _now: Instant) -> list[Effect]:
+        """Pass on which answers a client compared, of devices that its job was sent to."""
+        job = self._roster.live.get(message.job)
+        if job is None or not same_client(job.submitter, sender):
+            return []
+        known = {f"{node}/{device}" for node, device in job.ever_asked}
+        sound = tuple(each for each in message.comparisons if _sound(each, known))
+        return [Announce(AuditsSeen(job.record.id, job.record.kernel, sound))] if sound else []
 
     def broken(self, sender: Sender, message: LeaseBroken, now: Instant) -> list[Effect]:
         """Replace a lease whose runner the client cannot reach."""
@@ -229,6 +245,8 @@ class Reception:
             job.terms.warnings,
             slots=order.slots,
             ops=job.terms.demand.ops,
+            audit_share=job.terms.audit_share,
+            audit_task_s=job.terms.audit_task_s,
         )
         effects: list[Effect] = [Reply(sender, accepted)]
         effects += self._leasing.want(job, order.slots, now.mono_s)
@@ -242,6 +260,18 @@ class Reception:
         if over.state == state:
             return [Reply(sender, Done())]
         return [refuse(sender, "job-rejected", f"{job} is already {over.state}")]
+
+
+def _sound(found: Comparison, known: set[str]) -> bool:
+    """Return whether a comparison is one: each answer of another device, and of one of the job."""
+    places = found.places
+    return (
+        2 <= len(places) == len(found.classes) == len(set(places)) <= _MOST_PLACES  # noqa: PLR2004
+        and known.issuperset(places)
+        and found.times >= 1
+        and len(found.digests) in {0, len(places)}
+        and all(len(each) <= _MOST_DIGEST_BYTES for each in (found.task, *found.digests))
+    )
 
 
 def _measured(job: LiveJob, progress: JobProgress) -> list[Effect]:

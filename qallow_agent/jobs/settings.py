@@ -117,6 +117,18 @@ class JobSettings:
     quarantine_pause_s: float = setting(
         10.0, "pause between the rounds of canaries in quarantine", unit="s", ge=0, le=86_400
     )
+    quarantine_audits: int = setting(
+        20,
+        "copies of real work that must agree with others' answers, after one that did not",
+        ge=0,
+        le=1_000,
+    )
+    most_dissents: int = setting(
+        3,
+        "answers within an hour that one other device contradicts, before a device is tried",
+        ge=1,
+        le=1_000,
+    )
     cool_margin_c: float = setting(
         5.0, "a hot device is cool again this far below its limit", unit="C", ge=0, le=50
     )
@@ -164,6 +176,13 @@ class DispatchSettings:
         "an idle runner takes over what it would finish this many times sooner",
         ge=1,
         le=1_000,
+    )
+    tie_s: float = setting(
+        10.0,
+        "two devices that disagree wait this long for a third to decide",
+        unit="s",
+        ge=0.1,
+        le=3_600,
     )
     poison_strikes: int = setting(2, "runners a task may kill before it fails", ge=1, le=100)
     most_kills: int = setting(24, "runners a job may kill before all of it fails", ge=1, le=10_000)

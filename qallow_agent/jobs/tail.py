@@ -42,9 +42,13 @@ def hedges(
                 return found
             if not _may_start(piece):
                 continue
-            expected_s = line.expected_s(piece) or left[0].expected_s(piece)
+            helper = next((each for each in left if _may_join(piece, each)), None)
+            if helper is None:
+                continue
+            expected_s = line.expected_s(piece) or helper.expected_s(piece)
             if expected_s is not None and late_s >= settings.hedge_factor * expected_s:
-                found.append((piece, left.pop(0)))
+                found.append((piece, helper))
+                left.remove(helper)
     return found
 
 
@@ -95,10 +99,15 @@ def _ends(
 
 
 def _takes_s(line: Line, piece: Piece) -> Seconds:
-    expected_s = line.expected_s(piece)
+    expected_s = line.expected_s(piece) if _may_join(piece, line) else None
     return float("inf") if expected_s is None else expected_s
 
 
 def _may_start(piece: Piece) -> bool:
     """Return whether a piece may be started again; one that kills runners may not."""
     return not (piece.settled or piece.hedged or piece.strikes)
+
+
+def _may_join(piece: Piece, line: Line) -> bool:
+    """Return whether a runner may be asked too; of a panel, only on a device that was not yet."""
+    return piece.panel is None or line.place not in piece.panel.asked

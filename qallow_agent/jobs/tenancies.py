@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 
-from qallow_agent.base.ids import Entropy, LeaseId, NodeId, draw_id, runner
+from qallow_agent.base.ids import Entropy, JobId, LeaseId, NodeId, draw_id, runner
 from qallow_agent.base.keys import SigningKey
 from qallow_agent.base.machine import Announce, Effect, Instant, Reply, Send
 from qallow_agent.jobs.leases import sign_lease
@@ -15,6 +15,8 @@ from qallow_agent.jobs.settings import JobSettings
 from qallow_agent.jobs.workplace import Phase, Station, Tenancy, Waiting
 
 _MOST_RENEWED = 4_096
+_MOST_SERVED = 1_024
+"""Jobs remembered by device: only whose work was done here has an opinion of how."""
 
 
 class Tenancies:
@@ -46,6 +48,7 @@ class Tenancies:
         self._rng = rng
         self.stations: dict[LeaseId, Station] = {}
         """Where each living lease is."""
+        self._served: dict[tuple[NodeId, JobId, str], None] = {}
 
     def grant(self, station: Station, waiting: Waiting, rate: float, now: Instant) -> list[Effect]:
         """Lease a free runner to a request that waits.
@@ -90,6 +93,9 @@ class Tenancies:
         )
         station.enter(Phase.LEASED, now.mono_s, expires_s)
         self.stations[lease.id] = station
+        self._served[waiting.desk, request.job, station.device] = None
+        if len(self._served) > _MOST_SERVED:
+            del self._served[next(iter(self._served))]
         # The runner must know the key before the submitter can show it.
         return [
             self._allow(station, station.tenancy),
@@ -138,6 +144,14 @@ class Tenancies:
             Send(tenancy.desk, LeaseRevoked(tenancy.lease.id, end, reason, task, attempt)),
             Announce(LeaseOver(tenancy.lease.id)),
         ]
+
+    def served(self, desk: NodeId, job: JobId, device: str) -> bool:
+        """Return whether a job of a desk had a lease of a device, as far as we remember."""
+        return (desk, job, device) in self._served
+
+    def lent_to(self, desk: NodeId, device: str) -> bool:
+        """Return whether a desk has a lease of a device now."""
+        return any(station.device == device for station in self.of_desk(desk))
 
     def of_desk(self, desk: NodeId) -> list[Station]:
         """Return the runners under leases of one desk."""

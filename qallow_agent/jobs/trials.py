@@ -86,7 +86,7 @@ class Trials:
         why = complaint.why
         place.complaint, place.canary = complaint, why
         place.state = DeviceHealth.LOST
-        if place.proofs:
+        if place.proofs or place.shadows:
             place.state, place.proofs = DeviceHealth.QUARANTINED, self._settings.quarantine_canaries
         place.retry_s = now.mono_s + self._settings.lost_retry_s
         place.passed_s = None
@@ -117,12 +117,24 @@ class Trials:
             return self.quarantine(place, complaint, now)
         return self.lose(place, complaint, now)
 
+    def trial_of(self, place: Workplace) -> str:
+        """Return what a device on trial still has to show."""
+        return (
+            "its answers differed from those of others; it is trusted again after "
+            f"{place.shadows} shadow copies of work that agree"
+        )
+
     def _pass(self, place: Workplace, what: str, now: Instant) -> list[Effect]:
         """Trust a device, or, in quarantine, count one more proof of it."""
         place.canary = what
         place.proofs = max(0, place.proofs - 1)
         if place.proofs:
             place.retry_s = now.mono_s + self._settings.quarantine_pause_s
+            return []
+        if place.on_trial:
+            place.canary_failures, place.retry_s = 0, None
+            place.passed_s = now.mono_s
+            place.complaint = Complaint(self.trial_of(place), place.complaint.fix)
             return []
         earned = place.state is DeviceHealth.QUARANTINED
         place.state, place.complaint = DeviceHealth.OK, NOTHING

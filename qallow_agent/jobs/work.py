@@ -7,6 +7,7 @@ import msgspec
 
 from qallow_agent.base.ids import LeaseId
 from qallow_agent.base.units import Seconds
+from qallow_agent.jobs.panel import Answer, Panel
 from qallow_agent.jobs.settings import DispatchSettings
 
 
@@ -54,7 +55,7 @@ class Piece:
     """
 
     __slots__ = (
-        "attempt", "flying", "hedged", "input_bytes", "losses", "number", "points",
+        "attempt", "flying", "hedged", "input_bytes", "losses", "number", "panel", "points",
         "settled", "start", "strikes", "sweep", "token",
     )  # fmt: skip
 
@@ -78,6 +79,8 @@ class Piece:
         self.hedged = False
         self.settled = False
         """Its outcome was reported: whatever comes later is late."""
+        self.panel: Panel | None = None
+        """Who else is asked the same; None for work that one answer settles."""
 
 
 class Dispatch(msgspec.Struct, frozen=True, gc=False):
@@ -88,11 +91,40 @@ class Dispatch(msgspec.Struct, frozen=True, gc=False):
 
 
 class Finished(msgspec.Struct, frozen=True, gc=False):
-    """A piece has its result: the arrays of result ``index`` of the parcel being taken in."""
+    """A piece has its result: the arrays of result ``index`` of the parcel being taken in.
+
+    ``audit`` is a piece that runs the same once more: its panel's only answer wants these arrays.
+    """
 
     piece: Piece
     seconds: Seconds
     index: int
+    audit: Piece | None = None
+
+
+class Answered(msgspec.Struct, frozen=True, gc=False):
+    """One device of a panel has answered, with result ``index`` of the parcel being taken in.
+
+    ``answer`` wants the arrays; a panel that is full then wants its answers compared.
+    """
+
+    piece: Piece
+    answer: Answer
+    seconds: Seconds
+    index: int
+
+
+class Agreed(msgspec.Struct, frozen=True, gc=False):
+    """A piece has its result: most of its panel gave this answer."""
+
+    piece: Piece
+    answer: Answer
+
+
+class Compared(msgspec.Struct, frozen=True, gc=False):
+    """The answers of a panel were compared, and nothing is delivered because of it."""
+
+    piece: Piece
 
 
 class Failed(msgspec.Struct, frozen=True, gc=False):
@@ -108,7 +140,7 @@ class Failed(msgspec.Struct, frozen=True, gc=False):
     traceback: str = ""
 
 
-Outcome = Finished | Failed
+Outcome = Finished | Failed | Answered | Agreed | Compared
 
 
 @dataclass(slots=True)

@@ -141,6 +141,10 @@ class Workplace:
     heat: Heat = COOL
     proofs: int = 0
     """Rounds of canaries in a row that it still has to pass; it is in quarantine until then."""
+    shadows: int = 0
+    """Copies of real work that must agree with others' answers before it is trusted again."""
+    dissents: list[Seconds] = field(default_factory=list)
+    """When one other device contradicted it, of late."""
     canary_failures: int = 0
     todo: list[str] = field(default_factory=list)
     """Kernels whose canary is still to run in the round at hand."""
@@ -162,6 +166,11 @@ class Workplace:
     def well(self) -> bool:
         """Whether its canaries passed and nothing has gone wrong since."""
         return self.state is DeviceHealth.OK
+
+    @property
+    def on_trial(self) -> bool:
+        """Whether its canaries passed again and only copies of others' work will clear it."""
+        return self.state is DeviceHealth.QUARANTINED and self.shadows > 0 and not self.proofs
 
     def feel(self, now: Seconds, settings: JobSettings) -> None:
         """Take in how warm it is."""
@@ -343,6 +352,7 @@ class Workplace:
             complaint = Complaint(self.heat.why, _HOT_FIX)
         elif self.well:
             complaint = Complaint(self.spec.why, self.spec.fix)
+        serves = self.well or self.on_trial
         return DeviceStatus(
             name=self.spec.name,
             state=(DeviceHealth.HOT if hot else self.state).value,
@@ -352,9 +362,10 @@ class Workplace:
             busy=sum(station.tenancy is not None for station in self.stations.values()),
             runners=len(self.stations),
             waiting=sum(waiting.slots for waiting in self.queue),
-            warm=self.count(Phase.IDLE, Phase.CANARY) if self.well else 0,
+            warm=self.count(Phase.IDLE, Phase.CANARY) if serves else 0,
             reserved_bytes=self.reserved_bytes,
             rates=dict(sorted(self.told_rates.items())),
             tried=tuple(name for name in sorted(self.told_rates) if name not in self.proven),
             canary=self.canary,
+            trial=self.shadows if self.on_trial else 0,
         )

@@ -1,7 +1,7 @@
 """Building a node: every room made once, from what the world hands in."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from qallow_agent.base.contact import Contact
 from qallow_agent.base.hlc import HybridClock
@@ -32,6 +32,7 @@ from qallow_agent.mesh.trust.doorkeeper import Doorkeeper
 from qallow_agent.mesh.trust.settings import TrustSettings
 from qallow_agent.mesh.trust.standing import Standing
 from qallow_agent.mesh.wire.kinds import Incarnation, MemberRecord, MemberState
+from qallow_agent.node.audits import Audits
 from qallow_agent.node.node import Node
 from qallow_agent.node.observer import Observer, make_council, make_validation
 from qallow_agent.node.rooms import Rooms, Self
@@ -53,7 +54,7 @@ class RoomSettings:
     jobs: JobSettings
     placement: PlacementSettings
     ledger: LedgerSettings
-    ethics: EthicsSettings = field(default_factory=EthicsSettings)
+    ethics: EthicsSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +122,14 @@ def _rooms(given: Ingredients, me: Self) -> Rooms:
     )
     log = _log(given, me, sync)
     observer = Observer(membership, doorkeeper, sync, log)
+    adverts = AdvertBook(
+        me=me.node,
+        identity=keys.identity,
+        epoch=given.epoch,
+        release=given.release,
+        settings=settings.adverts,
+        rng=rng,
+    )
     return Rooms(
         doorkeeper=doorkeeper,
         discovery=Discovery(
@@ -133,14 +142,7 @@ def _rooms(given: Ingredients, me: Self) -> Rooms:
             kept=kept("discovery"),
         ),
         membership=membership,
-        adverts=AdvertBook(
-            me=me.node,
-            identity=keys.identity,
-            epoch=given.epoch,
-            release=given.release,
-            settings=settings.adverts,
-            rng=rng,
-        ),
+        adverts=adverts,
         sync=sync,
         views=Views(me=me.node, rng=rng),
         desk=Desk(me=me.node, settings=settings.jobs, rng=rng, kept=kept("jobs")),
@@ -161,6 +163,8 @@ def _rooms(given: Ingredients, me: Self) -> Rooms:
         catalog=given.catalog,
         placement=settings.placement,
         charter=_charter(given),
+        ethics=settings.ethics,
+        audits=Audits(kept("ethics"), adverts),
     )
 
 

@@ -181,6 +181,7 @@ def merge_devices(sensed: tuple[DeviceAdvert, ...], rooms: Rooms) -> tuple[Devic
                 waiting=known.waiting,
                 reserved_bytes=known.reserved_bytes,
                 tried=known.tried,
+                trial=known.trial,
                 rates=dict(known.rates),
                 joules=rooms.meters.rates(device.name),
             )

@@ -16,6 +16,7 @@ from qallow_agent.base.notice import Notice
 from qallow_agent.ethics.messages import CharterChanged
 from qallow_agent.jobs import local
 from qallow_agent.jobs import messages as jobs
+from qallow_agent.jobs.opinions import OPINIONS, AuditDone
 from qallow_agent.ledger import council, kinds
 from qallow_agent.ledger import messages as ledger
 from qallow_agent.mesh.wire import facts
@@ -74,6 +75,7 @@ class Node:
             rooms.charter,
             rooms.council,
             rooms.validation,
+            rooms.audits,
         )
         self._routes = self._wire()
 
@@ -135,14 +137,15 @@ class Node:
             rooms.views.receive: (mesh.LiveSet,),
             pulse: (mesh.Pulse, mesh.PulseEcho, facts.NtpAnswer),
             self.governance.request: (jobs.LeaseRequest,),
-            bench: (jobs.LeaseRenew, jobs.LeaseRelease, local.RunnerReady,
+            bench: (jobs.LeaseRenew, jobs.LeaseRelease, *OPINIONS, local.RunnerReady,
                     local.RunnerRests, local.RunnerExited, local.CanaryDone),
+            rooms.audits.receive: (local.AuditsSeen,),
             desk: (jobs.LeaseGrant, jobs.LeaseRefusal, jobs.LeaseRevoked, jobs.JobProgress,
                    jobs.JobEnded, jobs.JobCancel, jobs.MoreSlots, jobs.Deposit, jobs.Fetch,
                    jobs.ListJobs, local.ClientGone, local.PlacementMade, jobs.LeaseBroken,
-                   jobs.JobEnergy),
+                   jobs.JobEnergy, AuditDone, local.ShadowFound),
             submissions.submit: (jobs.SubmitJob,),
-            submissions.place: (local.PlacementWanted,),
+            submissions.place: (local.PlacementWanted, local.ShadowWanted),
             self._survey.learn: (local.LinkMeasured, local.StartMeasured),
             front.answer: (commands.GetStatus, commands.GetPeers, commands.GetDevices,
                            commands.GetDiagnosis, commands.GetEnergy),

@@ -14,6 +14,7 @@ from qallow_agent.jobs.messages import (
     LeaseRequest,
     LeaseRevoked,
 )
+from qallow_agent.jobs.opinions import Consent, Dissent
 from qallow_agent.ledger.kinds import (
     Assent,
     DecisionBatch,
@@ -32,6 +33,8 @@ NEEDED: Mapping[type[Message], tuple[Role, ...]] = {
     LeaseRequest: SUBMITTERS,
     LeaseRenew: SUBMITTERS,
     LeaseRelease: SUBMITTERS,
+    Dissent: SUBMITTERS,
+    Consent: SUBMITTERS,
     LeaseGrant: (Role.WORKER,),
     LeaseRefusal: (Role.WORKER,),
     LeaseRevoked: (Role.WORKER,),

@@ -6,6 +6,7 @@ from qallow_agent.base.contact import Contact
 from qallow_agent.base.ids import MeshId, NodeId
 from qallow_agent.energy.meters import Meters
 from qallow_agent.ethics.charter import Charter
+from qallow_agent.ethics.settings import EthicsSettings
 from qallow_agent.jobs.bench import Bench
 from qallow_agent.jobs.desk import Desk
 from qallow_agent.kernels.registry import Catalog
@@ -18,6 +19,7 @@ from qallow_agent.mesh.membership.swim import Membership
 from qallow_agent.mesh.membership.views import Views
 from qallow_agent.mesh.sync.sync import Sync
 from qallow_agent.mesh.trust.doorkeeper import Doorkeeper
+from qallow_agent.node.audits import Audits
 from qallow_agent.node.observer import Observer
 from qallow_agent.placement.settings import PlacementSettings
 
@@ -42,6 +44,8 @@ class Rooms:
     catalog: Catalog
     placement: PlacementSettings
     charter: Charter
+    ethics: EthicsSettings
+    audits: Audits
 
 
 @dataclass(frozen=True, slots=True)

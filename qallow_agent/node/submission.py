@@ -1,6 +1,7 @@
 """Submissions: judge a job against its kernel's spec, and find devices when the desk asks."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import msgspec
 
@@ -9,13 +10,20 @@ from qallow_agent.base.errors import (
     Forbidden,
     InvariantBroken,
     JobRejected,
+    NeverFits,
     NotAdmitted,
     NotAllowed,
 )
 from qallow_agent.base.ids import Entropy, JobId, Sender
 from qallow_agent.base.machine import Announce, Effect, Instant
 from qallow_agent.base.message import Message
-from qallow_agent.jobs.local import Choice, PlacementMade, PlacementWanted
+from qallow_agent.jobs.local import (
+    Choice,
+    PlacementMade,
+    PlacementWanted,
+    ShadowFound,
+    ShadowWanted,
+)
 from qallow_agent.jobs.messages import Demand, SubmitJob
 from qallow_agent.jobs.model import Terms
 from qallow_agent.jobs.story import MOST_JUDGED, Judged, short
@@ -26,7 +34,7 @@ from qallow_agent.node.survey import Survey, request_of
 from qallow_agent.placement.budget import objection
 from qallow_agent.placement.forecast import forecast, judge, useful_slots
 from qallow_agent.placement.request import Decision
-from qallow_agent.placement.router import choose
+from qallow_agent.placement.router import choose, sift
 
 _DENIALS = {"refuses": NotAdmitted.code, "forbids": Forbidden.code}
 
@@ -45,6 +53,7 @@ class Submissions:
         self._me = me
         self._rooms = rooms
         self._survey = survey
+        self._ethics = rooms.ethics
         self.rng = rng
         """Entropy for draws, dry runs included."""
         self.words_of: Callable[[str, JobId, Instant], bytes] = lambda *_: b""
@@ -59,6 +68,7 @@ class Submissions:
             BadParameter: A parameter is wrong; the message names kernel, parameter and bounds.
             DeadlineExceeded: It cannot be done in time; the hint says what could be.
             JobRejected: It cannot be done within its budget of energy, or nobody could tell.
+            NeverFits: Each task is to run on more different devices than there are.
         """
         if not isinstance(message, SubmitJob):
             raise InvariantBroken(f"{type(message).__name__} is no submission")
@@ -70,6 +80,7 @@ class Submissions:
             )
         check_submission(self._rooms, self._me.node, message.kernel, now)
         terms = self.terms_of(message)
+        self._check_places(message, terms, now)
         key = message.options.idempotency_key
         if self._rooms.desk.account_of(JobId(""), key=key) is None:
             message, terms = self._admit(message, terms, now)
@@ -92,11 +103,16 @@ class Submissions:
             input_bytes=needed.input_bytes,
             output_bytes=needed.output_bytes,
         )
-        return Terms(entry.hash, demand, spec.warnings(values, order.extremes))
+        warnings = spec.warnings(values, order.extremes)
+        return Terms(
+            entry.hash, demand, warnings, self._ethics.audit_share, self._ethics.audit_task_s
+        )
 
     def place(self, sender: Sender, message: Message, now: Instant) -> list[Effect]:
-        """Answer the desk's wish for leases from the newest adverts."""
+        """Answer the desk's wish for leases, or for a device on trial, from the newest adverts."""
         del sender
+        if isinstance(message, ShadowWanted):
+            return self._shade(message, now)
         if not isinstance(message, PlacementWanted):
             raise InvariantBroken(f"{type(message).__name__} is no wish for leases")
         needs = self._rooms.desk.needs(message.job)
@@ -125,6 +141,48 @@ class Submissions:
         )
         return [Announce(made)]
 
+    def _shade(self, message: ShadowWanted, now: Instant) -> list[Effect]:
+        """Name a device on trial that could do a job's work, if there is one."""
+        needs = self._rooms.desk.needs(message.job)
+        candidates = (
+            () if needs is None else self._survey.candidates(needs.order.kernel, now.mono_s)
+        )
+        tried = [replace(each, state="ok") for each in candidates if each.trial]
+        if needs is None or not tried:
+            return []
+        request = request_of(needs.order, needs.terms, 1)
+        fitting = sift(request, tried, self._rooms.placement)[0]
+        if not fitting:
+            return []
+        chosen = fitting[self.rng.randrange(len(fitting))]
+        choice = Choice(chosen.node, chosen.device, 1, "it is on trial")
+        return [Announce(ShadowFound(message.job, choice))]
+
+    def _check_places(self, order: SubmitJob, terms: Terms, now: Instant) -> None:
+        """Refuse a job whose tasks need more different devices than there can be.
+
+        Raises:
+            NeverFits: So many devices are not known here; fewer are never taken instead.
+        """
+        needed = order.options.verify
+        if needed < 2 or self._survey.unheard():  # noqa: PLR2004 - plain work
+            return
+        candidates = self._survey.candidates(order.kernel, now.mono_s)
+        request = request_of(order, terms, needed)
+        fitting, refused = sift(request, candidates, self._rooms.placement)
+        able = [*fitting, *(each for each, against in refused if not against.lasting)]
+        if not candidates or len(able) >= needed:
+            return
+        labels = ", ".join(sorted(each.label for each in able)) or "none"
+        unfit = [f"{each.label} {against.why}" for each, against in refused if against.lasting]
+        more = f"; {'; '.join(unfit[:3])}" if unfit else ""
+        fewer = f", or ask for verify={len(able)}" if len(able) > 1 else ""
+        raise NeverFits(
+            f"verify={needed} runs each task on {needed} different devices, and {len(able)} can "
+            f"run {order.kernel}: {labels}{more}",
+            hint=f"add a node{fewer}",
+        )
+
     def _admit(self, order: SubmitJob, terms: Terms, now: Instant) -> tuple[SubmitJob, Terms]:
         """Return a job with as many slots as are of use; refuse limits that cannot be kept."""
         if order.points < 1 and not order.options.max_joules:
@@ -143,8 +201,9 @@ class Submissions:
             if verdict.why:
                 raise DeadlineExceeded(verdict.why, hint=verdict.hint, retryable=True)
             if verdict.doubt:
-                terms = Terms(terms.kernel_hash, terms.demand, (*terms.warnings, verdict.doubt))
+                terms = replace(terms, warnings=(*terms.warnings, verdict.doubt))
         slots = min(order.slots, useful_slots(request, candidates, settings))
+        slots = max(slots, order.options.verify)
         return msgspec.structs.replace(order, slots=slots), terms
 
 

@@ -16,6 +16,7 @@ from qallow_agent.node.rooms import Rooms, Self
 from qallow_agent.placement.experience import Experience
 from qallow_agent.placement.request import Candidate, Request
 
+_TRUSTED = (DeviceState.OK, DeviceState.HOT, DeviceState.WARMING)
 _AVAILABLE = "memory_available"
 """The reading that every sensor of memory calls so."""
 
@@ -55,6 +56,17 @@ class Survey:
                 ]
         return tuple(found)
 
+    def unheard(self) -> int:
+        """Return how many live workers have not told yet which devices they have."""
+        rooms = self._rooms
+        adverts, alive = rooms.adverts.snapshot(), {*rooms.membership.alive(), self._me.node}
+        return sum(
+            record.node in alive
+            and record.node not in adverts
+            and Role.WORKER in rooms.doorkeeper.roles_of(record.node)
+            for record in rooms.membership.members()
+        )
+
     def learn(self, _: Sender, fact: LinkMeasured | StartMeasured, _now: Instant) -> list[Effect]:
         """Take in what a job saw of a link or of a start."""
         if isinstance(fact, LinkMeasured):
@@ -83,12 +95,17 @@ class Survey:
         hot = seen.hot(key, now, seen_hot=device.state is DeviceState.HOT)
         rtt_s = self.rtt_s(record.node)
         cooling = hot and device.state is DeviceState.OK
+        against = self._rooms.audits.against(key)
+        state, why = (DeviceState.HOT if cooling else device.state).value, device.why
+        if against is not None and state in _TRUSTED:
+            state, why = DeviceState.QUARANTINED.value, against.why
+        trial = device.trial > 0 or (against is not None and device.state in _TRUSTED)
         return Candidate(
             node=record.node,
             node_name=record.name,
             device=device.name,
             kind=device.kind,
-            state=DeviceState.HOT.value if cooling else device.state.value,
+            state=state,
             slots=device.slots,
             busy=device.busy,
             memory_bytes=device.memory_bytes,
@@ -109,7 +126,8 @@ class Survey:
             model=device.model,
             metered=energy_of(device).value is not None,
             simulated=device.simulated,
-            why=device.why,
+            why=why,
+            trial=trial,
             **_gate_of(device),
             barred=barred(self._rooms, self._me.node, kernel, record.node),
         )
@@ -148,7 +166,7 @@ def request_of(
         kernel=order.kernel,
         kernel_hash=terms.kernel_hash,
         slots=slots,
-        points=order.points,
+        points=order.points * max(1, order.options.verify),
         ops=demand.ops,
         memory_bytes=demand.memory_bytes,
         transfer_bytes=demand.input_bytes + demand.output_bytes,
@@ -156,4 +174,6 @@ def request_of(
         prefer=order.options.prefer,
         avoid=() if wanted is None else wanted.avoid,
         max_joules=order.options.max_joules,
+        places=order.options.verify if wanted is None else wanted.places,
+        held=() if wanted is None else wanted.held,
     )

@@ -26,6 +26,8 @@ class Request:
         prefer: ``latency``, ``throughput`` or ``energy``.
         avoid: ``node-id/device`` that refused just now.
         max_joules: Gross joules the whole job may use; 0 for any number.
+        places: Different devices the job needs in all: each task runs on so many.
+        held: ``node-id/device`` that it has, or has asked.
     """
 
     kernel: str
@@ -39,6 +41,8 @@ class Request:
     prefer: str = "throughput"
     avoid: tuple[str, ...] = ()
     max_joules: float = 0.0
+    places: int = 1
+    held: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +70,7 @@ class Candidate:
         gate_fix: What would open it.
         e: Its measured admission score, in thousandths; None when it has none.
         barred: Why the mesh's policy keeps our jobs from here; empty when it does not.
+        trial: It takes copies of work that others do too, and nothing else.
     """
 
     node: NodeId
@@ -97,6 +102,7 @@ class Candidate:
     gate_fix: str = ""
     e: int | None = None
     barred: str = ""
+    trial: bool = False
 
     def with_own(self, held: int, asked: int) -> "Candidate":
         """Return the candidate as an owner knows it that has ``held`` slots and ``asked`` for more.

@@ -7,7 +7,8 @@ of two random candidates is nearly as good as the best and does not herd on stal
 from collections.abc import Sequence
 
 from qallow_agent.base.ids import Entropy
-from qallow_agent.placement.cost import Peers, gather
+from qallow_agent.placement.cost import gather
+from qallow_agent.placement.deal import deal
 from qallow_agent.placement.limits import Refusal, fits_wish, refusal
 from qallow_agent.placement.request import Allotment, Candidate, Decision, Request, Verdict
 from qallow_agent.placement.score import cost, explain
@@ -25,7 +26,8 @@ def choose(
     """Return which devices to ask for how many slots, with a verdict on every candidate.
 
     Free slots are given out one by one, each to the better of two random candidates near the
-    best; a device that fills up grows worse, so slots spread in proportion to free capacity.
+    best; a device that fills up grows worse, so slots spread in proportion to free capacity. A job
+    whose tasks run on several devices first gets one slot on each that it lacks.
     When every fitting device is busy, one slot is asked for all the same: benches queue briefly
     and share by turns.
 
@@ -39,7 +41,7 @@ def choose(
     peers = gather(candidate for candidate in candidates if request.kernel in candidate.kernels)
     if not fitting:
         return _nothing(request, refused, _out(refused))
-    taken = _deal(request, fitting, peers, settings, rng)
+    taken = deal(request, fitting, peers, settings, rng)
     words = {each.key: explain(request, each, peers, settings) for each in fitting}
     choices = tuple(
         Allotment(each.node, each.device, taken[each.key], words[each.key], cold=_is_cold(each))
@@ -67,39 +69,6 @@ def sift(
 
 def _is_cold(candidate: Candidate) -> bool:
     return candidate.state != "warming" and candidate.warm < 1 <= candidate.free
-
-
-def _deal(
-    request: Request,
-    fitting: list[Candidate],
-    peers: Peers,
-    settings: PlacementSettings,
-    rng: Entropy,
-) -> dict[str, int]:
-    """Return slots per candidate key."""
-    free = [candidate for candidate in fitting if candidate.free > 0]
-    taken: dict[str, int] = {}
-    pool = free or list(fitting)
-    costs = [cost(request, each, 0, peers, settings) for each in pool]
-    for _ in range(request.slots if free else 1):
-        if not pool:
-            break
-        index = _draw(costs, settings, rng)
-        winner = pool[index]
-        taken[winner.key] = taken.get(winner.key, 0) + 1
-        if taken[winner.key] >= winner.free:
-            del pool[index], costs[index]
-        else:
-            costs[index] = cost(request, winner, taken[winner.key], peers, settings)
-    return taken
-
-
-def _draw(costs: list[float], settings: PlacementSettings, rng: Entropy) -> int:
-    """Return the better of two random candidates among those near the best."""
-    bar = min(costs) * settings.near_best
-    near = [index for index, each in enumerate(costs) if each <= bar]
-    first, second = near[rng.randrange(len(near))], near[rng.randrange(len(near))]
-    return min((costs[first], first), (costs[second], second))[1]
 
 
 def _in(

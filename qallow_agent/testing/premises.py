@@ -12,6 +12,7 @@ from qallow_agent.base.notice import Notice
 from qallow_agent.base.reading import Reading
 from qallow_agent.base.units import Seconds
 from qallow_agent.ethics.policy import Policy
+from qallow_agent.ethics.settings import EthicsSettings
 from qallow_agent.jobs.settings import JobSettings
 from qallow_agent.kernels.registry import Catalog, load_catalog
 from qallow_agent.ledger.settings import LedgerSettings
@@ -46,6 +47,7 @@ def default_rooms() -> RoomSettings:
         JobSettings(),
         PlacementSettings(),
         LedgerSettings(lattice_s=0.0),  # those signatures are random, and runs must repeat
+        EthicsSettings(),
     )
 
 

@@ -7,13 +7,14 @@ import pytest
 from qallow_agent.base.errors import KernelFailed, Malformed, PeerLost
 from qallow_agent.base.ids import JobId, LeaseId, NodeId, RunnerId
 from qallow_agent.client import team as team_room
+from qallow_agent.client.jury import Jury
 from qallow_agent.client.payload import Survey
 from qallow_agent.client.points import lay_out
 from qallow_agent.client.results import Block
 from qallow_agent.client.stream import Gap, Stream
 from qallow_agent.client.team import STUCK_S, VERDICT_S, Team
 from qallow_agent.jobs.manifest import Manifest
-from qallow_agent.jobs.messages import Lease, LeaseLost
+from qallow_agent.jobs.messages import JobOptions, Lease, LeaseLost
 from qallow_agent.jobs.parcels import (
     PARCELS,
     ArrayHead,
@@ -51,7 +52,7 @@ class PaperWire:
 class Case:
     """A team on a sweep of a few points, its exchange, and what it reported."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, points: int = 4) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, points: int = 4, verify: int = 1) -> None:
         self.now = 100.0
         self.wires: list[PaperWire] = []
         self.reports: list[tuple[LeaseId, str]] = []
@@ -63,7 +64,8 @@ class Case:
             self,
             Survey(laid_out, self.stream),
             settings=DispatchSettings(slice_first_points=1, slice_most_points=1),
-            retries=1,
+            options=JobOptions(retries=1, verify=verify),
+            jury=Jury({}),
             keeper=None,
             report=lambda lease, why: self.reports.append((lease, why)),
             touch=lambda: None,
@@ -254,7 +256,7 @@ def test_how_many_runners_are_useful_follows_from_how_long_one_point_takes(case:
     assert useful(1_000, 0.1, 256, case.now) == 4
     case.meet()
     assert useful(1_000, 0.0, 256, case.now + 1.0) > 1
-    case.team.point_s = 1e-6
+    case.team.delivery.point_s = 1e-6
     assert useful(1_000, 1.0, 256, case.now) == 1
 
 
