@@ -102,6 +102,11 @@ def blob_digest(blob: bytes) -> str:
     return hashlib.sha256(blob[: start + length]).hexdigest()
 
 
+def checkpoint_name(digest: str) -> str:
+    """Return what a checkpoint with this digest is called in the causal graph of its job."""
+    return f"checkpoint:{digest[:16]}"
+
+
 def decode_checkpoint(blob: bytes, *, kernel_hash: str = "") -> Checkpoint:
     """Return the checkpoint in a blob after checking every length and hash.
 

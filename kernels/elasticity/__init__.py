@@ -98,8 +98,10 @@ KERNEL = Kernel(
         "qallow_agent.kernels.recording",
     ),
     bench={"ticks": 20_000},
-    stages=Stages({
-        "reference": "qallow_agent.kernels.elasticity.reference",
-        "cpu": "qallow_agent.kernels.elasticity.staged",
-    }),
+    stages=Stages(
+        {
+            "reference": "qallow_agent.kernels.elasticity.reference",
+            "cpu": "qallow_agent.kernels.elasticity.staged",
+        }
+    ),
 )

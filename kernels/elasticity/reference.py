@@ -24,7 +24,12 @@ def run(*, points: int, ticks: int, eps: Array4, record_every: int) -> dict[str,
     Returns:
         Each output with shape (points, records).
     """
-    given = {"points": points, "ticks": ticks, "eps": eps, "record_every": record_every}
+    given: dict[str, Any] = {
+        "points": points,
+        "ticks": ticks,
+        "eps": eps,
+        "record_every": record_every,
+    }
     state = begin(**given)
     advance(state, 0, ticks, **given)
     return outputs(state, **given)

@@ -150,8 +150,10 @@ KERNEL = Kernel(
         "qallow_agent.kernels.recording",
     ),
     bench={"ticks": 2_000},
-    stages=Stages({
-        "reference": "qallow_agent.kernels.harmonic.reference",
-        "cpu": "qallow_agent.kernels.harmonic.staged",
-    }),
+    stages=Stages(
+        {
+            "reference": "qallow_agent.kernels.harmonic.reference",
+            "cpu": "qallow_agent.kernels.harmonic.staged",
+        }
+    ),
 )

@@ -86,16 +86,16 @@ def run(
     Returns:
         Each output with a leading axis of points; NaN where an unstable run overflowed.
     """
-    given = {"points": points, "pockets": pockets, "ticks": ticks, "coupling": coupling,
-             "record_every": record_every}  # fmt: skip
+    given: dict[str, Any] = {
+        "points": points, "pockets": pockets, "ticks": ticks, "coupling": coupling,
+        "record_every": record_every,
+    }  # fmt: skip
     state = begin(**given)
     advance(state, 0, ticks, **given)
     return outputs(state, **given)
 
 
-def begin(
-    *, points: int, pockets: int, ticks: int, coupling: Array4, record_every: int
-) -> State:
+def begin(*, points: int, pockets: int, ticks: int, coupling: Array4, record_every: int) -> State:
     """Return the state before the first tick: phases, coherences, what sums were, the records."""
     del coupling
     kept = records({"ticks": ticks, "record_every": record_every})

@@ -21,14 +21,12 @@ Array4 = npt.NDArray[np.float32]
 State = dict[str, npt.NDArray[Any]]
 
 
-def begin(
-    *, points: int, pockets: int, ticks: int, coupling: Array4, record_every: int
-) -> State:
+def begin(*, points: int, pockets: int, ticks: int, coupling: Array4, record_every: int) -> State:
     """Return the state before the first tick; of each point its ring, its levels, its records."""
     kept = records({"ticks": ticks, "record_every": record_every})
     wide = pockets > NARROW
     width = 2 * pockets if wide else single.ROWS
-    state = {
+    state: State = {
         "ring": np.zeros((points, width), F4), "levels": np.zeros((points, single.LEVELS), F4),
         "counts": np.zeros((points, 2), np.int64), "kept": np.zeros((points, 3, kept), F4),
     }  # fmt: skip

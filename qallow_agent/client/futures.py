@@ -17,6 +17,7 @@ from qallow_agent.jobs.messages import JobOptions
 
 if TYPE_CHECKING:
     from qallow_agent.client.job import Job
+    from qallow_agent.client.trail import Trail
     from qallow_agent.jobs.work import Piece
 
 
@@ -92,6 +93,8 @@ class JobFuture(Future[Result]):
         self.work: Job | None = None
         """The job that took it in; set by the mesh's thread, like ``piece``."""
         self.piece: Piece | None = None
+        self.trail: Trail | None = None
+        """The checkpoints of its run, once there is one."""
         self._connection = connection
 
     if not TYPE_CHECKING:  # as_completed() is typed for futures whose condition may be set
