@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from qallow_agent.base.errors import (
     BY_CODE,
     JobFailed,
+    JobNotFound,
     QallowError,
     RemoteTraceback,
     revive,
@@ -116,6 +117,22 @@ class JobFuture(Future[Result]):
         Empty when there was none within the connection's time limit.
         """
         return self._connection.find_job(self)
+
+    @property
+    def epochs(self) -> tuple[int, ...]:
+        """The epochs of its run whose states are kept here, oldest first."""
+        return () if self.trail is None else tuple(mark.epoch for mark in self.trail.marks)
+
+    def checkpoint(self, epoch: int) -> bytes:
+        """Return the state of its run in an epoch: see :meth:`Mesh.replay`.
+
+        Raises:
+            JobNotFound: It is not kept; the hint names those that are.
+        """
+        if self.trail is None:
+            hint = "only long runs keep states; see the option checkpoint_every"
+            raise JobNotFound("this run has no checkpoints", hint=hint)
+        return self.trail.blob(epoch)
 
     def cancel(self) -> bool:
         """Give it up, also while it runs; False when it is over.

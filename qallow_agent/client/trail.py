@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from qallow_agent.base.errors import CheckpointCorrupt
+from qallow_agent.base.errors import CheckpointCorrupt, JobNotFound
+from qallow_agent.client.book import KernelBook
 from qallow_agent.jobs.parcels import STATE, ArrayHead
 from qallow_agent.jobs.thinning import surplus
 from qallow_agent.kernels.state import blob_digest, decode_checkpoint
@@ -43,8 +44,9 @@ class Trail:
     """
 
     def __init__(self, kernel_hash: str, scalars: Mapping[str, Any]) -> None:
+        self.scalars = dict(scalars)
+        """The parameters of the run."""
         self._kernel_hash = kernel_hash
-        self._scalars = dict(scalars)
         self._marks: list[Mark] = []
         self._ticks: dict[str, int] = {"": 0}
         """Of every checkpoint believed so far, by its digest."""
@@ -71,7 +73,7 @@ class Trail:
         """
         found = decode_checkpoint(blob, kernel_hash=self._kernel_hash)
         name = f"the checkpoint of epoch {found.epoch} at tick {found.tick}"
-        if dict(found.scalars) != self._scalars:
+        if dict(found.scalars) != self.scalars:
             raise CheckpointCorrupt(f"{name} is of a run with other parameters")
         before = self._ticks.get(found.previous, 0 if root else None)
         if before is None or found.tick <= before:
@@ -87,6 +89,18 @@ class Trail:
         self._thin()
         return mark
 
+    def blob(self, epoch: int) -> bytes:
+        """Return the checkpoint of an epoch.
+
+        Raises:
+            JobNotFound: It is not kept; the hint names those that are.
+        """
+        for mark in self._marks:
+            if mark.epoch == epoch:
+                return mark.blob
+        there = ", ".join(str(mark.epoch) for mark in self._marks)
+        raise JobNotFound(f"there is no checkpoint of epoch {epoch}", hint=f"there are: {there}")
+
     def doubt(self) -> Mark | None:
         """Let go of the newest, which was no good, and return it."""
         return self._marks.pop() if self._marks else None
@@ -99,3 +113,26 @@ class Trail:
             most = len(self._marks) - 1
             if most < 1 or sum(len(mark.blob) for mark in self._marks) <= _MOST_BYTES:
                 return
+
+
+def retrace(blob: bytes, book: KernelBook) -> tuple[str, Trail]:
+    """Return the kernel of a checkpoint and the trail that goes on from it.
+
+    Args:
+        blob: The checkpoint.
+        book: The kernels known here.
+
+    Raises:
+        CheckpointCorrupt: It is damaged, or no kernel here is the one it was taken of.
+    """
+    found = decode_checkpoint(blob)
+    kernel = book.called(found.kernel_hash)
+    if not kernel:
+        raise CheckpointCorrupt(
+            f"the checkpoint at tick {found.tick} is of kernel {found.kernel_hash[:12]}, which is "
+            "not installed here",
+            hint="its code changed since, or belongs to a plug-in: run the job again",
+        )
+    trail = Trail(found.kernel_hash, found.scalars)
+    trail.add(blob, root=True)
+    return kernel, trail

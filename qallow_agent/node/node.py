@@ -120,6 +120,7 @@ class Node:
                     local.RunnerRests, local.RunnerExited, local.CanaryDone),
             desk: (jobs.LeaseGrant, jobs.LeaseRefusal, jobs.LeaseRevoked, jobs.JobProgress,
                    jobs.JobEnded, jobs.JobCancel, jobs.MoreSlots, jobs.Deposit, jobs.Fetch,
+                   jobs.KeepEpoch, jobs.JobStep,
                    jobs.ListJobs, local.ClientGone, local.PlacementMade, jobs.LeaseBroken,
                    jobs.JobEnergy),
             submissions.submit: (jobs.SubmitJob,),
