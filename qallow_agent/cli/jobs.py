@@ -68,7 +68,7 @@ def result(
     job: str,
     output: Path | None,
     epoch: int | None,
-    only_state: bool,  # noqa: FBT001 - click hands flags over by name
+    only_state: bool,
     as_json: bool,
 ) -> int:
     """Fetch the retained result of a job, or roll its run back and replay it.

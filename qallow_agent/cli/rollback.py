@@ -6,7 +6,6 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import click
 import numpy as np
 
 from qallow_agent.base.errors import (
@@ -96,7 +95,7 @@ def fingerprint(arrays: Mapping[str, np.ndarray]) -> str:
     return hashed.hexdigest()
 
 
-def _verdict(same: bool | None) -> str:  # noqa: FBT001 - three answers
+def _verdict(same: bool | None) -> str:
     if same is None:
         return "the job's own result is not retained, so there is nothing to compare it with"
     if same:
