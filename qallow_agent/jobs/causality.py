@@ -123,20 +123,24 @@ class _Weaver:
         name = f"checkpoint:{each.digest[:16]}"
         where = f"epoch {each.epoch}, tick {each.tick:,}"
         if each.what == KEPT:
-            attempt = self._attempt(each)
+            before = f"checkpoint:{each.previous[:16]}"
+            first = self._last.get(each.lease) != before
             node = Node(name, KEPT, each.stamp, where, each.digest[:16], each.tick, each.epoch)
-            self._add(node, f"checkpoint:{each.previous[:16]}" if each.previous else attempt)
-            self._link(attempt, name)
+            attempt = self._attempt(each) if first else ""
+            going_on = attempt in self.nodes and self.nodes[attempt].kind == RESUMED
+            self._add(node, attempt if going_on else before, attempt)
             self._last[each.lease] = name
             return
         place = f"{each.what}:{each.task}.{each.attempt}:{each.stamp.wall_ms}.{each.stamp.counter}"
-        label = f"resumed from {where}" if each.what == RESUMED else f"corrupt: {where}"
-        parents = [name, *self._loose] if each.what == RESUMED else [name]
-        if each.what == RESUMED:
+        resumed = each.what == RESUMED
+        label = f"resumed from epoch {each.epoch}" if resumed else f"corrupt: epoch {each.epoch}"
+        detail = each.why or f"attempt {each.attempt}, tick {each.tick:,}"
+        parents = [name, *self._loose] if resumed else [name]
+        if resumed:
             self._loose = []
             parents.append(self._last.get(each.lease, ""))
             self._last[each.lease] = place
-        node = Node(place, each.what, each.stamp, label, each.why, each.tick, each.epoch)
+        node = Node(place, each.what, each.stamp, label, detail, each.tick, each.epoch)
         self._add(node, *parents)
         if each.what == CORRUPT and not each.digest:
             self._link(self._last.get(each.lease, self._decision), place)
