@@ -16,12 +16,21 @@ from qallow_agent.client.jury import Jury
 from qallow_agent.client.keeper import Keeper
 from qallow_agent.client.payload import Payload
 from qallow_agent.client.results import Block
+from qallow_agent.client.scribe import Scribe
 from qallow_agent.client.wires import Exchange, Wire
 from qallow_agent.jobs.dispatch import Dispatcher
 from qallow_agent.jobs.manifest import Parts
 from qallow_agent.jobs.messages import JobOptions, Lease, LeaseLost
 from qallow_agent.jobs.model import LeaseEnd
-from qallow_agent.jobs.parcels import PARCELS, Header, LeaseUnknown, ResultParcel, TaskHead
+from qallow_agent.jobs.parcels import (
+    PARCELS,
+    STATE,
+    Header,
+    LeaseUnknown,
+    ResultParcel,
+    Snapshot,
+    TaskHead,
+)
 from qallow_agent.jobs.settings import DispatchSettings
 from qallow_agent.jobs.work import (
     Dispatch,
@@ -58,6 +67,7 @@ class Team:
         keeper: Collects results that the desk shall retain, if any.
         report: Tells the desk of a lease that is of no use, and why.
         touch: Says that something changed and there may be work to send out.
+        scribe: Keeps the states of long runs, if they are to be kept.
     """
 
     def __init__(
@@ -71,6 +81,7 @@ class Team:
         keeper: Keeper | None,
         report: Callable[[LeaseId, str], None],
         touch: Callable[[], None],
+        scribe: Scribe | None = None,
     ) -> None:
         self.dispatcher = Dispatcher(
             settings,
@@ -90,6 +101,7 @@ class Team:
         self._slice_s = settings.slice_s
         self._report = report
         self._touch = touch
+        self._scribe = scribe
         self._hints: dict[LeaseId, Seconds | None] = {}
         self.shadows: dict[LeaseId, None] = {}
         """Leases of devices on trial."""
@@ -125,6 +137,7 @@ class Team:
         if shadow:
             self.shadows[lease.id] = None
         wire = self._exchange.dial(lease, self, now)
+        wire.every = 0 if self._scribe is None else self._scribe.every
         self.wires[lease.id] = wire
         if wire.hopeless:
             self._give_up(wire, LeaseEnd.BROKEN, wire.hopeless)
@@ -169,6 +182,8 @@ class Team:
             heads = header.results
             for head in heads:
                 wire.flights.pop(head.number, None)
+                if self._scribe is not None and head.fault is not None:
+                    self._scribe.faulted(self.dispatcher.at(wire.lease.id, head), head.fault)
             outcomes = self.dispatcher.results(wire.lease.id, heads, time.monotonic())
             if outcomes:
                 self.delivery.settle(
@@ -180,6 +195,8 @@ class Team:
                         seconds=heads[index].seconds,
                     ),
                 )
+        elif isinstance(header, Snapshot) and self._scribe is not None:
+            self._scribe.kept(self.dispatcher.at(wire.lease.id, header), wire.lease, header, parts)
         elif isinstance(header, LeaseUnknown) and wire.lease.id in self.wires:
             self._give_up(wire, LeaseEnd.UNKNOWN, f"{wire.label} does not know the lease any more")
         self._touch()
@@ -296,6 +313,8 @@ class Team:
         frames: list[Any] = []
         for piece in order.pieces:
             head, buffers = self._payload.task(piece)
+            if self._scribe is not None and head.arrays and head.arrays[-1].name == STATE:
+                self._scribe.resumed(piece, wire.lease)
             heads.append(head)
             frames.extend(buffers)
             if len(frames) > _MOST_FRAMES:

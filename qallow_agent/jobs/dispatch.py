@@ -26,7 +26,7 @@ from qallow_agent.jobs.court import Court
 from qallow_agent.jobs.lines import Line
 from qallow_agent.jobs.messages import Lease
 from qallow_agent.jobs.model import HARMLESS_ENDS
-from qallow_agent.jobs.parcels import ResultHead
+from qallow_agent.jobs.parcels import ResultHead, Snapshot
 from qallow_agent.jobs.replicas import Replicas
 from qallow_agent.jobs.sampling import Sampler
 from qallow_agent.jobs.settings import DispatchSettings
@@ -241,6 +241,14 @@ class Dispatcher:
         if alive and line.room > 0:
             self._open[lease] = line
         return outcomes
+
+    def at(self, lease: LeaseId, told: ResultHead | Snapshot) -> Piece | None:
+        """Return the piece that a runner speaks of, if it is at that very attempt of it."""
+        line = self._lines.get(lease)
+        flight = None if line is None else line.flights.get(told.number)
+        if flight is None or flight[1] != told.attempt or flight[0].settled:
+            return None
+        return flight[0]
 
     def orders(self, now: Seconds) -> list[Dispatch]:
         """Return what to send now."""

@@ -2,7 +2,7 @@
 
 import time
 import traceback
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -24,15 +24,17 @@ from qallow_agent.jobs.parcels import (
     CHUNK_BYTES,
     ITEM_BYTES,
     SMALL_BYTES,
+    STATE,
     ArrayHead,
     Fault,
     Room,
     TaskHead,
 )
-from qallow_agent.kernels.backends import Backend, backend_for
+from qallow_agent.kernels.backends import Backend, Stage, backend_for, load_stage
 from qallow_agent.kernels.execution import run_canary, run_task
 from qallow_agent.kernels.registry import Catalog
 from qallow_agent.kernels.spec import Kernel
+from qallow_agent.kernels.staging import GRAIN_TICKS, PAUSE_S, Plan, run_staged
 from qallow_agent.runtime.plugins import Attachment
 
 Array = NDArray[Any]
@@ -46,6 +48,8 @@ _TRACEBACK_CHARS: Final = 8_000
 _MESSAGE_CHARS: Final = 2_000
 _MOST_PLANS: Final = 256
 _NOTHING: Final = layout(())
+_LONG_OPS: Final = 1e9
+"""About a second of a slow core: a task of fewer operations is run again rather than continued."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +73,21 @@ class Done:
     fault: Fault | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """What is wanted of the states of long runs.
+
+    Args:
+        every: Ticks between those to keep; 0 for a default, and none of short runs.
+        lease: Under which they run.
+        keep: Takes the blob of a state.
+    """
+
+    every: int
+    lease: str
+    keep: Callable[[TaskHead, bytes], object]
+
+
 class Workshop:
     """Runs tasks of the catalog's kernels on one device.
 
@@ -87,6 +106,8 @@ class Workshop:
         self._allowance_bytes = allowance_bytes
         self._guest = guest
         self._chosen: dict[str, tuple[Kernel, str | Backend]] = {}
+        self._stages: dict[str, Stage] = {}
+        """How those kernels of them that can be cut run in stages."""
         self.lost = False
         """Whether the device failed: what a driver left behind spoils every later task."""
         self._last_ops: tuple[str, dict[str, Any], float] = ("", {}, 0.0)
@@ -99,6 +120,7 @@ class Workshop:
         task: TaskHead,
         parts: Iterable[Buffer],
         room: memoryview | None = None,
+        cut: Cut | None = None,
     ) -> Done:
         """Run a task and return its outcome as it travels.
 
@@ -109,11 +131,15 @@ class Workshop:
             task: What to run.
             parts: The bytes of its arrays, checked against their heads.
             room: Shared memory for large outputs, at the place that ``task.room`` names.
+            cut: What is wanted of the states of a long run, if they are.
         """
         began_s = time.monotonic()
         try:
             kernel, backend = self._chosen.get(kernel_name) or self._choose(kernel_name)
-            if task.columns or task.arrays:
+            stage = self._stages.get(kernel_name)
+            if stage is not None and cut is not None and self._long(kernel_name, task, cut):
+                outputs = self._run_long(kernel, stage, task, parts, cut)
+            elif task.columns or task.arrays:
                 buffers = iter(parts)
                 columns = {head.name: _array(head, next(buffers)) for head in task.columns}
                 arrays = {head.name: _array(head, next(buffers)) for head in task.arrays}
@@ -150,6 +176,26 @@ class Workshop:
             ops = _declared_ops(self._catalog, kernel_name, task.scalars)
             self._last_ops = (kernel_name, task.scalars, ops)
         return ops * max(task.points, 1)
+
+    def _long(self, kernel_name: str, task: TaskHead, cut: Cut) -> bool:
+        """Return whether a task continues, or runs long enough to be continued one day."""
+        if task.columns or task.arrays:
+            return [head.name for head in task.arrays] == [STATE]
+        return cut.every > 0 or self.ops(kernel_name, task) > _LONG_OPS
+
+    def _run_long(
+        self, kernel: Kernel, stage: Stage, task: TaskHead, parts: Iterable[Buffer], cut: Cut
+    ) -> dict[str, Array]:
+        plan = Plan(
+            grain=max(1, cut.every or GRAIN_TICKS),
+            pause_s=0.0 if cut.every else PAUSE_S,
+            kernel_hash=self._catalog.entry(kernel.spec.name).hash,
+            parents=(f"attempt:{cut.lease}/{task.number}.{task.attempt}",),
+        )
+        return run_staged(
+            kernel, stage, task.scalars, plan,
+            since=b"".join(parts), keep=lambda blob: cut.keep(task, blob), clock=time.monotonic,
+        )  # fmt: skip
 
     def _pack(
         self,
@@ -204,6 +250,9 @@ class Workshop:
             if self._guest is None
             else self._guest.backend(kernel_name)
         )
+        stage = load_stage(kernel, backend) if isinstance(backend, str) else None
+        if stage is not None:
+            self._stages[kernel_name] = stage
         chosen = (kernel, backend)
         self._chosen[kernel_name] = chosen
         return chosen

@@ -44,8 +44,8 @@ def test_the_signed_bytes_of_a_lease() -> None:
     )
 
 
-def test_the_bytes_of_parcels_are_those_of_version_2() -> None:
-    assert PARCELS == 2
+def test_the_bytes_of_parcels_are_those_of_version_3() -> None:
+    assert PARCELS == 3
 
 
 def test_a_parcel_of_tasks() -> None:
