@@ -109,9 +109,10 @@ class Job:
             report=lambda lease, why: desk.tell(LeaseBroken(self.id, lease, why)),
             touch=lambda: touch(self),
         )
-        self.account = Account(self._team, guess_s, order.slots)
+        self.account = Account(self._team, guess_s, order.slots, payload.take)
         self._hunger = Hunger(order.options.start_s, _GRACE_S)
         self._channel = 0
+        self._kernel_hash = ""
         self._ops = 0.0
         """Operations of one evaluation, as the agent declared them."""
         self._given_up: QallowError | None = None
@@ -249,6 +250,7 @@ class Job:
         self.phase = Phase.OPEN
         self._until_s = None
         self._watching = message.known
+        self._kernel_hash = message.kernel_hash
         self._ops = message.ops
         self.account.slots = message.slots or self.order.slots
         for warning in message.warnings:
@@ -333,7 +335,10 @@ class Job:
         if self._watching:
             self._leave()
             return
-        ended = JobEnded(self.id, state, self.account.progress(self.id), error)
+        printed = self._payload.fingerprint(
+            self.order.kernel, self._kernel_hash, self.account.added
+        )
+        ended = JobEnded(self.id, state, self.account.progress(self.id), error, printed)
         self._desk.post(ended, lambda _: self._leave())
         self._touch(self)
 

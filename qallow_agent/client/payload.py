@@ -4,11 +4,13 @@ from collections.abc import Iterable
 from typing import Any, Protocol
 
 from qallow_agent.base.errors import KernelFailed, QallowError
+from qallow_agent.client.arguments import Arguments
+from qallow_agent.client.fingerprint import InputPrint, SweepPrint, TaskPrint, columns_of
 from qallow_agent.client.futures import JobFuture, copy_of
 from qallow_agent.client.points import Points
 from qallow_agent.client.results import Block, Result
 from qallow_agent.client.stream import End, Gap, Stream
-from qallow_agent.jobs.messages import JobProgress
+from qallow_agent.jobs.messages import Fingerprint, JobProgress
 from qallow_agent.jobs.parcels import TaskHead
 from qallow_agent.jobs.work import Piece
 
@@ -22,6 +24,10 @@ class Payload(Protocol):
     @property
     def full(self) -> bool:
         """Whether results pile up unread, so that no more should be computed for now."""
+        ...
+
+    def take(self, given: Arguments) -> None:
+        """Take note of the parameters of an evaluation that was added."""
         ...
 
     def task(self, piece: Piece) -> tuple[TaskHead, Iterable[Any]]:
@@ -48,12 +54,30 @@ class Payload(Protocol):
         """Tell that nothing more will come."""
         ...
 
+    def fingerprint(self, kernel: str, kernel_hash: str, added: int) -> Fingerprint:
+        """Return the hashes of what went in and came out.
+
+        Args:
+            kernel: The kernel's name.
+            kernel_hash: Of its code.
+            added: Evaluations in all.
+        """
+        ...
+
 
 class Singles:
     """Evaluations submitted one by one: the token of each piece is its future."""
 
     sweeps = False
     full = False
+
+    def __init__(self) -> None:
+        self._inputs = InputPrint()
+        self._outputs = TaskPrint()
+
+    def take(self, given: Arguments) -> None:
+        """Hash the parameters of an evaluation."""
+        self._inputs.take(given)
 
     def task(self, piece: Piece) -> tuple[TaskHead, Iterable[Any]]:
         """Return a future's evaluation as it travels."""
@@ -64,6 +88,7 @@ class Singles:
     def finished(self, piece: Piece, block: Block) -> None:
         """Complete the future."""
         block.points = 0
+        self._outputs.done(piece.number, block.heads, block.frames)
         _future(piece).settle(Result(block))
 
     def failed(self, piece: Piece, error: Exception) -> None:
@@ -72,14 +97,21 @@ class Singles:
 
     def recall(self, pieces: Iterable[Piece], block: Block) -> None:
         """Complete every open future with the one retained result."""
+        block.points = 0
         for piece in pieces:
-            self.finished(piece, block)
+            _future(piece).settle(Result(block))
 
     def progress(self, progress: JobProgress) -> None:
         """Nobody asks."""
 
     def end(self, error: Exception | None) -> None:
         """Every future has been told already."""
+
+    def fingerprint(self, kernel: str, kernel_hash: str, added: int) -> Fingerprint:
+        """Return the hashes of what went in and came out."""
+        given = self._inputs.digest(kernel, kernel_hash)
+        outputs = self._outputs
+        return Fingerprint(given, outputs.root(added), columns_of(outputs.columns))
 
 
 class Survey:
@@ -95,6 +127,10 @@ class Survey:
     def __init__(self, points: Points, stream: Stream) -> None:
         self._points = points
         self._stream = stream
+        self._outputs = SweepPrint(points.count)
+
+    def take(self, given: Arguments) -> None:
+        """The points are known from the start."""
 
     @property
     def full(self) -> bool:
@@ -113,6 +149,7 @@ class Survey:
     def finished(self, piece: Piece, block: Block) -> None:
         """Hand a slice's results on, unless they are not those of a slice."""
         if block.fits():
+            self._outputs.done(piece.start, piece.points, block.heads, block.frames)
             self._stream.put(block)
             return
         error = KernelFailed(f"{block.where} answered {piece.points} points with other shapes")
@@ -136,6 +173,12 @@ class Survey:
     def end(self, error: Exception | None) -> None:
         """Close the stream."""
         self._stream.put(End(error))
+
+    def fingerprint(self, kernel: str, kernel_hash: str, added: int) -> Fingerprint:
+        """Return the hashes of what went in and came out."""
+        del added
+        given, outputs = self._points.digest(kernel, kernel_hash), self._outputs
+        return Fingerprint(given, outputs.root(), columns_of(outputs.columns))
 
 
 def _future(piece: Piece) -> JobFuture:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from qallow_agent.base.errors import UsageError
 from qallow_agent.client.arguments import Arguments, collect
 from qallow_agent.client.cargo import loaded
+from qallow_agent.client.fingerprint import hash_sweep
 from qallow_agent.jobs.parcels import ArrayHead
 from qallow_agent.kernels.spec import KernelSpec
 
@@ -86,6 +87,13 @@ class Points:
         from qallow_agent.client.arrays import extremes_of  # noqa: PLC0415 - brings NumPy
 
         return {name: extremes_of(axis) for name, (axis, _) in self._axes.items()}
+
+    def digest(self, kernel: str, kernel_hash: str) -> bytes:
+        """Return the hash of all points and what they share, with the kernel they are given to."""
+        axes = [
+            (ArrayHead(name, code, axis.shape), axis) for name, (axis, code) in self._axes.items()
+        ]
+        return hash_sweep(kernel, kernel_hash, self.count, self.fixed, axes, product=self._product)
 
     def sample(self) -> dict[str, Any]:
         """Return the scalars of one point, swept ones included."""

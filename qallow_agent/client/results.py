@@ -46,6 +46,16 @@ class Block:
         self.seconds = seconds
 
     @property
+    def heads(self) -> Sequence[ArrayHead]:
+        """Names, dtypes and shapes of the outputs."""
+        return self._heads
+
+    @property
+    def frames(self) -> Iterable[Buffer]:
+        """Their bytes, in the same order."""
+        return self._frames
+
+    @property
     def size_bytes(self) -> int:
         """Bytes of all outputs."""
         return sum(len(frame) for frame in self._frames)

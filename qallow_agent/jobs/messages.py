@@ -127,6 +127,25 @@ class JobProgress(Message, tag="job.progress"):
     links: dict[str, float] = msgspec.field(default_factory=dict)
 
 
+class OutputColumn(msgspec.Struct, frozen=True, array_like=True):
+    """One output of a kernel: its name, dtype and the shape that it has at one point."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...] = ()
+
+
+class Fingerprint(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What went into a job and came out of it, as hashes; empty where it has none.
+
+    ``columns`` say how the outputs are laid out, where all points have the same.
+    """
+
+    inputs: bytes = b""
+    outputs: bytes = b""
+    columns: tuple[OutputColumn, ...] = ()
+
+
 class JobEnded(Message, tag="job.ended"):
     """The submitter has every result (or gave up): the desk releases the leases."""
 
@@ -134,6 +153,7 @@ class JobEnded(Message, tag="job.ended"):
     state: JobState
     progress: JobProgress
     error: str = ""
+    fingerprint: Fingerprint = Fingerprint()
 
 
 class JobCancel(Message, tag="job.cancel"):
