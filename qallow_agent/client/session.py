@@ -73,7 +73,7 @@ class Mesh:
     How work is run may be said by name beside the kernel's parameters, or together as
     :class:`~qallow_agent.jobs.messages.JobOptions`: ``deadline`` and ``start_within`` (seconds, or
     text such as ``"2s"``), ``retries``, ``device``, ``prefer``, ``priority``,
-    ``idempotency_key``, ``retain`` and ``max_joules``; see
+    ``idempotency_key``, ``retain``, ``max_joules`` and ``fingerprint``; see
     :class:`~qallow_agent.client.wishes.Wishes`.
 
     Args:
@@ -318,7 +318,8 @@ class Mesh:
         )
         guess_s = self._book.guess_s(kernel, sample, order.shapes)
         engine = self._connection.engine
-        job = engine.new_job(order, Survey(points, stream), guess_s)
+        payload = Survey(points, stream, hashed=options.fingerprint)
+        job = engine.new_job(order, payload, guess_s)
         job.account.add_sweep(points.count, points.point_bytes)
         job.retiring = True
         return job

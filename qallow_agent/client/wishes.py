@@ -28,6 +28,8 @@ class Wishes(TypedDict, total=False):
         retain: Keep the results at the agent for later.
         max_joules: Gross joules that the job may use; single evaluations with equal options share
             a job, and so a budget.
+        fingerprint: Hash what goes in and comes out, for the receipt; False saves the time where
+            arrays are large and the work is small.
     """
 
     deadline: float | str | None
@@ -39,17 +41,20 @@ class Wishes(TypedDict, total=False):
     idempotency_key: str | None
     retain: bool | None
     max_joules: float | None
+    fingerprint: bool | None
 
 
 NAMES = frozenset(Wishes.__annotations__)
 _SECONDS = {"deadline": "deadline_s", "start_within": "start_s"}
 _TYPES: dict[str, tuple[type, ...]] = {
     "retries": (int,), "priority": (int,), "max_joules": (int, float), "retain": (bool,),
+    "fingerprint": (bool,),
     "device": (str,), "prefer": (str,), "idempotency_key": (str,),
 }  # fmt: skip
 _WORDS = {
     "retries": "a whole number", "priority": "a whole number", "max_joules": "a number",
-    "retain": "True or False", "device": "a text", "prefer": "a text", "idempotency_key": "a text",
+    "retain": "True or False", "fingerprint": "True or False",
+    "device": "a text", "prefer": "a text", "idempotency_key": "a text",
 }  # fmt: skip
 
 
@@ -82,7 +87,9 @@ def take_wishes(
             continue
         if name in _SECONDS:
             changes[_SECONDS[name]] = _seconds(name, value)
-        elif isinstance(value, _TYPES[name]) and (name == "retain" or not isinstance(value, bool)):
+        elif isinstance(value, _TYPES[name]) and (
+            bool in _TYPES[name] or not isinstance(value, bool)
+        ):
             changes[name] = value
         else:
             raise UsageError(

@@ -40,6 +40,7 @@ class JobOptions(msgspec.Struct, frozen=True, omit_defaults=True):
         idempotency_key: Submitting again under the same key returns the same job.
         retain: Keep results at the desk for later retrieval.
         max_joules: Gross joules the whole job may use; 0 for any number.
+        fingerprint: Hash what goes in and comes out, for the receipt.
     """
 
     deadline_s: float = 0.0
@@ -52,6 +53,7 @@ class JobOptions(msgspec.Struct, frozen=True, omit_defaults=True):
     idempotency_key: str = ""
     retain: bool = False
     max_joules: float = 0.0
+    fingerprint: bool = True
 
 
 class Demand(msgspec.Struct, frozen=True):
