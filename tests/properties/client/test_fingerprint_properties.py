@@ -28,7 +28,7 @@ def block_of(arrays: Arrays, start: int, points: int, names: list[str]) -> Block
 
 
 def dumb(arrays: Arrays, points: int, missing: set[int]) -> bytes:
-    """Return the fingerprint in the plainest way: a mask, whole columns, one leaf after the other."""
+    """Return the fingerprint in the plainest way: a mask, whole columns, leaf by leaf."""
     names = sorted(arrays)
     row_bytes = sum(arrays[name][0].nbytes for name in names)
     step = 4096
