@@ -10,6 +10,7 @@ from pathlib import Path
 
 from qallow_agent import __version__
 from qallow_agent.base.errors import EXIT_OK
+from qallow_agent.base.hlc import HybridClock
 from qallow_agent.base.machine import Instant
 from qallow_agent.base.notice import Notice
 from qallow_agent.config.schema import Settings
@@ -28,6 +29,8 @@ from qallow_agent.runtime.joining import Entrance, forget_mesh, refuse_second_me
 from qallow_agent.runtime.keyring import load_keys
 from qallow_agent.runtime.limits import close_memory
 from qallow_agent.runtime.log import Chronicle, start_logging
+from qallow_agent.runtime.logbook import Logbook
+from qallow_agent.runtime.logfiles import LEDGER
 from qallow_agent.runtime.plugins import Plugins, load_plugins
 from qallow_agent.runtime.sensors import SensorSource
 from qallow_agent.runtime.store import StateStore
@@ -70,7 +73,7 @@ def run_agent(settings: Settings, *, join: str | None, ready: Ready) -> int:
         epoch = store.next_epoch()
         plugins = load_plugins(settings.devices.plugins)
         catalog = _catalog(settings, plugins, say)
-        node, transport = _enter_mesh(settings, store, epoch, join, catalog, cleanup)
+        node, transport, logbook = _enter_mesh(settings, store, epoch, join, catalog, cleanup)
         yard = _yard(settings, plugins, say)
         cleanup.callback(yard.close)
         sensors = SensorSource(settings.devices, catalog, plugins)
@@ -78,11 +81,12 @@ def run_agent(settings: Settings, *, join: str | None, ready: Ready) -> int:
         clocks = NtpSource(settings.mesh.sync)
         cleanup.callback(clocks.close)
         world = World(
-            post=make_post(node.me.node),
+            post=make_post(node.me.node, node.rooms.ledger.clock),
             transport=transport,
             yard=yard,
             control=control,
             store=store,
+            logbook=logbook,
             sources=(sensors, clocks),
             say=say,
             clock=read_clock,
@@ -112,7 +116,7 @@ def _enter_mesh(
     join: str | None,
     catalog: Catalog,
     cleanup: ExitStack,
-) -> tuple[Node, Transport]:
+) -> tuple[Node, Transport, Logbook]:
     close_memory()  # before there is a key in it
     keys = load_keys(store.directory)
     rng = random.Random(os.urandom(16))
@@ -135,6 +139,8 @@ def _enter_mesh(
         standing, keys = entrance.found(settings.node.mesh_name)
     sealer = Sealer(standing.keyring, standing.mesh, standing.node, epoch)
     transport.unlock(sealer.seal, sealer.open)
+    logbook = Logbook(store.directory / LEDGER / standing.mesh)
+    cleanup.callback(logbook.close)
     node = build_node(
         Ingredients(
             keys=keys,
@@ -146,9 +152,12 @@ def _enter_mesh(
             settings=_room_settings(settings),
             rng=rng,
             kept=store.kept,
+            past=logbook.open(),
+            read_tile=logbook.read,
+            clock=HybridClock(),
         )
     )
-    return node, transport
+    return node, transport, logbook
 
 
 def _yard(settings: Settings, plugins: Plugins, say: Callable[[Notice], None]) -> RunnerYard:
@@ -183,4 +192,5 @@ def _room_settings(settings: Settings) -> RoomSettings:
         mesh.sync,
         settings.jobs,
         settings.placement,
+        settings.ledger,
     )

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from qallow_agent.base.contact import Contact
+from qallow_agent.base.hlc import HybridClock
 from qallow_agent.base.ids import Entropy, NodeId
 from qallow_agent.base.keys import NodeKeys
 from qallow_agent.energy.meters import Meters
@@ -12,6 +13,9 @@ from qallow_agent.jobs.desk import Desk
 from qallow_agent.jobs.model import KernelOffer
 from qallow_agent.jobs.settings import JobSettings
 from qallow_agent.kernels.registry import OURS, Catalog
+from qallow_agent.ledger.growth import Past
+from qallow_agent.ledger.log import Log, Read
+from qallow_agent.ledger.settings import LedgerSettings
 from qallow_agent.mesh.adverts.book import AdvertBook
 from qallow_agent.mesh.adverts.settings import AdvertSettings
 from qallow_agent.mesh.discovery.discovery import Discovery
@@ -43,6 +47,7 @@ class RoomSettings:
     sync: SyncSettings
     jobs: JobSettings
     placement: PlacementSettings
+    ledger: LedgerSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +64,9 @@ class Ingredients:
         settings: Every room's.
         rng: Entropy for jitter, draws and ids.
         kept: What its rooms persisted before.
+        past: What its own log holds.
+        read_tile: Reads that log's durable tiles.
+        clock: Stamps what it logs and what it sends.
     """
 
     keys: NodeKeys
@@ -70,6 +78,9 @@ class Ingredients:
     settings: RoomSettings
     rng: Entropy
     kept: Kept
+    past: Past
+    read_tile: Read
+    clock: HybridClock
 
 
 def build_node(given: Ingredients) -> Node:
@@ -95,6 +106,7 @@ def build_node(given: Ingredients) -> Node:
 
 def _rooms(given: Ingredients, me: Self) -> Rooms:
     keys, settings, rng, kept = given.keys, given.settings, given.rng, given.kept
+    sync = Sync(me=me.node, settings=settings.sync, rng=rng)
     return Rooms(
         doorkeeper=Doorkeeper(
             keys=keys,
@@ -124,7 +136,7 @@ def _rooms(given: Ingredients, me: Self) -> Rooms:
             settings=settings.adverts,
             rng=rng,
         ),
-        sync=Sync(me=me.node, settings=settings.sync, rng=rng),
+        sync=sync,
         desk=Desk(me=me.node, settings=settings.jobs, rng=rng, kept=kept("jobs")),
         bench=Bench(
             me=me.node,
@@ -136,8 +148,23 @@ def _rooms(given: Ingredients, me: Self) -> Rooms:
             rng=rng,
         ),
         meters=Meters(given.epoch, kept("energy")),
+        ledger=_log(given, me, sync),
         catalog=given.catalog,
         placement=settings.placement,
+    )
+
+
+def _log(given: Ingredients, me: Self, sync: Sync) -> Log:
+    """Return the node's own log."""
+    return Log(
+        node=me.node,
+        mesh=me.mesh,
+        seed=given.keys.ledger,
+        settings=given.settings.ledger,
+        past=given.past,
+        read=given.read_tile,
+        clock=given.clock,
+        bound=sync.wall_error_s,
     )
 
 

@@ -15,6 +15,7 @@ from qallow_agent.base.message import Failure, Message, failure, kind_of
 from qallow_agent.base.notice import Notice
 from qallow_agent.jobs import local
 from qallow_agent.jobs import messages as jobs
+from qallow_agent.ledger import messages as ledger
 from qallow_agent.mesh.wire import facts
 from qallow_agent.mesh.wire import kinds as mesh
 from qallow_agent.node import commands, documents, permissions
@@ -57,6 +58,7 @@ class Node:
             rooms.adverts,
             rooms.bench,
             rooms.desk,
+            rooms.ledger,
         )
         self._routes = self._wire()
 
@@ -150,7 +152,15 @@ class Node:
         table[facts.MemberSuspect] = (note,)
         table[facts.MemberDown] = (note, found, pulse, book, door, self._member_down)
         table[facts.AdvertChanged] = (self._advert_changed,)
-        return table
+        return table | self._wire_ledger()
+
+    def _wire_ledger(self) -> dict[type[Message], tuple[Route, ...]]:
+        log = self.rooms.ledger.receive
+        return {
+            ledger.LogKept: (log,),
+            ledger.LogFailed: (log,),
+            ledger.HeadSigned: (),
+        }
 
     def _route(self, sender: Sender, message: Message, now: Instant) -> list[Effect]:
         routes = self._routes.get(type(message))

@@ -8,6 +8,7 @@ from qallow_agent.energy.meters import Meters
 from qallow_agent.jobs.bench import Bench
 from qallow_agent.jobs.desk import Desk
 from qallow_agent.kernels.registry import Catalog
+from qallow_agent.ledger.log import Log
 from qallow_agent.mesh.adverts.book import AdvertBook
 from qallow_agent.mesh.discovery.discovery import Discovery
 from qallow_agent.mesh.membership.swim import Membership
@@ -28,6 +29,7 @@ class Rooms:
     desk: Desk
     bench: Bench
     meters: Meters
+    ledger: Log
     catalog: Catalog
     placement: PlacementSettings
 

@@ -1,7 +1,7 @@
 """The shell around the node: one loop that waits, delivers what arrived and does what is said.
 
-Order is the contract: the effects of a step are executed one by one, and a Persist is on disk
-before any later Send or Reply leaves. When the disk refuses, what depended on it is not said:
+Order is the contract: the effects of a step are executed one by one, and a Persist or Append is on
+disk before any later Send or Reply leaves. When the disk refuses, what depended on it is not said:
 later sends of the step are dropped and later replies become the storage error.
 """
 
@@ -17,6 +17,7 @@ from qallow_agent.base.errors import QallowError, StorageError
 from qallow_agent.base.ids import OPERATOR, SENSORS, STORE, Sender, is_local
 from qallow_agent.base.machine import (
     Admit,
+    Append,
     Broadcast,
     Effect,
     Expel,
@@ -32,10 +33,12 @@ from qallow_agent.base.machine import (
 )
 from qallow_agent.base.message import Message, failure
 from qallow_agent.base.notice import Notice
+from qallow_agent.ledger.messages import LogFailed, LogKept
 from qallow_agent.mesh.io.port import Arrival, Transport
 from qallow_agent.node.commands import StopAgent, StoreState
 from qallow_agent.node.post import Post, instead
 from qallow_agent.runtime.control import ControlServer
+from qallow_agent.runtime.logbook import Logbook
 from qallow_agent.runtime.store import StateStore
 from qallow_agent.runtime.yard import RunnerYard
 
@@ -68,6 +71,7 @@ class World:
         yard: The runner processes.
         control: The control socket.
         store: Durable bytes.
+        logbook: The node's own log.
         sources: Readers of the world.
         say: Takes every notice.
         clock: Reads both time axes.
@@ -78,6 +82,7 @@ class World:
     yard: RunnerYard
     control: ControlServer
     store: StateStore
+    logbook: Logbook
     sources: tuple[Source, ...]
     say: Callable[[Notice], None]
     clock: Callable[[], Instant]
@@ -98,6 +103,7 @@ class Driver:
         self._yard = world.yard
         self._control = world.control
         self._store = world.store
+        self._logbook = world.logbook
         self._sources = world.sources
         self._say = world.say
         self._clock = world.clock
@@ -205,12 +211,25 @@ class Driver:
                     self._tell_store(error.message)
                     facts: dict[str, str | int | float | bool | None] = {"why": error.message}
                     self._say(Notice("store.failed", "state was not written", "error", facts))
+            elif isinstance(effect, Append):
+                broken = self._append(effect) or broken
             elif broken is not None and isinstance(effect, Send | Reply):
                 answer = instead(effect, broken)
                 if answer is not None:
                     self._reply(answer)
             else:
                 self._execute(effect)
+
+    def _append(self, effect: Append) -> StorageError | None:
+        """Carry out an Append, let the node act upon how it went, and return what was wrong."""
+        try:
+            self._logbook.append(effect.first, effect.entries, effect.head)
+        except StorageError as error:
+            final = not error.retryable
+            self._deliver(STORE, LogFailed(self._logbook.size, error.message, final))
+            return error
+        self._deliver(STORE, LogKept(self._logbook.size, effect.head))
+        return None
 
     def _tell_store(self, trouble: str) -> None:
         if trouble != self._trouble:

@@ -10,6 +10,7 @@ from functools import partial
 from qallow_agent.base.codec import Codec
 from qallow_agent.base.contact import Contact
 from qallow_agent.base.errors import PeerError, QallowError
+from qallow_agent.base.hlc import HybridClock
 from qallow_agent.base.ids import SENSORS, Sender
 from qallow_agent.base.message import Message, kinds
 from qallow_agent.base.units import Seconds
@@ -248,7 +249,7 @@ class Box:
         )
         shell = Shell(
             node,
-            post=make_post(node.me.node),
+            post=make_post(node.me.node, node.rooms.ledger.clock),
             transport=transport,
             yard=yard,
             disk=self.disk,
@@ -269,6 +270,7 @@ class Box:
         process.after(0.0, partial(self._sense, process))
 
     def _build(self, granted: Standing, boot: _Boot) -> Node:
+        logbook = self.disk.logbook(granted.mesh)
         return build_node(
             Ingredients(
                 keys=self.papers.keys(),
@@ -280,6 +282,9 @@ class Box:
                 settings=self._rules.rooms,
                 rng=self.papers.entropy(self.boots, "node"),
                 kept=self.disk.kept,
+                past=logbook.open(),
+                read_tile=logbook.read,
+                clock=HybridClock(),
             )
         )
 

@@ -10,6 +10,7 @@ from qallow_agent.base.reading import Reading
 from qallow_agent.base.units import Seconds
 from qallow_agent.jobs.settings import JobSettings
 from qallow_agent.kernels.registry import Catalog, load_catalog
+from qallow_agent.ledger.settings import LedgerSettings
 from qallow_agent.mesh.adverts.settings import AdvertSettings
 from qallow_agent.mesh.discovery.settings import DiscoverySettings
 from qallow_agent.mesh.io.settings import TransportSettings
@@ -37,6 +38,7 @@ def default_rooms() -> RoomSettings:
         SyncSettings(),
         JobSettings(),
         PlacementSettings(),
+        LedgerSettings(),
     )
 
 
