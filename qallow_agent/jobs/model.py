@@ -11,7 +11,7 @@ from qallow_agent.base.errors import InvariantBroken
 from qallow_agent.base.ids import JobId, NodeId
 from qallow_agent.base.joules import Joules
 from qallow_agent.jobs.heat import UNKNOWN, Warmth
-from qallow_agent.jobs.messages import Demand, JobOptions, JobState, SubmitJob
+from qallow_agent.jobs.messages import Demand, Fingerprint, JobOptions, JobState, SubmitJob
 from qallow_agent.jobs.story import Story
 
 
@@ -240,6 +240,8 @@ class JobRecord(msgspec.Struct, frozen=True, omit_defaults=True):
         parts: Parts of the retained result so far; ``complete`` when the last has come.
         energy: One tab for each device, and more for one whose agent restarted.
         story: Why it ran where it ran; of a job that is not over its chronicle knows more.
+        printed: What went in and came out, as hashes, as its submitter told.
+        receipt: The entry of its receipt in this node's log; -1 while there is none.
     """
 
     id: JobId
@@ -263,6 +265,8 @@ class JobRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     complete: bool = False
     energy: tuple[EnergyTab, ...] = ()
     story: Story = Story()
+    printed: Fingerprint = Fingerprint()
+    receipt: int = -1
 
 
 def fingerprint(order: SubmitJob, kernel_hash: str) -> str:

@@ -23,6 +23,7 @@ from qallow_agent.node.devices import bench_devices
 from qallow_agent.node.explain import Explanations
 from qallow_agent.node.front import FrontDesk
 from qallow_agent.node.metering import Metering
+from qallow_agent.node.receipts import Receipts
 from qallow_agent.node.rooms import Rooms, Self
 from qallow_agent.node.submission import Submissions
 from qallow_agent.node.survey import Survey
@@ -49,6 +50,7 @@ class Node:
         self._survey = Survey(me, rooms)
         self._submissions = Submissions(me, rooms, self._survey, rng)
         self._metering = Metering(rooms)
+        self._receipts = Receipts(me, rooms)
         self._explanations = Explanations(me, rooms, self._survey, self._submissions)
         self._machines: tuple[Machine, ...] = (
             rooms.doorkeeper,
@@ -88,12 +90,15 @@ class Node:
             deadline = room.next_deadline()
             if deadline is not None and deadline <= now.mono_s:
                 effects += self._settle(room.tick(now), now)
+        effects += self._settle(self._receipts.tick(now), now)
         return effects + self._settle(self._front.tick(now), now)
 
     def next_deadline(self) -> float | None:
         """Return when the first room wants to be ticked."""
         return soonest(
-            self._front.next_deadline(), *(room.next_deadline() for room in self._machines)
+            self._front.next_deadline(),
+            self._receipts.next_deadline(),
+            *(room.next_deadline() for room in self._machines),
         )
 
     def check(self) -> None:
@@ -122,8 +127,7 @@ class Node:
                     local.RunnerRests, local.RunnerExited, local.CanaryDone),
             desk: (jobs.LeaseGrant, jobs.LeaseRefusal, jobs.LeaseRevoked, jobs.JobProgress,
                    jobs.JobEnded, jobs.JobCancel, jobs.MoreSlots, jobs.Deposit, jobs.Fetch,
-                   jobs.ListJobs, local.ClientGone, local.PlacementMade, jobs.LeaseBroken,
-                   jobs.JobEnergy),
+                   jobs.ListJobs, local.ClientGone, local.PlacementMade, jobs.LeaseBroken),
             submissions.submit: (jobs.SubmitJob,),
             submissions.place: (local.PlacementWanted,),
             self._survey.learn: (local.LinkMeasured, local.StartMeasured),
@@ -144,6 +148,7 @@ class Node:
             kind: (route,) for route, kinds in to_rooms.items() for kind in kinds
         }
         note = front.note_member
+        table[jobs.JobEnergy] = (desk, self._receipts.charged)
         table[facts.Sensed] = (metering.sense, self._sense)
         table[local.RunnerBusy] = table[local.RunnerTally] = (bench, metering.work)
         table[facts.MemberHeardOf] = (door, found)
@@ -159,7 +164,9 @@ class Node:
         return {
             ledger.LogKept: (log,),
             ledger.LogFailed: (log,),
-            ledger.HeadSigned: (),
+            ledger.HeadSigned: (self._receipts.news,),
+            local.JobOver: (self._receipts.over,),
+            commands.GetReceipt: (self._receipts.answer,),
         }
 
     def _route(self, sender: Sender, message: Message, now: Instant) -> list[Effect]:
