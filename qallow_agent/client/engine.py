@@ -10,6 +10,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from pathlib import Path
 from typing import Final, TypeVar
 
 from qallow_agent.base.errors import (
@@ -79,6 +80,11 @@ class Engine:
         return self._refusing
 
     @property
+    def socket(self) -> Path:
+        """The agent's control socket."""
+        return self._link.path
+
+    @property
     def timeout_s(self) -> Seconds:
         """How long the agent may take to answer."""
         return self._desk.timeout_s
@@ -138,6 +144,15 @@ class Engine:
     def nudge(self, job: Job) -> None:
         """Give a job a turn: its reader has made room for more results."""
         self.post(lambda: self._workload.touch(job))
+
+    def conclude(self, job: Job) -> None:
+        """Let a job end once it has nothing left to do; what comes later is another job's."""
+
+        def retire() -> None:
+            job.retiring = True
+            self._workload.touch(job)
+
+        self.post(retire)
 
     def cancel(self, job: Job) -> None:
         """Cancel a whole job; harmless when it is over."""

@@ -173,7 +173,7 @@ class Mesh:
             stream.put(End())
         else:
             connection.engine.launch(job)
-        return MapResults(
+        results = MapResults(
             stream,
             Shelf(ordered=ordered),
             find_job=lambda: connection.name_of(job),
@@ -183,6 +183,10 @@ class Mesh:
             line=meter(kernel, points.count) if progress and points else None,
             points=points,
         )
+        results.find_receipt = lambda limit_s, certify: connection.receipt_of(
+            job, limit_s, certify=certify
+        )
+        return results
 
     def stream(
         self,

@@ -1,0 +1,186 @@
+"""Receipts as people and programs read them, and in words what a file proves."""
+
+import textwrap
+import time
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from qallow_agent.base.units import show_joules, show_seconds
+from qallow_agent.cli.output import MIN_WIDTH
+from qallow_agent.ledger.checkpoint import parse_checkpoint
+from qallow_agent.ledger.receipt import Admission, Energy, Executor, Receipt
+from qallow_agent.ledger.receiptfile import Finding, ReceiptFile, open_receipt
+
+_SHOWN: Final = 8
+_LABEL: Final = 13
+_MICRO: Final = 1e-6
+
+Lines = list[tuple[str, str]]
+
+
+def lines(file: ReceiptFile) -> Lines:
+    """Return what a receipt says, in lines of at most 80 columns."""
+    leaf, receipt = open_receipt(file.entry)
+    head = parse_checkpoint(file.head.text)
+    rows = [
+        ("job", f"{receipt.job}, {receipt.end}"),
+        ("kernel", f"{receipt.kernel}, code {receipt.kernel_hash[:16]}"),
+        ("evaluations", _evaluations(receipt)),
+        ("when", _when(receipt)),
+    ]
+    for executor in receipt.executors[:_SHOWN]:
+        rows += _executor(executor)
+    more = len(receipt.executors) - _SHOWN + receipt.left_out
+    if more > 0:
+        rows.append(("", f"and {more} more devices"))
+    rows.append(("energy", _energy(receipt.energy) if receipt.executors else "none was used"))
+    if receipt.replicas:
+        rows.append(("audited", f"each audited task on {receipt.replicas} devices"))
+    if receipt.validators:
+        rows.append(("validators", f"{len(receipt.validators)} assented"))
+    if receipt.flags:
+        rows.append(("flags", ", ".join(receipt.flags)))
+    rows += [
+        ("inputs", receipt.inputs.hex() or "not hashed"),
+        ("outputs", receipt.outputs.hex() or "not hashed"),
+        ("ledger", f"entry {file.index} of {head.size}, node {leaf.node}"),
+        ("log", head.origin),
+    ]
+    if file.keys:
+        rows.append(("key", file.keys[0]))
+    return _wrapped(rows)
+
+
+def document(file: ReceiptFile) -> dict[str, Any]:
+    """Return a receipt for programs; hashes are hexadecimal."""
+    leaf, receipt = open_receipt(file.entry)
+    head = parse_checkpoint(file.head.text)
+    return {
+        "receipt": msgspec.to_builtins(_named(receipt)),
+        "ledger": {
+            "origin": head.origin,
+            "index": file.index,
+            "size": head.size,
+            "keys": list(file.keys),
+            "policy": leaf.policy.hex(),
+            "earliest_us": leaf.earliest_us,
+            "latest_us": leaf.latest_us,
+        },
+    }
+
+
+def claims(finding: Finding, trusted: bool, outputs: Path | None, same: bool | None) -> list[str]:
+    """Return what a file proves, a sentence each."""
+    head = finding.head
+    said = [
+        f"the receipt is entry {finding.index} of the log, under a head of {head.size} entries",
+    ]
+    if trusted and finding.signed_by:
+        said.append(f"the head is signed by the log {head.origin}")
+    if finding.cosigned_by:
+        said.append(f"cosigned by {', '.join(finding.cosigned_by)}")
+    if finding.asked:
+        said.append(f"that is what the policy asks for: {finding.asked}")
+    if same:
+        said.append(f"{outputs} holds what was computed, bit by bit")
+    return said
+
+
+def gaps(finding: Finding, trusted: bool, outputs: Path | None, same: bool | None) -> list[str]:
+    """Return what a file does not prove, a sentence each."""
+    said: list[str] = []
+    if not trusted:
+        said.append(
+            "whose log that is: the signature is by the key that the file itself names; give --key "
+            "or --policy"
+        )
+    if not finding.cosigned_by:
+        why = "nobody was asked for: give a --policy with witnesses"
+        if trusted and not finding.asked:
+            why = "no policy asks for it"
+        said.append(f"that the log shows everybody the same: not witnessed, {why}")
+    if finding.strangers:
+        shown = ", ".join(finding.strangers[:3]) + ("..." if len(finding.strangers) > 3 else "")  # noqa: PLR2004 - a few
+        said.append(f"{len(finding.strangers)} further signatures, by keys unknown here: {shown}")
+    if same is False:
+        said.append(
+            f"{outputs} is NOT what was computed (CSV and Parquet may also hold some numbers "
+            "otherwise, such as NaN; NPZ holds every bit)"
+        )
+    elif same is None:
+        said.append("that any file holds the outputs: give --outputs")
+    said.append("that sensors told the truth, or what the kernel is for")
+    return said
+
+
+def _executor(executor: Executor) -> Lines:
+    did = [f"{executor.points:,} points"] if executor.points else []
+    if executor.ops:
+        did.append(f"{executor.ops:.3g} ops")
+    if executor.busy_us:
+        did.append(f"{show_seconds(executor.busy_us * _MICRO)} busy")
+    rows = [("on", f"{executor.place}: {', '.join(did) or 'nothing was told'}")]
+    rows.append(("", _energy(executor.energy)))
+    if executor.admission is not None:
+        rows.append(("", _admission(executor.admission)))
+    return rows
+
+
+def _admission(admitted: Admission) -> str:
+    parts = zip("SCH", (admitted.s, admitted.c, admitted.h), strict=True)
+    culprits = (*admitted.culprits, "", "", "")
+    told = [
+        f"{name} {value / 1000:.3f}" + (f" ({culprits[at]})" if culprits[at] else "")
+        for at, (name, value) in enumerate(parts)
+    ]
+    where = f", entry {admitted.index} of its log" if admitted.index >= 0 else ""
+    return f"admitted at E {admitted.e / 1000:.3f}: {', '.join(told)}{where}"
+
+
+def _energy(energy: Energy) -> str:
+    unknown = energy.provenance == "unknown"
+    if unknown and not energy.gross_uj:
+        return f"energy unknown: {energy.why}" if energy.why else "energy unknown"
+    low, high = (show_joules(each * _MICRO) for each in (energy.low_uj, energy.high_uj))
+    gross, net = (show_joules(each * _MICRO) for each in (energy.gross_uj, energy.net_uj))
+    bounds = f"{low} or more" if unknown else f"{low} to {high}"
+    known = "a part unknown" if unknown else energy.provenance
+    return f"{gross} gross, {net} net of idle, {bounds}; {known}"
+
+
+def _evaluations(receipt: Receipt) -> str:
+    asked = f" of {receipt.points:,}" if receipt.points else ""
+    return f"{receipt.done:,}{asked} done, {receipt.failed:,} failed, {receipt.rerun:,} run again"
+
+
+def _when(receipt: Receipt) -> str:
+    begin, end = (
+        time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(each / 1000))
+        for each in (receipt.submitted_ms, receipt.ended_ms)
+    )
+    took = show_seconds((receipt.ended_ms - receipt.submitted_ms) / 1000)
+    known = receipt.bound_ms >= 0
+    bound = f"within {receipt.bound_ms} ms" if known else "by a clock that nobody vouches for"
+    return f"{begin} to {end} UTC ({took}), {bound}"
+
+
+def _named(value: Any) -> Any:
+    """Return a struct as a dictionary by name, bytes as hexadecimal text."""
+    if isinstance(value, msgspec.Struct):
+        return {name: _named(getattr(value, name)) for name in value.__struct_fields__}
+    if isinstance(value, tuple | list):
+        return [_named(each) for each in value]
+    return value.hex() if isinstance(value, bytes) else value
+
+
+def _wrapped(rows: Lines) -> Lines:
+    """Return rows whose texts fit beside their labels; hashes and keys are not broken."""
+    found: Lines = []
+    for name, text in rows:
+        parts = textwrap.wrap(
+            text, MIN_WIDTH - _LABEL, break_long_words=False, break_on_hyphens=False
+        )
+        found += [(name if not at else "", part) for at, part in enumerate(parts or [""])]
+    return found
