@@ -8,7 +8,7 @@ import click
 from qallow_agent.base.errors import EXIT_FAILED, EXIT_OK, Malformed, UsageError
 from qallow_agent.cli.options import LocalAgent, asks_agent, json_option
 from qallow_agent.cli.output import emit, note, pairs
-from qallow_agent.cli.receiptview import claims, document, gaps, lines
+from qallow_agent.cli.receiptview import claims, document, gaps, lines, listed
 
 
 @click.group()
@@ -86,8 +86,7 @@ def verify(
         return EXIT_OK if passed else EXIT_FAILED
     pairs(lines(found))
     click.echo()
-    pairs([("proved" if not at else "", each) for at, each in enumerate(proved)])
-    pairs([("not proved" if not at else "", each) for at, each in enumerate(missing)])
+    pairs([*listed("proved", proved), *listed("not proved", missing)])
     return EXIT_OK if passed else EXIT_FAILED
 
 

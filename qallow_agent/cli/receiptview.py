@@ -2,6 +2,7 @@
 
 import textwrap
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -35,7 +36,8 @@ def lines(file: ReceiptFile) -> Lines:
     more = len(receipt.executors) - _SHOWN + receipt.left_out
     if more > 0:
         rows.append(("", f"and {more} more devices"))
-    rows.append(("energy", _energy(receipt.energy) if receipt.executors else "none was used"))
+    if len(receipt.executors) != 1:
+        rows.append(("energy", _energy(receipt.energy) if receipt.executors else "none was used"))
     if receipt.replicas:
         rows.append(("audited", f"each audited task on {receipt.replicas} devices"))
     if receipt.validators:
@@ -50,7 +52,12 @@ def lines(file: ReceiptFile) -> Lines:
     ]
     if file.keys:
         rows.append(("key", file.keys[0]))
-    return _wrapped(rows)
+    return wrapped(rows)
+
+
+def listed(name: str, sentences: Sequence[str]) -> Lines:
+    """Return sentences behind one label, each on lines of its own."""
+    return wrapped([(name if not at else "", each) for at, each in enumerate(sentences)])
 
 
 def document(file: ReceiptFile) -> dict[str, Any]:
@@ -116,7 +123,7 @@ def gaps(finding: Finding, trusted: bool, outputs: Path | None, same: bool | Non
 
 
 def _executor(executor: Executor) -> Lines:
-    did = [f"{executor.points:,} points"] if executor.points else []
+    did = [f"{executor.points:,} evaluations"] if executor.points else []
     if executor.ops:
         did.append(f"{executor.ops:.3g} ops")
     if executor.busy_us:
@@ -156,14 +163,11 @@ def _evaluations(receipt: Receipt) -> str:
 
 
 def _when(receipt: Receipt) -> str:
-    begin, end = (
-        time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(each / 1000))
-        for each in (receipt.submitted_ms, receipt.ended_ms)
-    )
+    begin = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(receipt.submitted_ms / 1000))
     took = show_seconds((receipt.ended_ms - receipt.submitted_ms) / 1000)
     known = receipt.bound_ms >= 0
     bound = f"within {receipt.bound_ms} ms" if known else "by a clock that nobody vouches for"
-    return f"{begin} to {end} UTC ({took}), {bound}"
+    return f"{begin} UTC, for {took}; {bound}"
 
 
 def _named(value: Any) -> Any:
@@ -175,7 +179,7 @@ def _named(value: Any) -> Any:
     return value.hex() if isinstance(value, bytes) else value
 
 
-def _wrapped(rows: Lines) -> Lines:
+def wrapped(rows: Lines) -> Lines:
     """Return rows whose texts fit beside their labels; hashes and keys are not broken."""
     found: Lines = []
     for name, text in rows:
