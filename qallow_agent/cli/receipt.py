@@ -5,10 +5,10 @@ from typing import Any
 
 import click
 
-from qallow_agent.base.errors import EXIT_FAILED, EXIT_OK, Malformed, UsageError
+from qallow_agent.base.errors import EXIT_FAILED, EXIT_OK, UsageError
 from qallow_agent.cli.options import LocalAgent, asks_agent, json_option
 from qallow_agent.cli.output import emit, note, pairs
-from qallow_agent.cli.receiptview import claims, document, gaps, lines, listed
+from qallow_agent.cli.receiptview import claims, document, gaps, lines, listed, standing
 
 
 @click.group()
@@ -38,7 +38,7 @@ def show(agent: LocalAgent, job: str, output: Path | None, as_json: bool, *, cer
             "file": found.data.decode(),
         })  # fmt: skip
         return
-    pairs([*lines(found.file), ("certificate", found.standing)])
+    pairs(lines(found.file, found.standing))
     if output is not None:
         note(f"wrote {output}")
 
@@ -51,43 +51,46 @@ def show(agent: LocalAgent, job: str, output: Path | None, as_json: bool, *, cer
 @click.option("--policy", "policy_file", metavar="FILE",
               type=click.Path(path_type=Path, exists=True, dir_okay=False),
               help="A C2SP tlog-policy: trusted logs, witnesses and quorum.")  # fmt: skip
+@click.option("--node", default="", metavar="ID", help="The node whose job it is said to be.")
+@click.option("--mesh", default="", metavar="ID",
+              help="The mesh whose committee must have certified it.")  # fmt: skip
 @click.option("--outputs", metavar="DIR|FILE", type=click.Path(path_type=Path, exists=True),
               help="Results that 'run -o' or 'map -o' wrote, to be compared.")  # fmt: skip
 @json_option
-def verify(
-    file: Path, keys: tuple[str, ...], policy_file: Path | None, outputs: Path | None, as_json: bool
-) -> int:
+def verify(file: Path, outputs: Path | None, as_json: bool, **given: Any) -> int:
     """Check a receipt offline and say what is proved by it, and what is not.
 
-    The exit code is 0 only when the log's signature was checked against a key or a policy that was
-    given, and the outputs, where there are some, are those of the receipt.
+    The exit code is 0 only when it is proved to whoever trusts the key, policy, node or mesh that
+    was given, and the outputs, where there are some, are those of the receipt.
     """
-    from qallow_agent.ledger.policy import parse_policy  # noqa: PLC0415 - brings cryptography
-    from qallow_agent.ledger.receiptfile import examine, own_keys, parse_receipt  # noqa: PLC0415
-    from qallow_agent.ledger.signing import parse_note_key  # noqa: PLC0415
+    from qallow_agent.ledger.credence import examine  # noqa: PLC0415 - brings cryptography
+    from qallow_agent.ledger.receiptfile import parse_receipt  # noqa: PLC0415
 
     found = parse_receipt(file.read_bytes())
-    trusted = bool(keys or policy_file)
-    given = tuple(parse_note_key(each) for each in keys)
-    if not trusted:
-        given = own_keys(found)
-        if not given:
-            raise Malformed(f"{file} names no key of its log", hint="give --key or --policy")
-    policy = None if policy_file is None else parse_policy(_text(policy_file))
-    finding = examine(found, given, policy)
+    finding = examine(found, _trust(**given))
     same = None if outputs is None else _compare(outputs, finding.receipt)
-    proved, missing = claims(finding, trusted, outputs, same), gaps(finding, trusted, outputs, same)
-    passed = trusted and same is not False
+    proved, missing = claims(finding, outputs, same), gaps(finding, outputs, same)
+    passed = finding.trusted and same is not False
     if as_json:
         emit("qallow.verified/v1", document(found) | {
-            "passed": passed, "trusted": trusted, "outputs_match": same,
+            "passed": passed, "trusted": finding.trusted, "outputs_match": same,
             "proved": proved, "not_proved": missing,
         })  # fmt: skip
         return EXIT_OK if passed else EXIT_FAILED
-    pairs(lines(found))
+    pairs(lines(found, standing(finding)))
     click.echo()
     pairs([*listed("proved", proved), *listed("not proved", missing)])
     return EXIT_OK if passed else EXIT_FAILED
+
+
+def _trust(keys: tuple[str, ...], policy_file: Path | None, node: str, mesh: str) -> Any:
+    """Return what the command line says is trusted."""
+    from qallow_agent.ledger.credence import Trust  # noqa: PLC0415 - brings cryptography
+    from qallow_agent.ledger.policy import parse_policy  # noqa: PLC0415 - brings cryptography
+    from qallow_agent.ledger.signing import parse_note_key  # noqa: PLC0415
+
+    policy = None if policy_file is None else parse_policy(_text(policy_file))
+    return Trust(tuple(parse_note_key(each) for each in keys), policy, node, mesh)
 
 
 def _compare(place: Path, receipt: Any) -> bool:

@@ -11,18 +11,20 @@ import msgspec
 from qallow_agent.base.units import show_joules, show_seconds
 from qallow_agent.cli.output import MIN_WIDTH
 from qallow_agent.ledger.checkpoint import parse_checkpoint
+from qallow_agent.ledger.credence import Finding
 from qallow_agent.ledger.receipt import Admission, Energy, Executor, Receipt
-from qallow_agent.ledger.receiptfile import Finding, ReceiptFile, open_receipt
+from qallow_agent.ledger.receiptfile import ReceiptFile, open_receipt
 
 _SHOWN: Final = 8
+_FEW: Final = 3
 _LABEL: Final = 13
 _MICRO: Final = 1e-6
 
 Lines = list[tuple[str, str]]
 
 
-def lines(file: ReceiptFile) -> Lines:
-    """Return what a receipt says, in lines of at most 80 columns."""
+def lines(file: ReceiptFile, certificate: str) -> Lines:
+    """Return what a receipt says, in lines of at most 80 columns, and how it is certified."""
     leaf, receipt = open_receipt(file.entry)
     head = parse_checkpoint(file.head.text)
     rows = [
@@ -50,8 +52,9 @@ def lines(file: ReceiptFile) -> Lines:
         ("ledger", f"entry {file.index} of {head.size}, node {leaf.node}"),
         ("log", head.origin),
     ]
-    if file.keys:
-        rows.append(("key", file.keys[0]))
+    if file.papers.keys:
+        rows.append(("key", file.papers.keys[0]))
+    rows.append(("certificate", certificate))
     return wrapped(rows)
 
 
@@ -70,7 +73,7 @@ def document(file: ReceiptFile) -> dict[str, Any]:
             "origin": head.origin,
             "index": file.index,
             "size": head.size,
-            "keys": list(file.keys),
+            "keys": list(file.papers.keys),
             "policy": leaf.policy.hex(),
             "earliest_us": leaf.earliest_us,
             "latest_us": leaf.latest_us,
@@ -78,38 +81,47 @@ def document(file: ReceiptFile) -> dict[str, Any]:
     }
 
 
-def claims(finding: Finding, trusted: bool, outputs: Path | None, same: bool | None) -> list[str]:
+def standing(finding: Finding) -> str:
+    """Return how a receipt is certified, in a few words."""
+    if not finding.members:
+        return "none"
+    return f"certified by {len(finding.certified_by)} of {finding.members} ({finding.standing})"
+
+
+def claims(finding: Finding, outputs: Path | None, same: bool | None) -> list[str]:
     """Return what a file proves, a sentence each."""
-    head = finding.head
-    said = [
-        f"the receipt is entry {finding.index} of the log, under a head of {head.size} entries",
-    ]
-    if trusted and finding.signed_by:
-        said.append(f"the head is signed by the log {head.origin}")
+    said = [f"it is entry {finding.index} of a log, under a head of {finding.head.size} entries"]
+    if finding.signed:
+        said.append(f"the head is signed by the log {finding.head.origin}")
+    if finding.vouched:
+        said.append(f"node {finding.leaf.node} vouches for the key of that log")
     if finding.cosigned_by:
         said.append(f"cosigned by {', '.join(finding.cosigned_by)}")
     if finding.asked:
-        said.append(f"that is what the policy asks for: {finding.asked}")
+        said.append(f"that is what the policy asks of witnesses: {finding.asked}")
+    if finding.certified_by:
+        count = f"{len(finding.certified_by)} of {finding.members}"
+        said.append(f"certified by {count} of the committee of mesh {finding.mesh}")
     if same:
         said.append(f"{outputs} holds what was computed, bit by bit")
     return said
 
 
-def gaps(finding: Finding, trusted: bool, outputs: Path | None, same: bool | None) -> list[str]:
+def gaps(finding: Finding, outputs: Path | None, same: bool | None) -> list[str]:
     """Return what a file does not prove, a sentence each."""
     said: list[str] = []
-    if not trusted:
+    if not finding.trusted:
         said.append(
-            "whose log that is: the signature is by the key that the file itself names; give --key "
+            "that this is the node you mean: the file names it itself; give --node, --key, --mesh "
             "or --policy"
         )
-    if not finding.cosigned_by:
-        why = "nobody was asked for: give a --policy with witnesses"
-        if trusted and not finding.asked:
-            why = "no policy asks for it"
-        said.append(f"that the log shows everybody the same: not witnessed, {why}")
+    if not finding.cosigned_by and not finding.certified_by:
+        said.append("that the log shows everybody the same: nobody has witnessed it")
+    elif finding.certified_by and not finding.standing.startswith("f ="):
+        said.append(f"anything against a member that lies: the committee is {finding.standing}")
     if finding.strangers:
-        shown = ", ".join(finding.strangers[:3]) + ("..." if len(finding.strangers) > 3 else "")  # noqa: PLR2004 - a few
+        more = "..." if len(finding.strangers) > _FEW else ""
+        shown = ", ".join(finding.strangers[:_FEW]) + more
         said.append(f"{len(finding.strangers)} further signatures, by keys unknown here: {shown}")
     if same is False:
         said.append(

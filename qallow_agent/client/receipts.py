@@ -6,21 +6,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from qallow_agent.base.errors import PeerError, UsageError
+from qallow_agent.base.errors import BadSignature, PeerError, UsageError
 from qallow_agent.base.ids import JobId
 from qallow_agent.base.message import Report
 from qallow_agent.base.units import Seconds
 from qallow_agent.client.control import ControlLink
 from qallow_agent.client.places import replacing
+from qallow_agent.ledger.credence import Finding, Trust, examine
 from qallow_agent.ledger.policy import parse_policy
 from qallow_agent.ledger.receipt import Receipt
-from qallow_agent.ledger.receiptfile import (
-    Finding,
-    ReceiptFile,
-    examine,
-    open_receipt,
-    parse_receipt,
-)
+from qallow_agent.ledger.receiptfile import ReceiptFile, open_receipt, parse_receipt
 from qallow_agent.ledger.signing import parse_note_key
 from qallow_agent.node.commands import GetReceipt
 
@@ -53,22 +48,29 @@ class JobReceipt:
         """The parts of the proof."""
         return parse_receipt(self.data)
 
-    def verify(self, *, key: str = "", policy: str = "") -> Finding:
-        """Return what it proves to somebody who trusts a key, or a policy.
+    def verify(self, *, key: str = "", policy: str = "", node: str = "", mesh: str = "") -> Finding:
+        """Return what it proves to somebody who trusts something of it.
 
         Args:
             key: The log's key, ``name+id+key``.
             policy: The text of a C2SP tlog-policy.
+            node: The id of the node whose job it is said to be.
+            mesh: The id of its mesh, whose committee must have certified it.
 
         Raises:
-            UsageError: Neither was given.
-            BadSignature: The head is not signed by what is trusted.
+            UsageError: Nothing was given.
+            BadSignature: It is not signed by what is trusted, or a signature is wrong.
             BadProof: The head does not cover the receipt.
         """
-        if not key and not policy:
-            raise UsageError("nothing is trusted", hint="give the key of the log, or a policy")
+        if not (key or policy or node or mesh):
+            raise UsageError("nothing is trusted", hint="give a key, a policy, a node or a mesh")
         keys = (parse_note_key(key),) if key else ()
-        return examine(self.file, keys, parse_policy(policy) if policy else None)
+        found = examine(
+            self.file, Trust(keys, parse_policy(policy) if policy else None, node, mesh)
+        )
+        if not found.trusted:
+            raise BadSignature("no committee of that mesh has certified it", hint="give its key")
+        return found
 
     def save(self, path: str | Path) -> None:
         """Write the file, for ``qallow-agent receipt verify``.

@@ -16,12 +16,14 @@ class Past:
     Args:
         size: Entries that are durable.
         levels: Hashes of the tiles that are not full yet, from the leaves upwards.
-        head: The newest signed checkpoint; empty when none was ever signed.
+        head: The newest signed checkpoint; empty when there is none.
+        began: Whether one is known to have been there, from elsewhere.
     """
 
     size: int = 0
     levels: tuple[Level, ...] = ()
     head: bytes = b""
+    began: bool = False
 
 
 class Growth:

@@ -12,7 +12,7 @@ from qallow_agent.base.errors import InvariantBroken, StorageCorrupt, UnknownKin
 from qallow_agent.base.hlc import HybridClock
 from qallow_agent.base.ids import MeshId, NodeId, Sender
 from qallow_agent.base.keys import LatticeKey, SigningKey, derive
-from qallow_agent.base.machine import Announce, Append, Effect, Instant, soonest
+from qallow_agent.base.machine import Announce, Append, Effect, Instant, Persist, soonest
 from qallow_agent.base.message import Message, kind_of
 from qallow_agent.base.notice import Notice
 from qallow_agent.base.units import Seconds
@@ -33,6 +33,12 @@ RETRY_S: Seconds = 5.0
 MAX_WAITING_BYTES = 16 << 20
 """Entries beyond this wait for no disk; they are refused, and ``trouble`` says so."""
 
+RESTORE = (
+    "restore ledger.key and the log's folder from a mirror or a backup; or, giving the history up, "
+    "move away that folder, ledger.key and rooms/ledger"
+)
+"""A key that signed one history must not sign another: witnesses would take it for a fork."""
+
 Read = Callable[[Tile], bytes]
 """Tile -> its bytes; level -1 gives the bundle of entries, cut to the tile's width."""
 
@@ -40,6 +46,11 @@ Read = Callable[[Tile], bytes]
 def origin_of(mesh: MeshId, node: NodeId) -> str:
     """Return the name of a node's log."""
     return f"qallow-agent/{mesh}/{node}"
+
+
+def mark_of(mesh: MeshId) -> str:
+    """Return the name under which a node remembers that its log of a mesh has signed heads."""
+    return f"ledger/{mesh}"
 
 
 def no_statement(_: Instant) -> bytes | None:
@@ -55,13 +66,13 @@ class Log:
         mesh: Of which mesh; another mesh is another log.
         seed: The secret that its keys are derived from.
         settings: How often it signs.
-        past: What its storage found.
+        past: What its storage found, and whether it has ever signed anything.
         read: Reads tiles and bundles that are durable; immutable data.
         clock: Stamps the entries.
         bound: How far this node's wall clock may be from the truth now; infinite when unknown.
 
     Raises:
-        StorageCorrupt: The newest checkpoint is not of this log or not by its key.
+        StorageCorrupt: The newest checkpoint is not of this log or not by its key, or is gone.
     """
 
     def __init__(
@@ -102,6 +113,13 @@ class Log:
         self._due_s: Seconds | None = None
         self._lattice_due_s: Seconds | None = None
         self._lattice_s = -float("inf")
+        self._mark = mark_of(mesh)
+        self._marked = past.began
+        if past.began and not past.head:
+            raise StorageCorrupt(
+                "this node's log is gone: it has signed heads, and its folder holds none",
+                hint=RESTORE,
+            )
         if past.head:
             self.head = _own_head(past, self.keys, self.origin)
             self._signed = parse_checkpoint(self.head.text).size
@@ -222,7 +240,11 @@ class Log:
             return []
         self.head = parse_note(kept.head)
         root = parse_checkpoint(self.head.text).root
-        return [Announce(HeadSigned(self.origin, kept.size, root, kept.head))]
+        effects: list[Effect] = [Announce(HeadSigned(self.origin, kept.size, root, kept.head))]
+        if not self._marked:
+            self._marked = True
+            effects.append(Persist(self._mark, self.origin.encode()))
+        return effects
 
     def _note_failed(self, failed: LogFailed, now: Instant) -> list[Effect]:
         self._forget(failed.size)
@@ -319,11 +341,11 @@ def _own_head(past: Past, keys: tuple[NoteKey, NoteKey], origin: str) -> Note:
     except WireError as error:
         raise StorageCorrupt(
             f"the newest checkpoint of the log is not by this node's key: {error.message}",
-            hint="restore ledger.key, or move the log's folder away to begin a new one",
+            hint=RESTORE,
         ) from error
     if named != origin or keys[0] not in signers:
         raise StorageCorrupt(
             f"the newest checkpoint belongs to {named!r}, not to {origin!r}",
-            hint="restore the log's own folder",
+            hint=RESTORE,
         )
     return head

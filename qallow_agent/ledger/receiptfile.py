@@ -1,9 +1,8 @@
 """A receipt as a file: a C2SP tlog-proof whose extra line carries the entry itself.
 
-Whoever has the file and a key of the log (or a policy) needs nothing else. The extra line holds,
-after a name and a zero byte, MessagePack of the entry, the keys that the log says are its own, and
-the manifest of the committee whose cosignatures are there. Keys and manifest prove nothing by
-themselves: they are what a reader compares with what it trusts.
+The extra line holds, after a name and a zero byte, MessagePack of the entry and of what a reader
+may compare with what it trusts: the keys that the log says are its own, the card by which its node
+vouches for them, and the committee whose cosignatures are there, with the mesh key that made it.
 
 Source: C2SP tlog-proof v1.
 """
@@ -13,16 +12,13 @@ from typing import Annotated, Final
 
 import msgspec
 
-from qallow_agent.base.errors import BadProof, BadSignature, Malformed
-from qallow_agent.ledger.checkpoint import Checkpoint, parse_checkpoint
+from qallow_agent.base.errors import Malformed
 from qallow_agent.ledger.evidence import Evidence, parse_evidence
 from qallow_agent.ledger.leaf import Leaf, LeafKind, parse_leaf
-from qallow_agent.ledger.merkle import leaf_hash
-from qallow_agent.ledger.note import Note, verified
-from qallow_agent.ledger.policy import NONE, TrustPolicy
-from qallow_agent.ledger.proofs import verify_inclusion
+from qallow_agent.ledger.manifest import Manifest
+from qallow_agent.ledger.note import Note
 from qallow_agent.ledger.receipt import Receipt, unpack
-from qallow_agent.ledger.signing import KeyKind, NoteKey, parse_note_key
+from qallow_agent.ledger.seats import Card
 
 _NAME: Final = b"qallow/receipt/v1\x00"
 _MOST_KEYS: Final = 8
@@ -30,13 +26,33 @@ _SLACK_US: Final = 10_000_000
 """A receipt is written some seconds after its job ended, and clocks are set now and then."""
 
 
+class Committee(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """Who witnesses, and the public key of the mesh by which the manifest is signed."""
+
+    mesh_key: bytes
+    manifest: Manifest
+
+
+class Papers(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """What a reader compares with what it trusts; it proves nothing by itself.
+
+    Args:
+        keys: Keys that the log says are its own.
+        card: The node's word for the log's key; None when there is none.
+        committee: Whose cosignatures are there; None when nobody's are.
+    """
+
+    keys: Annotated[tuple[str, ...], msgspec.Meta(max_length=_MOST_KEYS)] = ()
+    card: Card | None = None
+    committee: Committee | None = None
+
+
 class _Extra(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     entry: bytes
-    keys: Annotated[tuple[str, ...], msgspec.Meta(max_length=_MOST_KEYS)]
-    manifest: bytes
+    papers: Papers
 
 
-_ENCODER = msgspec.msgpack.Encoder()
+_ENCODER = msgspec.msgpack.Encoder(order="sorted")
 _DECODER = msgspec.msgpack.Decoder(_Extra)
 
 
@@ -49,46 +65,19 @@ class ReceiptFile:
         index: Its place in the log.
         proof: Its siblings on the way to the root.
         head: The log's checkpoint with all its signatures.
-        keys: Keys that the log says are its own.
-        manifest: The committee's, when its cosignatures are there; empty otherwise.
+        papers: What a reader compares with what it trusts.
     """
 
     entry: bytes
     index: int
     proof: tuple[bytes, ...]
     head: Note
-    keys: tuple[str, ...] = ()
-    manifest: bytes = b""
+    papers: Papers
 
     def encode(self) -> bytes:
         """Return the file's bytes."""
-        extra = _NAME + _ENCODER.encode(_Extra(self.entry, self.keys, self.manifest))
+        extra = _NAME + _ENCODER.encode(_Extra(self.entry, self.papers))
         return Evidence(self.index, self.proof, self.head, extra).encode()
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """What a file proves, to somebody who trusts some keys.
-
-    Args:
-        receipt: The receipt.
-        leaf: The entry it stands in.
-        index: The entry's place in the log.
-        head: The head that covers it.
-        signed_by: Keys of the log that signed the head and are trusted.
-        cosigned_by: Witnesses that cosigned it and are trusted, by the policy's names.
-        asked: What the policy asks of witnesses, in words; empty for nothing.
-        strangers: Names of signatures by keys that nobody here knows.
-    """
-
-    receipt: Receipt
-    leaf: Leaf
-    index: int
-    head: Checkpoint
-    signed_by: tuple[str, ...]
-    cosigned_by: tuple[str, ...]
-    asked: str
-    strangers: tuple[str, ...]
 
 
 def parse_receipt(data: bytes) -> ReceiptFile:
@@ -96,19 +85,16 @@ def parse_receipt(data: bytes) -> ReceiptFile:
 
     Raises:
         TooLarge: It exceeds the caps.
-        Malformed: It is no such file.
+        Malformed: It is no such file, or not in its one spelling.
     """
     evidence = parse_evidence(data)
     if not evidence.extra.startswith(_NAME):
         raise Malformed("the proof carries no receipt", hint="'receipt show JOB -o FILE' makes one")
-    body = evidence.extra.removeprefix(_NAME)
     try:
-        extra = _DECODER.decode(body)
+        extra = _DECODER.decode(evidence.extra.removeprefix(_NAME))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Malformed(f"what the proof carries does not decode: {error}") from error
-    found = ReceiptFile(
-        extra.entry, evidence.index, evidence.proof, evidence.head, extra.keys, extra.manifest
-    )
+    found = ReceiptFile(extra.entry, evidence.index, evidence.proof, evidence.head, extra.papers)
     if found.encode() != data:
         raise Malformed("the file is not in its one spelling")
     return found
@@ -129,69 +115,3 @@ def open_receipt(entry: bytes) -> tuple[Leaf, Receipt]:
     if receipt.ended_ms * 1_000 > leaf.latest_us + _SLACK_US:
         raise Malformed("a receipt was written before its job ended")
     return leaf, receipt
-
-
-def examine(file: ReceiptFile, keys: tuple[NoteKey, ...], policy: TrustPolicy | None) -> Finding:
-    """Return what a file proves to somebody who trusts some keys, or a policy, or both.
-
-    Args:
-        file: What is to be proved.
-        keys: Keys of logs, any of which must have signed; none to rely on the policy.
-        policy: Which logs, and how many of which witnesses, are trusted.
-
-    Raises:
-        BadSignature: The head is not signed by what is trusted.
-        BadProof: The head does not cover the entry, or is another log's.
-        Malformed: The entry is no receipt.
-    """
-    head = parse_checkpoint(file.head.text)
-    leaf, receipt = open_receipt(file.entry)
-    if file.index >= head.size:
-        raise BadProof(f"the head covers {head.size} entries, not entry {file.index}")
-    verify_inclusion(leaf_hash(file.entry), file.index, head.size, file.proof, head.root)
-    if head.origin.rpartition("/")[2] != leaf.node:
-        raise BadProof(f"the head is of the log {head.origin}, the receipt of node {leaf.node}")
-    signed: list[str] = []
-    cosigned: list[str] = []
-    known: list[NoteKey] = list(keys)
-    if keys:
-        if not any(each.name == head.origin for each in keys):
-            raise BadSignature(
-                f"the head is of the log {head.origin}, the key of {keys[0].name}",
-                hint="give the key of the log in which the receipt stands",
-            )
-        signers = verified(file.head, keys)
-        signed += [each.encode() for each in keys if each in signers]
-    if policy is not None:
-        policy.check(file.head)
-        known += [*policy.logs, *policy.witnesses.values()]
-        signers = verified(file.head, known)
-        signed += [each.encode() for each in policy.logs if each in signers]
-        cosigned += [name for name, each in policy.witnesses.items() if each in signers]
-    trusted = {(each.name, each.key_id) for each in known}
-    strangers = [
-        each.name for each in file.head.signatures if (each.name, each.key_id) not in trusted
-    ]
-    return Finding(
-        receipt,
-        leaf,
-        file.index,
-        head,
-        tuple(dict.fromkeys(signed)),
-        tuple(cosigned),
-        "" if policy is None or policy.quorum == NONE else policy.quorum,
-        tuple(dict.fromkeys(strangers)),
-    )
-
-
-def own_keys(file: ReceiptFile) -> tuple[NoteKey, ...]:
-    """Return the keys of the log that a file names itself, which proves nothing by itself.
-
-    Raises:
-        Malformed: They are no keys, or of another log.
-    """
-    origin = parse_checkpoint(file.head.text).origin
-    keys = tuple(parse_note_key(each) for each in file.keys)
-    if any(each.name != origin for each in keys):
-        raise Malformed("the file names keys of another log")
-    return tuple(each for each in keys if each.kind is KeyKind.LOG)

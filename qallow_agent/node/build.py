@@ -1,7 +1,7 @@
 """Building a node: every room made once, from what the world hands in."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from qallow_agent.base.contact import Contact
 from qallow_agent.base.hlc import HybridClock
@@ -14,7 +14,7 @@ from qallow_agent.jobs.model import KernelOffer
 from qallow_agent.jobs.settings import JobSettings
 from qallow_agent.kernels.registry import OURS, Catalog
 from qallow_agent.ledger.growth import Past
-from qallow_agent.ledger.log import Log, Read
+from qallow_agent.ledger.log import Log, Read, mark_of
 from qallow_agent.ledger.settings import LedgerSettings
 from qallow_agent.mesh.adverts.book import AdvertBook
 from qallow_agent.mesh.adverts.settings import AdvertSettings
@@ -29,6 +29,7 @@ from qallow_agent.mesh.trust.settings import TrustSettings
 from qallow_agent.mesh.trust.standing import Standing
 from qallow_agent.mesh.wire.kinds import Incarnation, MemberRecord, MemberState
 from qallow_agent.node.node import Node
+from qallow_agent.node.observer import Observer, make_council
 from qallow_agent.node.rooms import Rooms, Self
 from qallow_agent.placement.settings import PlacementSettings
 
@@ -107,15 +108,21 @@ def build_node(given: Ingredients) -> Node:
 def _rooms(given: Ingredients, me: Self) -> Rooms:
     keys, settings, rng, kept = given.keys, given.settings, given.rng, given.kept
     sync = Sync(me=me.node, settings=settings.sync, rng=rng)
+    doorkeeper = Doorkeeper(
+        keys=keys,
+        standing=given.standing,
+        contact=given.contact,
+        settings=settings.trust,
+        rng=rng,
+        kept=kept("trust"),
+    )
+    membership = Membership(
+        me=_record(given, me), settings=settings.membership, rng=rng, kept=kept("membership")
+    )
+    log = _log(given, me, sync)
+    observer = Observer(membership, doorkeeper, sync, log)
     return Rooms(
-        doorkeeper=Doorkeeper(
-            keys=keys,
-            standing=given.standing,
-            contact=given.contact,
-            settings=settings.trust,
-            rng=rng,
-            kept=kept("trust"),
-        ),
+        doorkeeper=doorkeeper,
         discovery=Discovery(
             me=me.node,
             mesh=me.mesh,
@@ -125,9 +132,7 @@ def _rooms(given: Ingredients, me: Self) -> Rooms:
             rng=rng,
             kept=kept("discovery"),
         ),
-        membership=Membership(
-            me=_record(given, me), settings=settings.membership, rng=rng, kept=kept("membership")
-        ),
+        membership=membership,
         adverts=AdvertBook(
             me=me.node,
             identity=keys.identity,
@@ -148,7 +153,9 @@ def _rooms(given: Ingredients, me: Self) -> Rooms:
             rng=rng,
         ),
         meters=Meters(given.epoch, kept("energy")),
-        ledger=_log(given, me, sync),
+        ledger=log,
+        council=make_council(me.node, given.standing, keys, log, observer, rng, kept("coherence")),
+        observer=observer,
         catalog=given.catalog,
         placement=settings.placement,
     )
@@ -156,12 +163,13 @@ def _rooms(given: Ingredients, me: Self) -> Rooms:
 
 def _log(given: Ingredients, me: Self, sync: Sync) -> Log:
     """Return the node's own log."""
+    began = mark_of(me.mesh) in given.kept("ledger")
     return Log(
         node=me.node,
         mesh=me.mesh,
         seed=given.keys.ledger,
         settings=given.settings.ledger,
-        past=given.past,
+        past=replace(given.past, began=began),
         read=given.read_tile,
         clock=given.clock,
         bound=sync.wall_error_s,

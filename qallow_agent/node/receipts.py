@@ -16,10 +16,14 @@ from qallow_agent.jobs.messages import JobEnergy, JobState
 from qallow_agent.jobs.model import EnergyTab, JobRecord
 from qallow_agent.jobs.tabs import pending
 from qallow_agent.ledger import receipt as leaves
+from qallow_agent.ledger.certificate import certified_by
 from qallow_agent.ledger.checkpoint import parse_checkpoint
+from qallow_agent.ledger.kinds import Certified
 from qallow_agent.ledger.leaf import LeafKind
+from qallow_agent.ledger.manifest import Manifest
+from qallow_agent.ledger.messages import HeadSigned
 from qallow_agent.ledger.note import Note
-from qallow_agent.ledger.receiptfile import ReceiptFile
+from qallow_agent.ledger.receiptfile import Committee, Papers, ReceiptFile
 from qallow_agent.node.commands import GetReceipt
 from qallow_agent.node.rooms import Rooms, Self
 
@@ -65,14 +69,12 @@ class Cover:
     Args:
         head: With every signature that is known here.
         standing: What the signatures amount to, in words.
-        certified: Whether a quorum has cosigned it, or none is needed.
-        manifest: The committee's; empty without one.
+        committee: Whose quorum certifies it; None while it does not.
     """
 
     head: Note
     standing: str
-    certified: bool = False
-    manifest: bytes = b""
+    committee: Committee | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,12 +98,12 @@ class Receipts:
     def __init__(self, me: Self, rooms: Rooms) -> None:
         self.remarks: Callable[[JobId], Remarks] = lambda _: Remarks()
         """Asked when a receipt is written."""
-        self.cover: Callable[[int], Cover | None] = self._own_head
-        """Returns the best head that covers an entry; None when none does yet."""
         self._me = me
         self._rooms = rooms
         self._pending: dict[JobId, Seconds] = {}
         self._asked: list[_Asked] = []
+        self._manifest: Manifest | None = None
+        """Of the committee that certified last."""
 
     # --- writing ----------------------------------------------------------------------------------
 
@@ -146,8 +148,13 @@ class Receipts:
         self._asked.append(_Asked(sender, query.job, query.certified, now.mono_s + wait_s))
         return self._serve(now)
 
-    def news(self, _: Sender, _fact: Message, now: Instant) -> list[Effect]:
-        """Answer those that wait for a head that was just signed, or cosigned."""
+    def news(self, _: Sender, _fact: HeadSigned, now: Instant) -> list[Effect]:
+        """Answer those that wait for a head that was just signed."""
+        return self._serve(now)
+
+    def certified(self, _: Sender, _fact: Certified, now: Instant) -> list[Effect]:
+        """Answer those that wait for a certificate."""
+        self._manifest = self._rooms.council.committee.manifest
         return self._serve(now)
 
     def tick(self, now: Instant) -> list[Effect]:
@@ -179,9 +186,9 @@ class Receipts:
         if record is None:
             hint = "see: qallow-agent jobs; a job is known at the node where it was submitted"
             return failure(JobNotFound(f"{asked.job} is unknown here", hint=hint))
-        cover = self.cover(record.receipt) if record.receipt >= 0 else None
+        cover = self._cover(record.receipt) if record.receipt >= 0 else None
         late = asked.until_s <= now.mono_s
-        if cover is not None and (late or cover.certified or not asked.certified):
+        if cover is not None and (late or cover.committee or not asked.certified):
             return Report(SCHEMA, self._document(record, cover))
         return failure(self._too_late(record)) if late else None
 
@@ -189,13 +196,14 @@ class Receipts:
         log, index = self._rooms.ledger, record.receipt
         head = parse_checkpoint(cover.head.text)
         keys = tuple(key.encode() for key in log.keys)
+        papers = Papers(keys, self._rooms.council.card, cover.committee)
         proof = log.inclusion(index, head.size)
-        file = ReceiptFile(log.entry(index), index, proof, cover.head, keys, cover.manifest)
+        file = ReceiptFile(log.entry(index), index, proof, cover.head, papers)
         return {
             "schema": SCHEMA,
             "job": record.id,
             "standing": cover.standing,
-            "certified": cover.certified,
+            "certified": cover.committee is not None,
             "file": file.encode().decode(),
         }
 
@@ -209,11 +217,32 @@ class Receipts:
             why, hint = f"the receipt of {record.id} is not signed yet", "ask again in some seconds"
         return DeadlineExceeded(why, hint=hint, retryable=True)
 
-    def _own_head(self, index: int) -> Cover | None:
+    def _cover(self, index: int) -> Cover | None:
+        """Return the best head that covers an entry; None while none does."""
+        certificate = self._certificate(index)
+        if certificate is not None:
+            return certificate
         head = self._rooms.ledger.head
         if head is None or parse_checkpoint(head.text).size <= index:
             return None
-        return Cover(head, "signed by its log alone")
+        held = self._rooms.council.committee.manifest
+        if held is None:
+            return Cover(head, "none yet: the mesh has no committee")
+        return Cover(head, f"provisional: fewer than {held.quorum.needed} of {len(held.seats)} yet")
+
+    def _certificate(self, index: int) -> Cover | None:
+        council = self._rooms.council
+        note = council.certifier.certified
+        if note is None or parse_checkpoint(note.text).size <= index:
+            return None
+        for manifest in (self._manifest, council.committee.manifest):
+            by = () if manifest is None else certified_by(note, manifest)
+            if manifest is not None and by:
+                quorum = manifest.quorum
+                standing = f"certified by {len(by)} of {quorum.members} ({quorum.standing})"
+                mesh_key = self._rooms.doorkeeper.standing.mesh_key
+                return Cover(note, standing, Committee(mesh_key, manifest))
+        return None  # by a committee that is history: the next head gets a new certificate
 
 
 def receipt_of(record: JobRecord, node: str, bound_s: Seconds, remarks: Remarks) -> leaves.Receipt:

@@ -12,6 +12,7 @@ from pathlib import Path
 from qallow_agent.base.errors import Malformed, StorageCorrupt
 from qallow_agent.ledger.checkpoint import Checkpoint, parse_checkpoint
 from qallow_agent.ledger.leaf import parse_leaf
+from qallow_agent.ledger.log import RESTORE
 from qallow_agent.ledger.merkle import HASH_BYTES, leaf_hash
 from qallow_agent.ledger.note import Note, parse_note
 from qallow_agent.ledger.tiles import WIDTH, Tile, fold, unpack_hashes
@@ -21,10 +22,6 @@ LEDGER = "ledger"
 """Where the state directory keeps logs, each in a folder named after its mesh."""
 
 LENGTH_BYTES = 2
-RESTORE = (
-    "restore the log's folder from a mirror or a backup; or, giving the history up, move it away "
-    "and ledger.key with it"
-)
 
 
 class LogFiles:
