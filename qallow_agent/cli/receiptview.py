@@ -117,6 +117,8 @@ def gaps(finding: Finding, outputs: Path | None, same: bool | None) -> list[str]
         )
     if not finding.cosigned_by and not finding.certified_by:
         said.append("that the log shows everybody the same: nobody has witnessed it")
+    elif finding.members == 1:
+        said.append("that the log shows everybody the same: its node is its own only witness")
     elif finding.certified_by and not finding.standing.startswith("f ="):
         said.append(f"anything against a member that lies: the committee is {finding.standing}")
     if finding.strangers:
