@@ -17,6 +17,7 @@ from qallow_agent.ledger.receiptfile import ReceiptFile, open_receipt
 
 _SHOWN: Final = 8
 _FEW: Final = 3
+_INEXACT: Final = (".csv", ".parquet")
 _LABEL: Final = 13
 _MICRO: Final = 1e-6
 
@@ -125,11 +126,10 @@ def gaps(finding: Finding, outputs: Path | None, same: bool | None) -> list[str]
         more = "..." if len(finding.strangers) > _FEW else ""
         shown = ", ".join(finding.strangers[:_FEW]) + more
         said.append(f"{len(finding.strangers)} further signatures, by keys unknown here: {shown}")
-    if same is False:
-        said.append(
-            f"{outputs} is NOT what was computed (CSV and Parquet may also hold some numbers "
-            "otherwise, such as NaN; NPZ holds every bit)"
-        )
+    if same is False and outputs is not None:
+        said.insert(0, f"NOT what was computed: {outputs}")
+        if outputs.suffix.lower() in _INEXACT:
+            said.insert(1, "(such a file may hold some numbers otherwise, like NaN; NPZ does not)")
     elif same is None:
         said.append("that any file holds the outputs: give --outputs")
     said.append("that sensors told the truth, or what the kernel is for")
