@@ -8,7 +8,7 @@ import click
 from qallow_agent.base.errors import EXIT_FAILED, EXIT_OK, UsageError
 from qallow_agent.cli.options import LocalAgent, asks_agent, json_option
 from qallow_agent.cli.output import emit, note, pairs
-from qallow_agent.cli.receiptview import claims, document, gaps, lines, listed, standing
+from qallow_agent.cli.receiptview import claims, document, gaps, lines, listed, standing_of
 
 
 @click.group()
@@ -77,7 +77,7 @@ def verify(file: Path, outputs: Path | None, as_json: bool, **given: Any) -> int
             "proved": proved, "not_proved": missing,
         })  # fmt: skip
         return EXIT_OK if passed else EXIT_FAILED
-    pairs(lines(found, standing(finding)))
+    pairs(lines(found, standing_of(finding)))
     click.echo()
     pairs([*listed("proved", proved), *listed("not proved", missing)])
     return EXIT_OK if passed else EXIT_FAILED

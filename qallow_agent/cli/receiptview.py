@@ -24,8 +24,13 @@ _MICRO: Final = 1e-6
 Lines = list[tuple[str, str]]
 
 
-def lines(file: ReceiptFile, certificate: str) -> Lines:
-    """Return what a receipt says, in lines of at most 80 columns, and how it is certified."""
+def lines(file: ReceiptFile, standing: str) -> Lines:
+    """Return what a receipt says, in lines of at most 80 columns.
+
+    Args:
+        file: The receipt's.
+        standing: How it is certified.
+    """
     leaf, receipt = open_receipt(file.entry)
     head = parse_checkpoint(file.head.text)
     rows = [
@@ -55,7 +60,7 @@ def lines(file: ReceiptFile, certificate: str) -> Lines:
     ]
     if file.papers.keys:
         rows.append(("key", file.papers.keys[0]))
-    rows.append(("certificate", certificate))
+    rows.append(("quorum", standing))
     return wrapped(rows)
 
 
@@ -82,10 +87,12 @@ def document(file: ReceiptFile) -> dict[str, Any]:
     }
 
 
-def standing(finding: Finding) -> str:
+def standing_of(finding: Finding) -> str:
     """Return how a receipt is certified, in a few words."""
     if not finding.members:
-        return "none"
+        return "not certified"
+    if finding.members == 1:
+        return "solo: its node is its own only witness"
     return f"certified by {len(finding.certified_by)} of {finding.members} ({finding.standing})"
 
 

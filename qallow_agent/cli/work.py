@@ -167,6 +167,8 @@ def work_options(function: Command) -> Command:
         click.option("--key", default="", metavar="TEXT",
                      help="The same key again returns the same job."),
         click.option("--retain", is_flag=True, help="Keep the result for 'qallow-agent result'."),
+        click.option("--fingerprint/--no-fingerprint", "hashed", default=True,
+                     help="Hash inputs and outputs for the receipt. [default: yes]"),
         click.option("--max-joules", "max_joules", type=click.FloatRange(0, min_open=True),
                      metavar="JOULES",
                      help="Stop when it has used more, gross; needs devices with a meter."),
@@ -211,6 +213,7 @@ def read_order(kernel: str, flags: Mapping[str, Any], sweeps: Sequence[str] = ()
         idempotency_key=flags["key"],
         retain=flags["retain"],
         max_joules=flags["max_joules"] or 0.0,
+        fingerprint=flags["hashed"],
     )
     form = "json" if flags["as_json"] else flags["form"]
     return Order(kernel, inputs, options, flags["output"], flags["socket"], form)

@@ -53,7 +53,8 @@ class Connection:
         """
         if job is None:
             raise UsageError("there is no job", hint="nothing was submitted")
-        self.engine.conclude(job)
+        job.retiring = True
+        self.engine.nudge(job)
         return fetch_receipt(
             self.engine.socket, lambda: self.name_of(job), timeout_s, certify=certify
         )

@@ -53,6 +53,8 @@ class Engine:
     """
 
     def __init__(self, link: ControlLink, key: CurveKey, here: NodeId, book: KernelBook) -> None:
+        self.socket: Path = link.path
+        """The agent's."""
         self._link = link
         self._desk = Switch(link)
         self._exchange = Exchange(key, here)
@@ -78,11 +80,6 @@ class Engine:
     def refusing(self) -> bool:
         """Whether no more work is taken, because it was closed or is to end when it is done."""
         return self._refusing
-
-    @property
-    def socket(self) -> Path:
-        """The agent's control socket."""
-        return self._link.path
 
     @property
     def timeout_s(self) -> Seconds:
@@ -144,15 +141,6 @@ class Engine:
     def nudge(self, job: Job) -> None:
         """Give a job a turn: its reader has made room for more results."""
         self.post(lambda: self._workload.touch(job))
-
-    def conclude(self, job: Job) -> None:
-        """Let a job end once it has nothing left to do; what comes later is another job's."""
-
-        def retire() -> None:
-            job.retiring = True
-            self._workload.touch(job)
-
-        self.post(retire)
 
     def cancel(self, job: Job) -> None:
         """Cancel a whole job; harmless when it is over."""

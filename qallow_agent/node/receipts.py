@@ -240,6 +240,8 @@ class Receipts:
             if manifest is not None and by:
                 quorum = manifest.quorum
                 standing = f"certified by {len(by)} of {quorum.members} ({quorum.standing})"
+                if quorum.members == 1:
+                    standing = "solo: this node is its own only witness"
                 mesh_key = self._rooms.doorkeeper.standing.mesh_key
                 return Cover(note, standing, Committee(mesh_key, manifest))
         return None  # by a committee that is history: the next head gets a new certificate

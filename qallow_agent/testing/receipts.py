@@ -43,10 +43,11 @@ def example(devices: int = 2, **changes: object) -> Receipt:
     """Return a receipt of some devices with something in every field."""
     fields: dict[str, object] = {
         "version": VERSION, "job": "job-gamhuux2bkzrgjky", "node": NODE, "kernel": "harmonic",
-        "kernel_hash": "ab" * 32, "inputs": b"i" * 32, "outputs": b"o" * 32,
+        "kernel_hash": "ab" * 32, "inputs": bytes(range(32)), "outputs": bytes(range(32, 64)),
         "columns": (Column("stable", "b1", ()), Column("tick", "i8", (1,))), "end": "succeeded",
         "points": 1_000, "done": 990, "failed": 10, "rerun": 3, "submitted_ms": WHEN_MS,
-        "ended_ms": WHEN_MS + 4_000, "bound_ms": 12, "energy": ENERGY,
+        "ended_ms": WHEN_MS + 4_000, "bound_ms": 12,
+        "energy": Energy(5_000_000, 2_500_000, 2_000_000, 6_000_000, "measured", ""),
         "executors": tuple(
             Executor(NODE, f"box{n}/cpu0", 500, 10**9, 2_000_000, ENERGY, None if n else ADMISSION)
             for n in range(devices)

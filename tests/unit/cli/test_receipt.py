@@ -11,7 +11,7 @@ from qallow_agent.client.fingerprint import SweepPrint
 from qallow_agent.client.results import Block
 from qallow_agent.client.toll import Toll
 from qallow_agent.jobs.parcels import ArrayHead
-from qallow_agent.ledger.receipt import Column
+from qallow_agent.ledger.receipt import Column, Receipt
 from qallow_agent.ledger.signing import log_key
 from qallow_agent.testing.receipts import LOG, MESH, NODE, ORIGIN, entry_of, example, file_of
 
@@ -109,3 +109,12 @@ def test_verify_compares_results_with_the_receipt(
     np.savez(results, point=np.arange(10), y=values + 1e-12)
     assert main(words) == 1
     assert "NOT what was computed" in capsys.readouterr().out
+
+
+def test_the_page_on_receipts_shows_what_the_command_prints() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "receipts.md").read_text(encoding="utf-8")
+    rows = lines(file_of(entry_of(example()), cosigners=3), "certified by 3 of 4 (f = 1)")
+    for name, text in rows:
+        assert f"{name:<11}  {text}".rstrip() in page
+    for field in Receipt.__struct_fields__:
+        assert f"`{field}`" in page
