@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from qallow_agent.client.files import read_columns
     from qallow_agent.client.futures import JobFuture
     from qallow_agent.client.points import Columns
+    from qallow_agent.client.receipts import JobReceipt
     from qallow_agent.client.results import Result
     from qallow_agent.client.session import Mesh, connect
     from qallow_agent.jobs.messages import JobOptions, JobProgress
@@ -24,6 +25,7 @@ __all__ = [
     "JobFuture",
     "JobOptions",
     "JobProgress",
+    "JobReceipt",
     "Mesh",
     "PluginDevice",
     "Result",
@@ -41,6 +43,7 @@ _DOORS = {
     "JobFuture": "qallow_agent.client.futures",
     "JobOptions": "qallow_agent.jobs.messages",
     "JobProgress": "qallow_agent.jobs.messages",
+    "JobReceipt": "qallow_agent.client.receipts",
     "Mesh": "qallow_agent.client.session",
     "PluginDevice": "qallow_agent.base.plugin",
     "Result": "qallow_agent.client.results",

@@ -44,6 +44,7 @@ COMMANDS = {
     "jobs": ("jobs:jobs", "List jobs, or show one."),
     "result": ("jobs:result", "Fetch a retained result."),
     "cancel": ("jobs:cancel", "Cancel a job."),
+    "receipt": ("receipt:receipt", "Show and prove what a job was and did."),
     "energy": ("energy:energy", "Say how many joules work took."),
     "ledger": ("ledger:ledger", "Show, check and export this node's signed log."),
     "explain": ("explain:explain", "Say why here, why not there, and what would change it."),

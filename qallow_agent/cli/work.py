@@ -170,6 +170,8 @@ def work_options(function: Command) -> Command:
         click.option("--checkpoint-every", "checkpoint_every", type=click.IntRange(1),
                      metavar="TICKS", help="Keep states of a long run this far apart, to go on "
                      "from or roll back to; retains the result."),
+        click.option("--fingerprint/--no-fingerprint", "hashed", default=True,
+                     help="Hash inputs and outputs for the receipt. [default: yes]"),
         click.option("--max-joules", "max_joules", type=click.FloatRange(0, min_open=True),
                      metavar="JOULES",
                      help="Stop when it has used more, gross; needs devices with a meter."),
@@ -218,6 +220,7 @@ def read_order(kernel: str, flags: Mapping[str, Any], sweeps: Sequence[str] = ()
         max_joules=flags["max_joules"] or 0.0,
         verify=flags["verify"],
         checkpoint_every=flags["checkpoint_every"] or 0,
+        fingerprint=flags["hashed"],
     )
     form = "json" if flags["as_json"] else flags["form"]
     return Order(kernel, inputs, options, flags["output"], flags["socket"], form)

@@ -1,10 +1,12 @@
 """The account of a job: how much is done, how many runners it could use, how long it has waited."""
 
+from collections.abc import Callable
 from typing import Final
 
 from qallow_agent.base.errors import NoDevice
 from qallow_agent.base.ids import JobId
 from qallow_agent.base.units import Seconds, show_seconds
+from qallow_agent.client.arguments import Arguments
 from qallow_agent.client.futures import JobFuture
 from qallow_agent.client.team import Team
 from qallow_agent.jobs.messages import JobProgress, JobState, LeaseStarved
@@ -25,14 +27,18 @@ class Account:
         team: Does them.
         guess_s: Seconds of one, as the kernel declares it.
         slots: Runners that were asked for at first.
+        take: Takes note of what an evaluation is given.
     """
 
-    def __init__(self, team: Team, guess_s: Seconds, slots: int) -> None:
+    def __init__(
+        self, team: Team, guess_s: Seconds, slots: int, take: Callable[[Arguments], None]
+    ) -> None:
         self.added = 0
         self.cancelled = 0
         self.slots = slots
         """Runners the desk was last asked for."""
         self._team = team
+        self._take = take
         self._guess_s = guess_s
         self._told: JobProgress | None = None
         self._told_s: Seconds = 0.0
@@ -41,6 +47,7 @@ class Account:
     def add(self, future: JobFuture) -> None:
         """Take in one evaluation."""
         given = future.arguments
+        self._take(given)
         size = given.input_bytes if given.heads else 0
         self.added += 1
         future.piece = self._team.dispatcher.add(

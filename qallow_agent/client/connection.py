@@ -5,11 +5,12 @@ import contextlib
 import weakref
 from typing import Final
 
-from qallow_agent.base.errors import QallowError
+from qallow_agent.base.errors import QallowError, UsageError
 from qallow_agent.base.units import Seconds
 from qallow_agent.client.engine import Engine
 from qallow_agent.client.futures import JobFuture
 from qallow_agent.client.job import Job
+from qallow_agent.client.receipts import JobReceipt, fetch_receipt
 
 _AT_EXIT_S: Final = 2.0
 
@@ -35,6 +36,28 @@ class Connection:
             return ""
         job.named.wait(self.engine.timeout_s)
         return job.id
+
+    def receipt_of_future(
+        self, future: JobFuture, timeout_s: Seconds, *, certify: bool
+    ) -> JobReceipt:
+        """Return the receipt of a future's job; see :func:`fetch_receipt`."""
+        self.engine.check_process()
+        return self.receipt_of(self.engine.ask(lambda: future.work), timeout_s, certify=certify)
+
+    def receipt_of(self, job: Job | None, timeout_s: Seconds, *, certify: bool) -> JobReceipt:
+        """Return the receipt of a job, which ends once it has nothing left to do.
+
+        Raises:
+            UsageError: There is no job, as there was nothing to do.
+            QallowError: As for :func:`fetch_receipt`.
+        """
+        if job is None:
+            raise UsageError("there is no job", hint="nothing was submitted")
+        job.retiring = True
+        self.engine.nudge(job)
+        return fetch_receipt(
+            self.engine.socket, lambda: self.name_of(job), timeout_s, certify=certify
+        )
 
     def check_process(self) -> None:
         """Raise when nothing can ever arrive here.

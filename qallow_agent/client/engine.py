@@ -10,6 +10,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from pathlib import Path
 from typing import Final, TypeVar
 
 from qallow_agent.base.errors import (
@@ -52,6 +53,8 @@ class Engine:
     """
 
     def __init__(self, link: ControlLink, key: CurveKey, here: NodeId, book: KernelBook) -> None:
+        self.socket: Path = link.path
+        """The agent's."""
         self._link = link
         self._desk = Switch(link)
         self._exchange = Exchange(key, here)

@@ -18,6 +18,7 @@ from qallow_agent.jobs.messages import JobOptions
 
 if TYPE_CHECKING:
     from qallow_agent.client.job import Job
+    from qallow_agent.client.receipts import JobReceipt
     from qallow_agent.client.trail import Trail
     from qallow_agent.jobs.work import Piece
 
@@ -52,6 +53,12 @@ class Connection(Protocol):
 
     def give_up(self, future: "JobFuture") -> None:
         """Take in that nobody waits for a future any more."""
+        ...
+
+    def receipt_of_future(
+        self, future: "JobFuture", timeout_s: float, *, certify: bool
+    ) -> "JobReceipt":
+        """Return the receipt of a future's job."""
         ...
 
     def check_process(self) -> None:
@@ -134,6 +141,23 @@ class JobFuture(Future[Result]):
             hint = "only long runs keep states; see the option checkpoint_every"
             raise JobNotFound("this run has no checkpoints", hint=hint)
         return self.trail.blob(epoch)
+
+    def receipt(self, timeout: float = 30.0, *, certify: bool = False) -> "JobReceipt":
+        """Return the receipt of the job that it belongs to, once that is over and logged.
+
+        Evaluations that were submitted one by one share a job and a receipt; from now on no more
+        join this one.
+
+        Args:
+            timeout: Seconds to wait.
+            certify: Wait until a quorum of the mesh has cosigned it; when that does not happen in
+                time, the receipt as it stands is returned.
+
+        Raises:
+            DeadlineExceeded: There is none in time; asking again may succeed.
+            QallowError: The agent refused, or is gone.
+        """
+        return self._connection.receipt_of_future(self, timeout, certify=certify)
 
     def cancel(self) -> bool:
         """Give it up, also while it runs; False when it is over.

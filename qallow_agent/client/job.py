@@ -114,14 +114,14 @@ class Job:
             settings=DispatchSettings(),
             options=order.options,
             jury=Jury(tolerances),
-            keeper=self._keeper,
-            scribe=None if payload.sweeps else self.scribe,
+            keeping=Keeping(self._keeper, None if payload.sweeps else self.scribe),
             report=lambda lease, why: desk.tell(LeaseBroken(self.id, lease, why)),
             touch=lambda: touch(self),
         )
-        self.account = Account(self._team, guess_s, order.slots)
+        self.account = Account(self._team, guess_s, order.slots, payload.take)
         self._hunger = Hunger(order.options.start_s, _GRACE_S)
         self._channel = 0
+        self._kernel_hash = ""
         self._ops = 0.0
         """Operations of one evaluation, as the agent declared them."""
         self._given_up: QallowError | None = None
@@ -261,6 +261,7 @@ class Job:
         self.phase = Phase.OPEN
         self._until_s = None
         self._watching = message.known
+        self._kernel_hash = message.kernel_hash
         self._ops = message.ops
         self.scribe.accepted(message.kernel_hash)
         self.account.slots = message.slots or self.order.slots
@@ -352,7 +353,10 @@ class Job:
             self._leave()
             return
         _tell_comparisons(self.id, self._team, self._desk)
-        ended = JobEnded(self.id, state, self.account.progress(self.id), error)
+        printed = self._payload.fingerprint(
+            self.order.kernel, self._kernel_hash, self.account.added
+        )
+        ended = JobEnded(self.id, state, self.account.progress(self.id), error, printed)
         self._desk.post(ended, lambda _: self._leave())
         self._touch(self)
 

@@ -2,12 +2,14 @@
 
 import logging
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final
 
 from qallow_agent.base.errors import QallowError, StorageCorrupt, revive
 from qallow_agent.base.ids import JobId
 from qallow_agent.base.message import Failure, Message
 from qallow_agent.client.results import Block
+from qallow_agent.client.scribe import Scribe
 from qallow_agent.client.switch import Switch
 from qallow_agent.jobs.messages import Deposit
 
@@ -114,3 +116,11 @@ class Recall:
 def revived(failure: Failure) -> QallowError:
     """Return the error that a Failure describes."""
     return revive(failure.code, failure.message, hint=failure.hint, retryable=failure.retryable)
+
+
+@dataclass(frozen=True, slots=True)
+class Keeping:
+    """Who keeps what of a job: its results for later, the states of its long runs; or nobody."""
+
+    keeper: Keeper | None = None
+    scribe: Scribe | None = None

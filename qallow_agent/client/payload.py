@@ -4,11 +4,15 @@ from collections.abc import Iterable
 from typing import Any, Protocol
 
 from qallow_agent.base.errors import KernelFailed, QallowError
+from qallow_agent.client.arguments import Arguments
+from qallow_agent.client.fingerprint import SweepPrint, TaskPrint
 from qallow_agent.client.futures import JobFuture, copy_of
+from qallow_agent.client.inputprint import InputPrint, sealed
 from qallow_agent.client.points import Points
 from qallow_agent.client.results import Block, Result
 from qallow_agent.client.stream import End, Gap, Stream
-from qallow_agent.jobs.messages import JobProgress
+from qallow_agent.client.toll import Toll
+from qallow_agent.jobs.messages import Fingerprint, JobProgress
 from qallow_agent.jobs.parcels import TaskHead
 from qallow_agent.jobs.work import Piece
 
@@ -22,6 +26,10 @@ class Payload(Protocol):
     @property
     def full(self) -> bool:
         """Whether results pile up unread, so that no more should be computed for now."""
+        ...
+
+    def take(self, given: Arguments) -> None:
+        """Take note of the parameters of an evaluation that was added."""
         ...
 
     def task(self, piece: Piece) -> tuple[TaskHead, Iterable[Any]]:
@@ -48,12 +56,37 @@ class Payload(Protocol):
         """Tell that nothing more will come."""
         ...
 
+    def fingerprint(self, kernel: str, kernel_hash: str, added: int) -> Fingerprint:
+        """Return the hashes of what went in and came out.
+
+        Args:
+            kernel: The kernel's name.
+            kernel_hash: Of its code.
+            added: Evaluations in all.
+        """
+        ...
+
 
 class Singles:
-    """Evaluations submitted one by one: the token of each piece is its future."""
+    """Evaluations submitted one by one: the token of each piece is its future.
+
+    Args:
+        hashed: Whether they get a fingerprint.
+    """
 
     sweeps = False
     full = False
+
+    def __init__(self, *, hashed: bool = True) -> None:
+        toll = Toll()
+        self._inputs = InputPrint(toll)
+        self._outputs = TaskPrint(toll)
+        self._hashed = hashed
+
+    def take(self, given: Arguments) -> None:
+        """Hash the parameters of an evaluation."""
+        if self._hashed:
+            self._inputs.take(given)
 
     def task(self, piece: Piece) -> tuple[TaskHead, Iterable[Any]]:
         """Return a future's evaluation as it travels."""
@@ -70,22 +103,38 @@ class Singles:
     def finished(self, piece: Piece, block: Block) -> None:
         """Complete the future."""
         block.points = 0
-        _future(piece).settle(Result(block))
+        future = _future(piece)
+        if self._hashed:
+            if future.arguments.buffers:
+                self._inputs.settle()
+            self._outputs.done(piece.number, block)
+        future.settle(Result(block))
 
     def failed(self, piece: Piece, error: Exception) -> None:
         """Fail the future."""
-        _future(piece).settle(None, error)
+        future = _future(piece)
+        if self._hashed and future.arguments.buffers:
+            self._inputs.settle()
+        future.settle(None, error)
 
     def recall(self, pieces: Iterable[Piece], block: Block) -> None:
         """Complete every open future with the one retained result."""
+        block.points = 0
         for piece in pieces:
-            self.finished(piece, block)
+            _future(piece).settle(Result(block))
 
     def progress(self, progress: JobProgress) -> None:
         """Nobody asks."""
 
     def end(self, error: Exception | None) -> None:
         """Every future has been told already."""
+
+    def fingerprint(self, kernel: str, kernel_hash: str, added: int) -> Fingerprint:
+        """Return the hashes of what went in and came out."""
+        if not self._hashed:
+            return Fingerprint()
+        given = self._inputs.digest(kernel, kernel_hash)
+        return Fingerprint(given, self._outputs.root(added), self._outputs.columns)
 
 
 class Survey:
@@ -94,13 +143,23 @@ class Survey:
     Args:
         points: What to evaluate.
         stream: Where results go.
+        hashed: Whether they get a fingerprint.
     """
 
     sweeps = True
 
-    def __init__(self, points: Points, stream: Stream) -> None:
+    def __init__(self, points: Points, stream: Stream, *, hashed: bool = True) -> None:
         self._points = points
         self._stream = stream
+        self._given = b""
+        self._toll = Toll()
+        self._outputs = SweepPrint(points.count, self._toll)
+        self._hashed = hashed
+        if hashed:
+            self._toll.hash(points.axes_bytes + points.fixed.input_bytes, self._read_points)
+
+    def take(self, given: Arguments) -> None:
+        """The points are known from the start."""
 
     @property
     def full(self) -> bool:
@@ -119,6 +178,8 @@ class Survey:
     def finished(self, piece: Piece, block: Block) -> None:
         """Hand a slice's results on, unless they are not those of a slice."""
         if block.fits():
+            if self._hashed:
+                self._outputs.done(block)
             self._stream.put(block)
             return
         error = KernelFailed(f"{block.where} answered {piece.points} points with other shapes")
@@ -142,6 +203,18 @@ class Survey:
     def end(self, error: Exception | None) -> None:
         """Close the stream."""
         self._stream.put(End(error))
+
+    def fingerprint(self, kernel: str, kernel_hash: str, added: int) -> Fingerprint:
+        """Return the hashes of what went in and came out."""
+        del added
+        if not self._hashed:
+            return Fingerprint()
+        outputs = self._outputs.root()
+        given = sealed(kernel, kernel_hash, self._points.count, self._given)
+        return Fingerprint(given, outputs, self._outputs.columns)
+
+    def _read_points(self) -> None:
+        self._given = self._points.digest()
 
 
 def _future(piece: Piece) -> JobFuture:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from qallow_agent.base.errors import UsageError
 from qallow_agent.client.arguments import Arguments, collect
 from qallow_agent.client.cargo import loaded
+from qallow_agent.client.inputprint import hash_sweep
 from qallow_agent.jobs.parcels import ArrayHead
 from qallow_agent.kernels.spec import KernelSpec
 
@@ -77,6 +78,11 @@ class Points:
         self.count = math.prod(self._lengths) if product else self._lengths[0]
 
     @property
+    def axes_bytes(self) -> int:
+        """Bytes of all axes."""
+        return sum(axis.nbytes for axis, _ in self._axes.values())
+
+    @property
     def point_bytes(self) -> int:
         """Input and output bytes of one point."""
         return self._output_bytes + sum(axis.itemsize for axis, _ in self._axes.values())
@@ -86,6 +92,13 @@ class Points:
         from qallow_agent.client.arrays import extremes_of  # noqa: PLC0415 - brings NumPy
 
         return {name: extremes_of(axis) for name, (axis, _) in self._axes.items()}
+
+    def digest(self) -> bytes:
+        """Return the hash of all points and of what they share."""
+        axes = [
+            (ArrayHead(name, code, axis.shape), axis) for name, (axis, code) in self._axes.items()
+        ]
+        return hash_sweep(self.fixed, axes, product=self._product)
 
     def sample(self) -> dict[str, Any]:
         """Return the scalars of one point, swept ones included."""

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from qallow_agent.jobs.manifest import Buffer
+from qallow_agent.jobs.manifest import Buffer, Parts
 from qallow_agent.jobs.parcels import ArrayHead
 
 if TYPE_CHECKING:
@@ -44,6 +44,20 @@ class Block:
         self.points = points
         self.where = where
         self.seconds = seconds
+
+    @property
+    def heads(self) -> Sequence[ArrayHead]:
+        """Names, dtypes and shapes of the outputs."""
+        return self._heads
+
+    @property
+    def frames(self) -> Iterable[Buffer]:
+        """Their bytes, in the same order."""
+        return self._frames
+
+    def lone(self) -> Buffer | None:
+        """Return the bytes of the only output, if there is one only and it is small."""
+        return self._frames.lone() if isinstance(self._frames, Parts) else None
 
     @property
     def size_bytes(self) -> int:

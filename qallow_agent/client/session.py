@@ -74,7 +74,8 @@ class Mesh:
     How work is run may be said by name beside the kernel's parameters, or together as
     :class:`~qallow_agent.jobs.messages.JobOptions`: ``deadline`` and ``start_within`` (seconds, or
     text such as ``"2s"``), ``retries``, ``device``, ``prefer``, ``priority``,
-    ``idempotency_key``, ``retain``, ``max_joules``, ``verify`` and ``checkpoint_every``; see
+    ``idempotency_key``, ``retain``, ``max_joules``, ``verify``, ``checkpoint_every`` and
+    ``fingerprint``; see
     :class:`~qallow_agent.client.wishes.Wishes`.
 
     Args:
@@ -192,7 +193,7 @@ class Mesh:
             stream.put(End())
         else:
             connection.engine.launch(job)
-        return MapResults(
+        results = MapResults(
             stream,
             Shelf(ordered=ordered),
             find_job=lambda: connection.name_of(job),
@@ -202,6 +203,10 @@ class Mesh:
             line=meter(kernel, points.count) if progress and points else None,
             points=points,
         )
+        results.find_receipt = lambda limit_s, certify: connection.receipt_of(
+            job, limit_s, certify=certify
+        )
+        return results
 
     def stream(
         self,
@@ -343,7 +348,8 @@ class Mesh:
         )
         guess_s = self._book.guess_s(kernel, sample, order.shapes)
         engine = self._connection.engine
-        job = engine.new_job(order, Survey(points, stream), guess_s)
+        payload = Survey(points, stream, hashed=options.fingerprint)
+        job = engine.new_job(order, payload, guess_s)
         job.account.add_sweep(points.count, points.point_bytes)
         job.retiring = True
         return job

@@ -17,6 +17,7 @@ from qallow_agent.jobs.messages import JobProgress
 if TYPE_CHECKING:
     from qallow_agent.client.gather import Gathering
     from qallow_agent.client.harvest import Array
+    from qallow_agent.client.receipts import JobReceipt
 
 _LOOK_S = 1.0
 
@@ -146,6 +147,8 @@ class MapResults(Iterator[Result], AbstractContextManager["MapResults"]):
         self._line = line
         self._points = points
         self._over: BaseException | None = None
+        self.find_receipt: Callable[[float, bool], JobReceipt] | None = None
+        """Returns the job's receipt, given how long to wait and whether to certify it."""
         self.until_s: float | None = None
         """Monotonic second after which ``next`` raises TimeoutError; None for never."""
 
@@ -153,6 +156,23 @@ class MapResults(Iterator[Result], AbstractContextManager["MapResults"]):
     def job(self) -> str:
         """The id of the job; waits until the agent has given it one."""
         return self._find_job()
+
+    def receipt(self, timeout: float = 30.0, *, certify: bool = False) -> "JobReceipt":
+        """Return the receipt of the job, once that is over and logged.
+
+        Args:
+            timeout: Seconds to wait, also for results that are not there yet.
+            certify: Wait until a quorum of the mesh has cosigned it; when that does not happen in
+                time, the receipt as it stands is returned.
+
+        Raises:
+            UsageError: There is no job, since there was no point.
+            DeadlineExceeded: There is none in time; asking again may succeed.
+            QallowError: The agent refused, or is gone.
+        """
+        if self.find_receipt is None:
+            raise UsageError("there is no job", hint="these results are nobody's")
+        return self.find_receipt(timeout, certify)
 
     @property
     def over(self) -> bool:

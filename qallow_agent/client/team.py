@@ -13,10 +13,9 @@ from qallow_agent.base.machine import soonest
 from qallow_agent.base.units import Seconds
 from qallow_agent.client.delivery import Delivery
 from qallow_agent.client.jury import Jury
-from qallow_agent.client.keeper import Keeper
+from qallow_agent.client.keeper import Keeping
 from qallow_agent.client.payload import Payload
 from qallow_agent.client.results import Block
-from qallow_agent.client.scribe import Scribe
 from qallow_agent.client.wires import Exchange, Wire
 from qallow_agent.jobs.dispatch import Dispatcher
 from qallow_agent.jobs.manifest import Parts
@@ -64,10 +63,9 @@ class Team:
         settings: Sizes of slices and batches.
         options: How often a task is run again, and how many devices must answer it.
         jury: Compares what several devices answer.
-        keeper: Collects results that the desk shall retain, if any.
+        keeping: Collects the results that the desk shall retain, and the states of long runs.
         report: Tells the desk of a lease that is of no use, and why.
         touch: Says that something changed and there may be work to send out.
-        scribe: Keeps the states of long runs, if they are to be kept.
     """
 
     def __init__(
@@ -78,10 +76,9 @@ class Team:
         settings: DispatchSettings,
         options: JobOptions,
         jury: Jury,
-        keeper: Keeper | None,
+        keeping: Keeping,
         report: Callable[[LeaseId, str], None],
         touch: Callable[[], None],
-        scribe: Scribe | None = None,
     ) -> None:
         self.dispatcher = Dispatcher(
             settings,
@@ -91,7 +88,7 @@ class Team:
             rng=random.Random(),
         )
         self.jury = jury
-        self.delivery = Delivery(payload, self.dispatcher.arbiter, jury, keeper)
+        self.delivery = Delivery(payload, self.dispatcher.arbiter, jury, keeping.keeper)
         """Gives outcomes to the payload."""
         self.wires: dict[LeaseId, Wire] = {}
         self.mismatch: VersionMismatch | None = None
@@ -101,7 +98,7 @@ class Team:
         self._slice_s = settings.slice_s
         self._report = report
         self._touch = touch
-        self._scribe = scribe
+        self._scribe = keeping.scribe
         self._hints: dict[LeaseId, Seconds | None] = {}
         self.shadows: dict[LeaseId, None] = {}
         """Leases of devices on trial."""

@@ -31,6 +31,8 @@ class Wishes(TypedDict, total=False):
         verify: Run each task on so many different devices, 2 or 3, and deliver only answers that
             most of them give alike.
         checkpoint_every: Ticks between the states of a long run that are kept; retains the job.
+        fingerprint: Hash what goes in and comes out, for the receipt; False saves the time where
+            arrays are large and the work is small.
     """
 
     deadline: float | str | None
@@ -44,6 +46,7 @@ class Wishes(TypedDict, total=False):
     max_joules: float | None
     verify: int | None
     checkpoint_every: int | None
+    fingerprint: bool | None
 
 
 NAMES = frozenset(Wishes.__annotations__)
@@ -51,13 +54,13 @@ _SECONDS = {"deadline": "deadline_s", "start_within": "start_s"}
 _TYPES: dict[str, tuple[type, ...]] = {
     "retries": (int,), "priority": (int,), "max_joules": (int, float), "retain": (bool,),
     "device": (str,), "prefer": (str,), "idempotency_key": (str,), "verify": (int,),
-    "checkpoint_every": (int,),
+    "checkpoint_every": (int,), "fingerprint": (bool,),
 }  # fmt: skip
 _WORDS = {
     "retries": "a whole number", "priority": "a whole number",
     "checkpoint_every": "a whole number", "max_joules": "a number",
     "retain": "True or False", "device": "a text", "prefer": "a text", "idempotency_key": "a text",
-    "verify": "1, 2 or 3",
+    "verify": "1, 2 or 3", "fingerprint": "True or False",
 }  # fmt: skip
 
 
@@ -90,7 +93,9 @@ def take_wishes(
             continue
         if name in _SECONDS:
             changes[_SECONDS[name]] = _seconds(name, value)
-        elif isinstance(value, _TYPES[name]) and (name == "retain" or not isinstance(value, bool)):
+        elif isinstance(value, _TYPES[name]) and (
+            bool in _TYPES[name] or not isinstance(value, bool)
+        ):
             changes[name] = value
         else:
             raise UsageError(

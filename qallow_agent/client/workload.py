@@ -147,7 +147,7 @@ class Workload:
             future.kernel, int(alone), given.scalars, slots, options, shapes=given.shapes
         )
         guess_s = self._book.guess_s(future.kernel, given.scalars, order.shapes)
-        job = self.new_job(order, Singles(), guess_s)
+        job = self.new_job(order, Singles(hashed=options.fingerprint), guess_s)
         job.retiring = alone or self.retired
         self.launch(job, now)
         if not alone:

@@ -107,6 +107,14 @@ class Desk:
         named = self._roster.by_key(key) if key else None
         return named.record if isinstance(named, LiveJob) else named
 
+    def receipted(self, job: JobId, index: int) -> list[Effect]:
+        """Remember which entry of the log is the receipt of a job that is over."""
+        record = self._roster.archive.get(job)
+        if record is None:
+            return []
+        record = msgspec.structs.replace(record, receipt=index)
+        return self._roster.archive.amend(record, durable=True)
+
     def learn_key(self, node: NodeId, node_key: bytes) -> None:
         """Check this node's lease signatures from now on."""
         self._leasing.learn_key(node, node_key)

@@ -195,6 +195,12 @@ class LeaseOver(Message, tag="fact.lease-over"):
     lease: LeaseId
 
 
+class JobOver(Message, tag="fact.job-over"):
+    """A job of this node has ended, or was found to have ended before a restart."""
+
+    job: JobId
+
+
 class EnergyCharged(Message, tag="fact.energy-charged"):
     """A job of this node was charged what it used on a device since the last charge."""
 

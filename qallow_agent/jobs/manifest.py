@@ -152,6 +152,13 @@ class Parts:
             return 0
         return sum(padded(size) for size in plan.sizes if size >= SMALL_BYTES)
 
+    def lone(self) -> Buffer | None:
+        """Return the bytes of the only array, if there is one only and it is small."""
+        plan = self._plan
+        if len(plan.sizes) != 1 or plan.places[0] < 0 or not plan.sizes[0]:
+            return None
+        return self._frames[0][self._base : self._base + plan.sizes[0]]
+
     def __iter__(self) -> Iterator[Buffer]:
         """Yield the bytes of each array."""
         own, held = self._first, iter(self._held)

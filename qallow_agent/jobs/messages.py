@@ -46,6 +46,7 @@ class JobOptions(msgspec.Struct, frozen=True, omit_defaults=True):
         verify: Different devices that each task runs on: 1, or 2 or 3 whose answers must agree.
         checkpoint_every: Ticks between the states of a long run that are kept, so that it can go
             on from there; 0 for 1,000 where the run is worth it.
+        fingerprint: Hash what goes in and comes out, for the receipt.
     """
 
     deadline_s: float = 0.0
@@ -61,6 +62,7 @@ class JobOptions(msgspec.Struct, frozen=True, omit_defaults=True):
     data_class: str = "public"
     verify: int = 1
     checkpoint_every: int = 0
+    fingerprint: bool = True
 
 
 class Demand(msgspec.Struct, frozen=True):
@@ -139,6 +141,25 @@ class JobProgress(Message, tag="job.progress"):
     links: dict[str, float] = msgspec.field(default_factory=dict)
 
 
+class OutputColumn(msgspec.Struct, frozen=True, array_like=True):
+    """One output of a kernel: its name, dtype and the shape that it has at one point."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...] = ()
+
+
+class Fingerprint(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What went into a job and came out of it, as hashes; empty where it has none.
+
+    ``columns`` say how the outputs are laid out, where all points have the same.
+    """
+
+    inputs: bytes = b""
+    outputs: bytes = b""
+    columns: tuple[OutputColumn, ...] = ()
+
+
 class JobEnded(Message, tag="job.ended"):
     """The submitter has every result (or gave up): the desk releases the leases."""
 
@@ -146,6 +167,7 @@ class JobEnded(Message, tag="job.ended"):
     state: JobState
     progress: JobProgress
     error: str = ""
+    fingerprint: Fingerprint = Fingerprint()
 
 
 class JobCancel(Message, tag="job.cancel"):

@@ -11,7 +11,7 @@ from qallow_agent.base.errors import InvariantBroken
 from qallow_agent.base.ids import JobId, NodeId
 from qallow_agent.base.joules import Joules
 from qallow_agent.jobs.heat import UNKNOWN, Warmth
-from qallow_agent.jobs.messages import Demand, JobOptions, JobState, SubmitJob
+from qallow_agent.jobs.messages import Demand, Fingerprint, JobOptions, JobState, SubmitJob
 from qallow_agent.jobs.story import Story
 
 
@@ -284,6 +284,8 @@ class JobRecord(msgspec.Struct, frozen=True, omit_defaults=True):
         energy: One tab for each device, and more for one whose agent restarted.
         story: Why it ran where it ran; of a job that is not over its chronicle knows more.
         refusal: What a gate said of it that never let it start.
+        printed: What went in and came out, as hashes, as its submitter told.
+        receipt: The entry of its receipt in this node's log; -1 while there is none.
     """
 
     id: JobId
@@ -308,6 +310,8 @@ class JobRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     energy: tuple[EnergyTab, ...] = ()
     story: Story = Story()
     refusal: bytes = b""
+    printed: Fingerprint = Fingerprint()
+    receipt: int = -1
 
 
 def fingerprint(order: SubmitJob, kernel_hash: str) -> str:

@@ -157,6 +157,7 @@ class Reception:
         if not same_client(job.submitter, sender):
             return [refuse(sender, "not-allowed", "another client submitted this job")]
         self._roster.note(job, message.progress)
+        self._roster.note_print(job, message.fingerprint)
         self._counter.over(message.job, sender)
         job.submitter = None  # it knows
         code = _CODES[message.state]

@@ -6,18 +6,21 @@ import msgspec
 
 from qallow_agent.base.errors import InvariantBroken
 from qallow_agent.base.ids import JobId, Sender
-from qallow_agent.base.machine import Effect, Instant, Reply
+from qallow_agent.base.machine import Announce, Effect, Instant, Reply
 from qallow_agent.base.notice import Notice
 from qallow_agent.base.units import Seconds
 from qallow_agent.jobs.agenda import Agenda
 from qallow_agent.jobs.archive import Archive, revived, save
 from qallow_agent.jobs.live import LiveJob, Place
-from qallow_agent.jobs.messages import JobProgress, JobState, JobStopped
+from qallow_agent.jobs.local import JobOver
+from qallow_agent.jobs.messages import Fingerprint, JobProgress, JobState, JobStopped
 from qallow_agent.jobs.model import FINAL, JobEvent, JobRecord, advance
 from qallow_agent.jobs.settings import JobSettings
 from qallow_agent.jobs.story import abridged
 
 _MOST_SHARES = 1_024
+_MOST_COLUMNS = 64
+_HASH_BYTES = 32
 _HOUSEKEEPING = JobId("@archive")
 _HOUSEKEEPING_S = 600.0
 
@@ -105,7 +108,7 @@ class Roster:
         stopped = JobStopped(record.id, record.state, code, reason, hint, record.refusal)
         listeners = job.watchers if job.submitter is None else [job.submitter, *job.watchers]
         effects += [Reply(each, stopped) for each in listeners]
-        return [*effects, _moved(record, "info")]
+        return [*effects, _moved(record, "info"), Announce(JobOver(record.id))]
 
     def note(self, job: LiveJob, progress: JobProgress) -> None:
         """Take in how far a job is."""
@@ -116,6 +119,15 @@ class Roster:
             rerun=max(0, progress.rerun),
             share=dict(sorted(progress.share.items())[:_MOST_SHARES]),
         )
+
+    def note_print(self, job: LiveJob, printed: Fingerprint) -> None:
+        """Take in what went into a job and came out of it; hashes of another length are none."""
+        sound = all(len(each) in {0, _HASH_BYTES} for each in (printed.inputs, printed.outputs))
+        if not sound:
+            printed = Fingerprint()
+        elif len(printed.columns) > _MOST_COLUMNS:
+            printed = msgspec.structs.replace(printed, columns=())
+        job.record = msgspec.structs.replace(job.record, printed=printed)
 
     def commitments(self) -> dict[Place, tuple[int, int]]:
         """Return, by device, how many slots the jobs here hold and how many more they asked for."""
@@ -150,6 +162,8 @@ class Roster:
         found, self._found = self._found, []
         for record in found:
             effects += self.archive.add(revived(record, now.wall_s), now, known=record)
+            if record.receipt < 0:
+                effects.append(Announce(JobOver(record.id)))
         return [*effects, *self.archive.trim(now)]
 
 

@@ -296,13 +296,20 @@ class Log:
         width = min(WIDTH, self._kept - bundle * WIDTH)
         return unpack_entries(self._read(Tile(-1, bundle, width)))[at]
 
-    def inclusion(self, index: int) -> tuple[bytes, ...]:
-        """Return the proof that an entry is under the newest head.
+    def inclusion(self, index: int, size: int | None = None) -> tuple[bytes, ...]:
+        """Return the proof that an entry is under a head.
+
+        Args:
+            index: The entry's place.
+            size: Entries that the head covers; None for the newest head.
 
         Raises:
-            ValueError: The newest head does not cover it.
+            ValueError: The head does not cover it, or the log is not that long.
         """
-        size = parse_checkpoint(self.head.text).size if self.head else 0
+        if size is None:
+            size = parse_checkpoint(self.head.text).size if self.head else 0
+        if size > self._growth.size:
+            raise ValueError(f"a log of {self._growth.size} entries has no head of {size}")
         return prove_inclusion(index, size, TiledTree(size, self._tile).node)
 
     def consistency(self, old: int, new: int) -> tuple[bytes, ...]:

@@ -2,6 +2,7 @@
 
 from typing import Literal
 
+from qallow_agent.base.ids import JobId
 from qallow_agent.base.message import Done, Failure, Message, Report
 from qallow_agent.ethics.messages import CONTROL_POLICY_KINDS
 from qallow_agent.jobs.messages import CONTROL_JOB_KINDS, SubmitJob
@@ -31,6 +32,18 @@ class GetEnergy(Message, tag="ask.energy"):
 
     by: Literal["job", "kernel", "node", "day"] = "kernel"
     since_s: float = 0.0
+
+
+class GetReceipt(Message, tag="ask.receipt"):
+    """The receipt of a job, with the proof that it is logged; answered by ``qallow.receipt/v1``.
+
+    The answer waits up to ``patience_s`` for a head that covers it, and with ``certified`` for one
+    that a quorum has cosigned; what is there then is the answer.
+    """
+
+    job: JobId
+    certified: bool = False
+    patience_s: float = 5.0
 
 
 class Explain(Message, tag="ask.explain"):
@@ -77,8 +90,8 @@ class StoreState(Message, tag="fact.store"):
 
 
 CONTROL_KINDS: tuple[type[Message], ...] = (
-    GetStatus, GetPeers, GetDevices, GetDiagnosis, GetEnergy, Explain, CreateInvite, LeaveMesh,
-    StopAgent,
+    GetStatus, GetPeers, GetDevices, GetDiagnosis, GetEnergy, GetReceipt, Explain, CreateInvite,
+    LeaveMesh, StopAgent,
     Revoke, Report, Done, Failure, *CONTROL_JOB_KINDS,
     *CONTROL_POLICY_KINDS,
 )  # fmt: skip

@@ -28,6 +28,7 @@ from qallow_agent.node.front import FrontDesk
 from qallow_agent.node.governance import Governance
 from qallow_agent.node.metering import Metering
 from qallow_agent.node.quorum import JUDGING, Coherence
+from qallow_agent.node.receipts import Receipts
 from qallow_agent.node.rooms import Rooms, Self
 from qallow_agent.node.rules import Rules
 from qallow_agent.node.submission import Submissions
@@ -57,6 +58,7 @@ class Node:
         self._submissions = Submissions(me, rooms, self._survey, rng)
         self._submissions.words_of = self.governance.words_of
         self._metering = Metering(rooms)
+        self._receipts = Receipts(me, rooms)
         self._coherence = Coherence(me, rooms)
         self._explanations = Explanations(
             me, rooms, self._survey, self._submissions, self.governance
@@ -105,12 +107,15 @@ class Node:
             deadline = room.next_deadline()
             if deadline is not None and deadline <= now.mono_s:
                 effects += self._settle(room.tick(now), now)
+        effects += self._settle(self._receipts.tick(now), now)
         return effects + self._settle(self._front.tick(now), now)
 
     def next_deadline(self) -> float | None:
         """Return when the first room wants to be ticked."""
         return soonest(
-            self._front.next_deadline(), *(room.next_deadline() for room in self._machines)
+            self._front.next_deadline(),
+            self._receipts.next_deadline(),
+            *(room.next_deadline() for room in self._machines),
         )
 
     def check(self) -> None:
@@ -144,7 +149,7 @@ class Node:
                    jobs.JobEnded, jobs.JobCancel, jobs.MoreSlots, jobs.Deposit, jobs.Fetch,
                    jobs.KeepEpoch, jobs.JobStep,
                    jobs.ListJobs, local.ClientGone, local.PlacementMade, jobs.LeaseBroken,
-                   jobs.JobEnergy, AuditDone, local.ShadowFound),
+                   AuditDone, local.ShadowFound),
             submissions.submit: (jobs.SubmitJob,),
             submissions.place: (local.PlacementWanted, local.ShadowWanted),
             self._survey.learn: (local.LinkMeasured, local.StartMeasured),
@@ -175,6 +180,7 @@ class Node:
         found, pulse, views = rooms.discovery.receive, rooms.sync.receive, rooms.views.receive
         book, bench = rooms.adverts.receive, rooms.bench.receive
         table: dict[type[Message], tuple[Route, ...]] = {}
+        table[jobs.JobEnergy] = (rooms.desk.receive, self._receipts.charged)
         table[facts.Sensed] = (metering.sense, self._sense)
         table[local.RunnerBusy] = table[local.RunnerTally] = (bench, metering.work)
         table[facts.MemberHeardOf] = (door, found)
@@ -191,14 +197,16 @@ class Node:
         return {
             ledger.LogKept: (log,),
             ledger.LogFailed: (log,),
-            ledger.HeadSigned: (self.rooms.council.receive,),
+            ledger.HeadSigned: (self.rooms.council.receive, self._receipts.news),
             kinds.CommitteeChanged: (self._coherence.committee_changed,),
             kinds.ForkDetected: (self._coherence.forked,),
-            kinds.Certified: (),
             kinds.Objected: (self._coherence.objected,),
             kinds.Judged: (self._coherence.judged,),
             **dict.fromkeys(JUDGING, (self.rooms.validation.receive,)),
+            kinds.Certified: (self._receipts.certified,),
             **dict.fromkeys(council.HEARD, (self.rooms.council.receive,)),
+            local.JobOver: (self._receipts.over,),
+            commands.GetReceipt: (self._receipts.answer,),
         }
 
     def _route(self, sender: Sender, message: Message, now: Instant) -> list[Effect]:

@@ -78,6 +78,10 @@ def test_commands_that_end_an_agent_or_a_job_print_documents_too(
         "-o", tmp_path / "later",
     )  # fmt: skip
     assert background["schema"] == "qallow.detached/v1"
+    told = agent.ask("receipt", "show", job, "-o", tmp_path / "job.receipt")
+    assert told["schema"] == "qallow.receipt/v1"
+    words = ("receipt", "verify", tmp_path / "job.receipt", "--node", told["receipt"]["node"])
+    assert agent.ask(*words)["schema"] == "qallow.verified/v1"
     assert agent.ask("cancel", background["job"])["schema"] == "qallow.cancel/v1"
     assert agent.ask("stop")["schema"] == "qallow.stop/v1"
     assert agent.wait_ended() == 0
@@ -87,7 +91,7 @@ def test_commands_that_end_an_agent_or_a_job_print_documents_too(
 
 
 def test_every_command_is_covered_here() -> None:
-    ended = {"start", "stop", "leave", "revoke", "result", "cancel"}
+    ended = {"start", "stop", "leave", "revoke", "result", "cancel", "receipt"}
     assert {name.split()[0] for name in DOCUMENTS} | ended == set(COMMANDS)
 
 
