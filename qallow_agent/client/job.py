@@ -23,7 +23,7 @@ from qallow_agent.base.units import Seconds, show_seconds
 from qallow_agent.client.account import Account, Hunger
 from qallow_agent.client.futures import copy_of
 from qallow_agent.client.jury import NO_TOLERANCES, Jury, Tolerances
-from qallow_agent.client.keeper import Keeper, Recall, revived
+from qallow_agent.client.keeper import Keeper, Keeping, Recall, revived
 from qallow_agent.client.payload import Payload
 from qallow_agent.client.phase import Phase
 from qallow_agent.client.results import Block
