@@ -24,7 +24,8 @@ from qallow_agent.cli.retained import retained_arrays
 from qallow_agent.cli.show import inline, show_outputs
 from qallow_agent.client.control import ControlLink
 from qallow_agent.config.load import find_socket
-from qallow_agent.jobs.messages import Fetch, KeepEpoch
+from qallow_agent.jobs.epochs import KeepEpoch
+from qallow_agent.jobs.messages import Fetch
 from qallow_agent.kernels.state import Checkpoint, blob_digest, decode_checkpoint
 
 _LONG_S = 365 * 86_400.0

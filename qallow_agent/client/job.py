@@ -32,13 +32,13 @@ from qallow_agent.client.switch import Switch
 from qallow_agent.client.team import Team
 from qallow_agent.client.wires import Exchange
 from qallow_agent.ethics.spelling import spelled
+from qallow_agent.jobs.epochs import KeepEpoch
 from qallow_agent.jobs.messages import (
     Fetch,
     JobAccepted,
     JobEnded,
     JobState,
     JobStopped,
-    KeepEpoch,
     LeaseBroken,
     LeaseGrant,
     LeaseLost,

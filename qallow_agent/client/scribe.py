@@ -13,8 +13,9 @@ from qallow_agent.base.message import Failure, Message
 from qallow_agent.client.futures import JobFuture
 from qallow_agent.client.switch import Switch
 from qallow_agent.client.trail import Mark, Trail
+from qallow_agent.jobs.epochs import JobStep, KeepEpoch
 from qallow_agent.jobs.manifest import Parts
-from qallow_agent.jobs.messages import JobOptions, JobStep, KeepEpoch, Lease
+from qallow_agent.jobs.messages import JobOptions, Lease
 from qallow_agent.jobs.parcels import Fault, Snapshot
 from qallow_agent.jobs.story import CORRUPT, KEPT, RESUMED
 from qallow_agent.jobs.vault import PART_BYTES

@@ -95,7 +95,7 @@ class Bench:
         }
         self._from_desk: Mapping[type[Message], _FromDesk] = {
             LeaseRequest: self._request,
-            LeaseRenew: self._renew,
+            LeaseRenew: lambda desk, wish, now: self._tenancies.renew(desk, wish.leases, now),
             LeaseRelease: self._give_back,
             Dissent: self._opinion,
             Consent: self._opinion,
@@ -148,10 +148,6 @@ class Bench:
     def leases(self) -> dict[LeaseId, str]:
         """Return the leases that are alive here, and the device of each."""
         return {lease: each.device for lease, each in self._tenancies.stations.items()}
-
-    def lease_count(self) -> int:
-        """Return how many leases are alive here."""
-        return len(self._tenancies.stations)
 
     def idle(self) -> bool:
         """Return whether no runner is alive."""
@@ -228,9 +224,6 @@ class Bench:
         slots = max(1, min(request.slots, place.spec.slots))
         place.enqueue(desk, request, slots, now.mono_s)
         return self._close(self._pump.shorten(place, now), [place], now)
-
-    def _renew(self, desk: NodeId, message: LeaseRenew, now: Instant) -> list[Effect]:
-        return self._tenancies.renew(desk, message.leases, now)
 
     def _give_back(self, desk: NodeId, message: LeaseRelease, now: Instant) -> list[Effect]:
         stations = [self._tenancies.stations.get(lease) for lease in message.leases]

@@ -2,11 +2,14 @@
 
 from typing import Any
 
+import msgspec
+
 from qallow_agent.base.ids import JobId, Sender
 from qallow_agent.base.machine import Effect, Instant, Reply
 from qallow_agent.base.message import Done, Failure, Report
+from qallow_agent.jobs.epochs import JobStep, KeepEpoch
 from qallow_agent.jobs.live import LiveJob
-from qallow_agent.jobs.messages import Deposit, Fetch, JobStep, KeepEpoch, ListJobs
+from qallow_agent.jobs.messages import Deposit, Fetch, ListJobs
 from qallow_agent.jobs.model import JobRecord
 from qallow_agent.jobs.roster import Roster, connection_of, same_client
 from qallow_agent.jobs.tabs import describe
@@ -115,6 +118,14 @@ class Counter:
             refuse(sender, "job-not-found", f"{job} has no checkpoint of epoch {epoch}",
                    f"there are: {there}")
         ]  # fmt: skip
+
+    def receipted(self, job: JobId, index: int) -> list[Effect]:
+        """Remember which entry of the log is the receipt of a job that is over."""
+        record = self._roster.archive.get(job)
+        if record is None:
+            return []
+        record = msgspec.structs.replace(record, receipt=index)
+        return self._roster.archive.amend(record, durable=True)
 
     def rows(self) -> list[dict[str, Any]]:
         """Return every job, live and over, the oldest first."""

@@ -17,6 +17,7 @@ from qallow_agent.base.message import Message
 from qallow_agent.base.units import Seconds, show_seconds
 from qallow_agent.jobs.cashier import Cashier
 from qallow_agent.jobs.counter import Counter
+from qallow_agent.jobs.epochs import JobStep, KeepEpoch
 from qallow_agent.jobs.leasing import Leasing
 from qallow_agent.jobs.live import LiveJob
 from qallow_agent.jobs.local import ClientGone, PlacementMade, ShadowFound
@@ -27,8 +28,6 @@ from qallow_agent.jobs.messages import (
     JobEnded,
     JobEnergy,
     JobProgress,
-    JobStep,
-    KeepEpoch,
     LeaseBroken,
     LeaseGrant,
     LeaseRefusal,
@@ -106,14 +105,6 @@ class Desk:
             return self._roster.archive.get(job)
         named = self._roster.by_key(key) if key else None
         return named.record if isinstance(named, LiveJob) else named
-
-    def receipted(self, job: JobId, index: int) -> list[Effect]:
-        """Remember which entry of the log is the receipt of a job that is over."""
-        record = self._roster.archive.get(job)
-        if record is None:
-            return []
-        record = msgspec.structs.replace(record, receipt=index)
-        return self._roster.archive.amend(record, durable=True)
 
     def learn_key(self, node: NodeId, node_key: bytes) -> None:
         """Check this node's lease signatures from now on."""

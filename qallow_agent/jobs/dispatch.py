@@ -14,7 +14,7 @@ a few times a second while a runner stands idle.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from qallow_agent.base.errors import InvariantBroken
 from qallow_agent.base.ids import Entropy, LeaseId
@@ -255,7 +255,7 @@ class Dispatcher:
         orders: list[Dispatch] = []
         passed: list[Line] = []
         while self._open and self._backlog.waiting:
-            line = self._emptier()
+            line = _emptier(self._open.values())
             pieces = self._fill(line, now)
             del self._open[line.lease]
             if pieces:
@@ -313,13 +313,6 @@ class Dispatcher:
 
     # --- sending ---------------------------------------------------------------------------------
 
-    def _emptier(self) -> Line:
-        """Return the one of the first two open lines with less in flight."""
-        lines = iter(self._open.values())
-        first = next(lines)
-        second = next(lines, first)
-        return second if len(second.flights) < len(first.flights) else first
-
     def _fill(self, line: Line, now: Seconds) -> list[Piece]:
         """Send a line its share of the queue, or one slice."""
         backlog = self._backlog
@@ -360,3 +353,11 @@ class Dispatcher:
                     del self._open[line.lease]
                 orders.append(Dispatch(line.lease, [piece]))
         return orders
+
+
+def _emptier(open_lines: Iterable[Line]) -> Line:
+    """Return the one of the first two lines with less in flight."""
+    lines = iter(open_lines)
+    first = next(lines)
+    second = next(lines, first)
+    return second if len(second.flights) < len(first.flights) else first

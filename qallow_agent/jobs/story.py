@@ -8,7 +8,7 @@ import msgspec
 from qallow_agent.base.errors import Malformed
 from qallow_agent.base.hlc import HybridClock, Stamp
 from qallow_agent.base.units import Seconds
-from qallow_agent.jobs.messages import JobStep
+from qallow_agent.jobs.epochs import JobStep
 from qallow_agent.jobs.thinning import surplus
 
 MOST_JUDGED = 32

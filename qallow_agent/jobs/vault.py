@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from qallow_agent.base.ids import JobId
 from qallow_agent.base.machine import Effect, Persist
 from qallow_agent.base.notice import Notice
-from qallow_agent.jobs.messages import KeepEpoch
+from qallow_agent.jobs.epochs import KeepEpoch
 from qallow_agent.jobs.settings import JobSettings
 from qallow_agent.jobs.thinning import surplus
 

@@ -146,15 +146,7 @@ def _rooms(given: Ingredients, me: Self) -> Rooms:
         sync=sync,
         views=Views(me=me.node, rng=rng),
         desk=Desk(me=me.node, settings=settings.jobs, rng=rng, kept=kept("jobs")),
-        bench=Bench(
-            me=me.node,
-            node_name=me.name,
-            identity=keys.identity,
-            hosts=given.contact.hosts,
-            kernels=_offers(given.catalog),
-            settings=settings.jobs,
-            rng=rng,
-        ),
+        bench=_bench(given, me),
         meters=Meters(given.epoch, kept("energy")),
         ledger=log,
         council=make_council(me.node, given.standing, keys, log, observer, rng, kept("coherence")),
@@ -165,6 +157,18 @@ def _rooms(given: Ingredients, me: Self) -> Rooms:
         charter=_charter(given),
         ethics=settings.ethics,
         audits=Audits(kept("ethics"), adverts),
+    )
+
+
+def _bench(given: Ingredients, me: Self) -> Bench:
+    return Bench(
+        me=me.node,
+        node_name=me.name,
+        identity=given.keys.identity,
+        hosts=given.contact.hosts,
+        kernels=_offers(given.catalog),
+        settings=given.settings.jobs,
+        rng=given.rng,
     )
 
 

@@ -16,6 +16,7 @@ from qallow_agent.base.notice import Notice
 from qallow_agent.ethics.messages import CharterChanged
 from qallow_agent.jobs import local
 from qallow_agent.jobs import messages as jobs
+from qallow_agent.jobs.epochs import JobStep, KeepEpoch
 from qallow_agent.jobs.opinions import OPINIONS, AuditDone
 from qallow_agent.ledger import council, kinds
 from qallow_agent.ledger import messages as ledger
@@ -147,7 +148,7 @@ class Node:
             rooms.audits.receive: (local.AuditsSeen,),
             desk: (jobs.LeaseGrant, jobs.LeaseRefusal, jobs.LeaseRevoked, jobs.JobProgress,
                    jobs.JobEnded, jobs.JobCancel, jobs.MoreSlots, jobs.Deposit, jobs.Fetch,
-                   jobs.KeepEpoch, jobs.JobStep,
+                   KeepEpoch, JobStep,
                    jobs.ListJobs, local.ClientGone, local.PlacementMade, jobs.LeaseBroken,
                    AuditDone, local.ShadowFound),
             submissions.submit: (jobs.SubmitJob,),

@@ -136,7 +136,7 @@ class Receipts:
             self._pending[record.id] = now.mono_s + RETRY_S
             return effects
         del self._pending[record.id]
-        return [*effects, *self._rooms.desk.receipted(record.id, index), *self._serve(now)]
+        return [*effects, *self._rooms.desk.counter.receipted(record.id, index), *self._serve(now)]
 
     # --- handing out ------------------------------------------------------------------------------
 

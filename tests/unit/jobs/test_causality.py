@@ -3,7 +3,8 @@
 from qallow_agent.base.hlc import Stamp
 from qallow_agent.base.ids import JobId, LeaseId
 from qallow_agent.jobs.causality import Graph, causes, document, graph_of
-from qallow_agent.jobs.messages import JobOptions, JobState, JobStep
+from qallow_agent.jobs.epochs import JobStep
+from qallow_agent.jobs.messages import JobOptions, JobState
 from qallow_agent.jobs.model import JobRecord
 from qallow_agent.jobs.story import Chronicle, Judged, abridged
 

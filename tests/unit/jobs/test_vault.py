@@ -3,7 +3,7 @@
 from qallow_agent.base.ids import JobId
 from qallow_agent.base.machine import Effect, Persist
 from qallow_agent.base.notice import Notice
-from qallow_agent.jobs.messages import KeepEpoch
+from qallow_agent.jobs.epochs import KeepEpoch
 from qallow_agent.jobs.settings import JobSettings
 from qallow_agent.jobs.vault import PART_BYTES, Vault
 
