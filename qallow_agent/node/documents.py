@@ -88,6 +88,7 @@ def status(view: View) -> Document:
             "slots_busy": sum(device.busy for device in own_devices(view)),
             "slots_total": sum(device.slots for device in own_devices(view)),
         },
+        "ledger": rooms.ledger.document(),
         "memory_rss_bytes": None if memory is None else memory.value,
         "problems": problems,
     }
@@ -232,6 +233,7 @@ def _problems(view: View) -> list[dict[str, str]]:
     own = complaints(view.sensed, own_devices(view))
     if view.trouble:
         own.append(Complaint(view.trouble, "free space on the disk of the state directory"))
+    own += view.rooms.ledger.complaints()
     return found + [
         {"node": view.me.node, "name": view.me.name, "what": each.why, "fix": each.fix}
         for each in own

@@ -259,9 +259,14 @@ def test_a_full_disk_is_tried_again_with_the_same_entries() -> None:
     assert desk.notices[0].event == "ledger.failed"
     assert desk.write(b"two", 2.0, at_once=True) == []  # waits with the others
     assert desk.log.next_deadline() == 1.0 + RETRY_S
+    assert [each.why for each in desk.log.complaints()] == ["its log waits: no space"]
     desk.trouble = None
     desk.tick(1.0 + RETRY_S)
     assert (desk.log.trouble, desk.book.size, desk.heads[0].size) == ("", 2, 2)
+    assert desk.log.complaints() == []
+    assert desk.log.document() == {
+        "origin": desk.log.origin, "entries": 2, "signed": 2, "stopped": False, "trouble": "",
+    }  # fmt: skip
     assert len(parse_note(desk.heads[0].note).signatures) == 2
 
 
@@ -287,7 +292,8 @@ def test_a_disk_that_loses_what_it_took_stops_the_log_until_a_restart() -> None:
     desk.write(b"lost", 2.0)
     desk.tick(3.0)
     assert desk.log.stopped is True
-    assert desk.log.trouble == "Input/output error"
+    [complaint] = desk.log.complaints()
+    assert complaint.why == "its log is signed no more: Input/output error"
     desk.trouble = None
     assert desk.tick(100.0) == []
     assert desk.log.next_deadline() is None
