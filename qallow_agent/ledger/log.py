@@ -7,9 +7,7 @@ kept in order and tried again, so the tree never has two futures within one run.
 
 from collections.abc import Callable
 from math import isfinite
-from typing import Any
 
-from qallow_agent.base.complaint import Complaint
 from qallow_agent.base.errors import InvariantBroken, StorageCorrupt, UnknownKind, WireError
 from qallow_agent.base.hlc import HybridClock
 from qallow_agent.base.ids import MeshId, NodeId, Sender
@@ -154,26 +152,6 @@ class Log:
     def next_index(self) -> int:
         """The index that the next entry gets."""
         return self._growth.size
-
-    def document(self) -> dict[str, Any]:
-        """Return what ``status`` shows of the log; JSON-shaped."""
-        return {
-            "origin": self.origin,
-            "entries": self.size,
-            "signed": parse_checkpoint(self.head.text).size if self.head else 0,
-            "stopped": self.stopped,
-            "trouble": self.trouble,
-        }
-
-    def complaints(self) -> list[Complaint]:
-        """Return what is wrong with the log, and what a person can do about it."""
-        if self.stopped:
-            what = f"its log is signed no more: {self.trouble}"
-            return [Complaint(what, "check the disk, then start the agent again")]
-        if self.trouble:
-            what = f"its log waits: {self.trouble}"
-            return [Complaint(what, "free space on the disk of the state directory")]
-        return []
 
     # --- writing ----------------------------------------------------------------------------------
 
