@@ -64,7 +64,7 @@ class Progress:
     """How far this node's log is certified.
 
     Args:
-        head: Entries under the newest signed head.
+        head: Entries that are written.
         certified: Entries under the newest certificate.
         by: How many of the committee signed that.
         members: How large that committee is.
@@ -102,7 +102,6 @@ class Certifier:
         self._next: HeadSigned | None = None
         self._known: dict[NodeId, int] = {}
         self._stated: int | None = None
-        self._head_size = 0
         self._certified_size = 0
         self._awake = False
         self._load(kept.get(CERTIFIED))
@@ -115,13 +114,12 @@ class Certifier:
     def progress(self) -> Progress:
         """How far the log is certified."""
         members = len(self.manifest.seats) if self.manifest else 0
-        return Progress(self._head_size, self._certified_size, len(self.by), members)
+        return Progress(self._log.size, self._certified_size, len(self.by), members)
 
     # --- heads ------------------------------------------------------------------------------------
 
     def signed(self, head: HeadSigned, now: Instant) -> list[Effect]:
         """Show a new head to the committee, or let it wait for the one in hand."""
-        self._head_size = max(self._head_size, head.size)
         if head.size <= self._certified_size:
             return []
         hand = self._hand

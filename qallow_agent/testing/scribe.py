@@ -1,6 +1,7 @@
 """A scribe: one log with its real files, without a node; what tests and benchmarks write with."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from qallow_agent.base.errors import StorageError
@@ -18,25 +19,47 @@ SEED = b"scribe" + bytes(26)
 DAWN_NS = 1_800_000_000_000_000_000
 
 
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """Whose log it is.
+
+    Args:
+        node: The node.
+        mesh: Its mesh.
+        seed: The secret of its ledger.
+    """
+
+    node: NodeId = NODE
+    mesh: MeshId = MESH
+    seed: bytes = field(default=SEED, repr=False)
+
+
+NOBODY = Owner()
+"""Who has no log but a scribe's."""
+
+
 class Scribe:
     """Writes a log as the driver has a node do it; every second is an epoch.
 
     Args:
         directory: The log's folder.
         settings: How often it signs.
+        owner: Whose log it is.
 
     Raises:
         StorageCorrupt: The folder holds a log that is not sound.
     """
 
-    def __init__(self, directory: Path, settings: LedgerSettings | None = None) -> None:
+    def __init__(
+        self, directory: Path, settings: LedgerSettings | None = None, owner: Owner = NOBODY
+    ) -> None:
         self.book = Logbook(directory)
         self.heads: list[HeadSigned] = []
         self.now_s = 0.0
         self.log = Log(
-            node=NODE,
-            mesh=MESH,
-            seed=SEED,
+            node=owner.node,
+            mesh=owner.mesh,
+            seed=owner.seed,
             settings=settings or LedgerSettings(),
             past=self.book.open(),
             read=self.book.read,
