@@ -126,6 +126,10 @@ class Log:
         self._lattice_s = -float("inf")
         self._mark = mark_of(mesh)
         self._marked = past.began
+        self._take_up(past)
+
+    def _take_up(self, past: Past) -> None:
+        """Go on from what the storage found."""
         if past.began and not past.head:
             raise StorageCorrupt(
                 "this node's log is gone: it has signed heads, and its folder holds none",
@@ -134,7 +138,7 @@ class Log:
         if past.head:
             self.head = _own_head(past, self.keys, self.origin)
             self._signed = parse_checkpoint(self.head.text).size
-            if len(self.head.signatures) < len(self.keys):
+            if self._settings.lattice_s and len(self.head.signatures) < len(self.keys):
                 self._lattice_due_s = 0.0
         if past.size > self._signed:
             self._due_s = 0.0
@@ -230,12 +234,13 @@ class Log:
     def _sign(self, now: Instant) -> bytes:
         checkpoint = Checkpoint(self.origin, self._growth.size, self._growth.root())
         signatures = [sign_checkpoint(checkpoint, self._key)]
-        if now.mono_s >= self._lattice_s + self._settings.lattice_s:
+        every_s = self._settings.lattice_s
+        if every_s and now.mono_s >= self._lattice_s + every_s:
             seconds = now.wall_ns // 1_000_000_000
             signatures.append(cosign(checkpoint, self.origin, self._lattice, seconds))
             self._lattice_s, self._lattice_due_s = now.mono_s, None
-        else:
-            self._lattice_due_s = self._lattice_s + self._settings.lattice_s
+        elif every_s:
+            self._lattice_due_s = self._lattice_s + every_s
         self._signed = checkpoint.size
         return Note(checkpoint.text(), tuple(signatures)).encode()
 

@@ -10,6 +10,7 @@ import pytest
 
 from qallow_agent.ledger.note import parse_note
 from qallow_agent.runtime.logaudit import export
+from qallow_agent.runtime.logbook import Logbook
 from qallow_agent.runtime.logfiles import LogFiles
 from qallow_agent.testing.scribe import Scribe
 
@@ -39,13 +40,12 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, str]:
     """Return an export, an older checkpoint of the same log, and the log's verifier key."""
     base = tmp_path_factory.mktemp("exported")
-    scribe = Scribe(base / "log")
+    scribe = Scribe(Logbook(base / "log"))
     for number in range(6):
         scribe.commit([b"entry %d of %d" % (each, number) for each in range(113)])
         if number == 2:
             (base / "older").write_bytes((base / "log" / "checkpoint").read_bytes())
     scribe.wait(60.0)
-    scribe.close()
     export(LogFiles(base / "log"), base / "out", scribe.log.keys)
     return base / "out", base / "older", scribe.log.keys[0].encode()
 

@@ -10,6 +10,7 @@ import pytest
 from qallow_agent.base.ids import MeshId, NodeId
 from qallow_agent.node.commands import GetStatus
 from qallow_agent.runtime.keyring import read_key
+from qallow_agent.runtime.logbook import Logbook
 from qallow_agent.runtime.logfiles import LEDGER
 from qallow_agent.testing.agents import AgentProcess
 from qallow_agent.testing.scribe import Owner, Scribe
@@ -37,9 +38,10 @@ def write(agent: AgentProcess, node: str, mesh: str, text: bytes) -> None:
     seed = read_key(agent.state_dir / "ledger.key")
     assert seed is not None
     owner = Owner(NodeId(node), MeshId(mesh), seed)
-    scribe = Scribe(folder_of(agent, mesh), owner=owner)
+    book = Logbook(folder_of(agent, mesh))
+    scribe = Scribe(book, owner=owner)
     scribe.commit([text])
-    scribe.close()
+    book.close()
 
 
 def test_three_agents_certify_each_others_logs(

@@ -12,6 +12,7 @@ import pytest
 from qallow_agent.base.keys import SigningKey
 from qallow_agent.ledger.leaf import LeafKind
 from qallow_agent.ledger.signing import cosigner_key, log_key
+from qallow_agent.runtime.logbook import Logbook
 from qallow_agent.testing.agents import AgentProcess
 from qallow_agent.testing.scribe import Scribe
 
@@ -26,12 +27,11 @@ STRANGER = log_key("qallow-agent/x/y", SigningKey(b"x" * 32)).encode()
 def log(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """Return a log of 703 entries, three of which no head covers, and its key."""
     folder = tmp_path_factory.mktemp("written") / "log"
-    scribe = Scribe(folder)
+    scribe = Scribe(Logbook(folder))
     scribe.commit([b"decision"] * 600)
     scribe.write([b"away until noon"], LeafKind.OVERRIDE, at_once=True)
     scribe.commit([b"receipt %d" % number for number in range(99)])
     scribe.write([b"fresh"] * 3, at_once=True)
-    scribe.close()
     return folder, scribe.log.keys[0].encode()
 
 
@@ -94,9 +94,8 @@ def test_an_export_is_brought_up_to_date(exported: Path, log: tuple[Path, str], 
                                          tmp_path: Path) -> None:  # fmt: skip
     copy = tmp_path / "copy"
     shutil.copytree(log[0], copy)
-    scribe = Scribe(copy)
+    scribe = Scribe(Logbook(copy))
     scribe.commit([b"more"] * 100)
-    scribe.close()
     found = document(qallow("ledger", "export", exported, "--from", copy, "--json"))
     assert (found["size"], found["tiles"]) == (803, 5)
     done = qallow("ledger", "verify", exported, "--key", log[1])
@@ -106,9 +105,8 @@ def test_an_export_is_brought_up_to_date(exported: Path, log: tuple[Path, str], 
 def test_an_export_over_another_history_is_refused(
     exported: Path, qallow: Qallow, complains: Complains, tmp_path: Path
 ) -> None:
-    scribe = Scribe(tmp_path / "fork")
+    scribe = Scribe(Logbook(tmp_path / "fork"))
     scribe.commit([b"another history"] * 800)
-    scribe.close()
     done = qallow("ledger", "export", exported, "--from", tmp_path / "fork")
     complains(done, 78, "another history of it", "evidence")
 

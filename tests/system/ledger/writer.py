@@ -11,12 +11,13 @@ import random
 import sys
 from pathlib import Path
 
+from qallow_agent.runtime.logbook import Logbook
 from qallow_agent.testing.scribe import Scribe
 
 
 def main(folder: Path, first: int, commits: int) -> None:
     rng = random.Random(first)
-    scribe = Scribe(folder)
+    scribe = Scribe(Logbook(folder))
     told = 0
     for number in range(first, first + commits):
         bodies = [rng.randbytes(rng.randrange(200)) for _ in range(rng.randrange(1, 40))]
