@@ -85,6 +85,7 @@ def ledger_document(rooms: Rooms) -> dict[str, Any]:
         "certified": progress.certified,
         "provisional": progress.provisional,
         "certified_by": progress.by,
+        "took_s": progress.took_s,
         "committee": progress.members,
         "version": held.version if held else 0,
         "standing": held.quorum.standing if held else "no committee yet",
