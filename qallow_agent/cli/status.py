@@ -62,6 +62,7 @@ def _say(document: dict[str, Any]) -> None:
         ("members", _members(document.get("members") or {})),
         ("canaries", _counts(document.get("canaries") or {}, ("passed", "failed", "pending"))),
         ("clock", _clock(document.get("clock") or {})),
+        ("ledger", _ledger(document.get("ledger") or {})),
         ("work", _work(document.get("work") or {})),
     ]
     if document.get("memory_rss_bytes"):
@@ -96,6 +97,17 @@ def _clock(clock: dict[str, Any]) -> str:
     if clock.get("synchronized") is False:
         text += "; not synchronized"
     return text
+
+
+def _ledger(ledger: dict[str, Any]) -> str:
+    head, standing = ledger.get("head", 0), ledger.get("standing", "no committee yet")
+    if not ledger.get("committee"):
+        return f"head {head}, {standing}"
+    certified = (
+        f"certified {ledger.get('certified', 0)} by {ledger.get('certified_by', 0)} "
+        f"of {ledger['committee']}"
+    )
+    return f"head {head}, {certified}, provisional {ledger.get('provisional', 0)} ({standing})"
 
 
 def _work(work: dict[str, Any]) -> str:

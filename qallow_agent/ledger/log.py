@@ -235,7 +235,7 @@ class Log:
         checkpoint = Checkpoint(self.origin, self._growth.size, self._growth.root())
         signatures = [sign_checkpoint(checkpoint, self._key)]
         every_s = self._settings.lattice_s
-        if every_s and now.mono_s - self._lattice_s >= every_s:
+        if every_s and now.mono_s >= self._lattice_s + every_s:
             seconds = now.wall_ns // 1_000_000_000
             signatures.append(cosign(checkpoint, self.origin, self._lattice, seconds))
             self._lattice_s, self._lattice_due_s = now.mono_s, None

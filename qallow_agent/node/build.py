@@ -29,6 +29,7 @@ from qallow_agent.mesh.trust.settings import TrustSettings
 from qallow_agent.mesh.trust.standing import Standing
 from qallow_agent.mesh.wire.kinds import Incarnation, MemberRecord, MemberState
 from qallow_agent.node.node import Node
+from qallow_agent.node.observer import Observer, make_council, make_validation
 from qallow_agent.node.rooms import Rooms, Self
 from qallow_agent.placement.settings import PlacementSettings
 
@@ -107,15 +108,14 @@ def build_node(given: Ingredients) -> Node:
 def _rooms(given: Ingredients, me: Self) -> Rooms:
     keys, settings, rng, kept = given.keys, given.settings, given.rng, given.kept
     sync = Sync(me=me.node, settings=settings.sync, rng=rng)
+    doorkeeper = _doorkeeper(given)
+    membership = Membership(
+        me=_record(given, me), settings=settings.membership, rng=rng, kept=kept("membership")
+    )
+    log = _log(given, me, sync)
+    observer = Observer(membership, doorkeeper, sync, log)
     return Rooms(
-        doorkeeper=Doorkeeper(
-            keys=keys,
-            standing=given.standing,
-            contact=given.contact,
-            settings=settings.trust,
-            rng=rng,
-            kept=kept("trust"),
-        ),
+        doorkeeper=doorkeeper,
         discovery=Discovery(
             me=me.node,
             mesh=me.mesh,
@@ -125,9 +125,7 @@ def _rooms(given: Ingredients, me: Self) -> Rooms:
             rng=rng,
             kept=kept("discovery"),
         ),
-        membership=Membership(
-            me=_record(given, me), settings=settings.membership, rng=rng, kept=kept("membership")
-        ),
+        membership=membership,
         adverts=AdvertBook(
             me=me.node,
             identity=keys.identity,
@@ -148,9 +146,23 @@ def _rooms(given: Ingredients, me: Self) -> Rooms:
             rng=rng,
         ),
         meters=Meters(given.epoch, kept("energy")),
-        ledger=_log(given, me, sync),
+        ledger=log,
+        council=make_council(me.node, given.standing, keys, log, observer, rng, kept("coherence")),
+        observer=observer,
+        validation=make_validation(me.node, me.mesh, keys, observer),
         catalog=given.catalog,
         placement=settings.placement,
+    )
+
+
+def _doorkeeper(given: Ingredients) -> Doorkeeper:
+    return Doorkeeper(
+        keys=given.keys,
+        standing=given.standing,
+        contact=given.contact,
+        settings=given.settings.trust,
+        rng=given.rng,
+        kept=given.kept("trust"),
     )
 
 

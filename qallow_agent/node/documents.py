@@ -24,6 +24,7 @@ from qallow_agent.mesh.wire.kinds import (
     MemberState,
 )
 from qallow_agent.node.devices import complaints
+from qallow_agent.node.quorum import fork_problems, ledger_document
 from qallow_agent.node.rooms import Rooms, Self
 
 Document = dict[str, Any]
@@ -83,6 +84,7 @@ def status(view: View) -> Document:
         },
         "canaries": _canaries(view),
         "clock": rooms.sync.document(view.now),
+        "ledger": ledger_document(rooms),
         "work": {
             "jobs_running": rooms.desk.running(),
             "leases": rooms.bench.lease_count(),
@@ -235,6 +237,7 @@ def _problems(view: View) -> list[dict[str, str]]:
     if view.trouble:
         own.append(Complaint(view.trouble, "free space on the disk of the state directory"))
     own += health.complaints(view.rooms.ledger)
+    found += fork_problems(view.rooms)
     return found + [
         {"node": view.me.node, "name": view.me.name, "what": each.why, "fix": each.fix}
         for each in own

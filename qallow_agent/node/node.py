@@ -15,6 +15,7 @@ from qallow_agent.base.message import Failure, Message, failure, kind_of
 from qallow_agent.base.notice import Notice
 from qallow_agent.jobs import local
 from qallow_agent.jobs import messages as jobs
+from qallow_agent.ledger import council, kinds
 from qallow_agent.ledger import messages as ledger
 from qallow_agent.mesh.wire import facts
 from qallow_agent.mesh.wire import kinds as mesh
@@ -23,6 +24,7 @@ from qallow_agent.node.devices import bench_devices
 from qallow_agent.node.explain import Explanations
 from qallow_agent.node.front import FrontDesk
 from qallow_agent.node.metering import Metering
+from qallow_agent.node.quorum import JUDGING, Coherence
 from qallow_agent.node.rooms import Rooms, Self
 from qallow_agent.node.submission import Submissions
 from qallow_agent.node.survey import Survey
@@ -49,6 +51,7 @@ class Node:
         self._survey = Survey(me, rooms)
         self._submissions = Submissions(me, rooms, self._survey, rng)
         self._metering = Metering(rooms)
+        self._coherence = Coherence(me, rooms)
         self._explanations = Explanations(me, rooms, self._survey, self._submissions)
         self._machines: tuple[Machine, ...] = (
             rooms.doorkeeper,
@@ -59,6 +62,8 @@ class Node:
             rooms.bench,
             rooms.desk,
             rooms.ledger,
+            rooms.council,
+            rooms.validation,
         )
         self._routes = self._wire()
 
@@ -148,9 +153,10 @@ class Node:
         table[local.RunnerBusy] = table[local.RunnerTally] = (bench, metering.work)
         table[facts.MemberHeardOf] = (door, found)
         table[facts.MemberMet] = (self._learn, found, swim)
-        table[facts.MemberUp] = (note, found, pulse, book, door)
+        table[facts.MemberUp] = (note, found, pulse, book, door, self._coherence.member_up)
         table[facts.MemberSuspect] = (note,)
-        table[facts.MemberDown] = (note, found, pulse, book, door, self._member_down)
+        gone = self._coherence.member_down
+        table[facts.MemberDown] = (note, found, pulse, book, door, self._member_down, gone)
         table[facts.AdvertChanged] = (self._advert_changed,)
         return table | self._wire_ledger()
 
@@ -159,7 +165,14 @@ class Node:
         return {
             ledger.LogKept: (log,),
             ledger.LogFailed: (log,),
-            ledger.HeadSigned: (),
+            ledger.HeadSigned: (self.rooms.council.receive,),
+            kinds.CommitteeChanged: (self._coherence.committee_changed,),
+            kinds.ForkDetected: (self._coherence.forked,),
+            kinds.Certified: (),
+            kinds.Objected: (self._coherence.objected,),
+            kinds.Judged: (self._coherence.judged,),
+            **dict.fromkeys(JUDGING, (self.rooms.validation.receive,)),
+            **dict.fromkeys(council.HEARD, (self.rooms.council.receive,)),
         }
 
     def _route(self, sender: Sender, message: Message, now: Instant) -> list[Effect]:

@@ -14,6 +14,15 @@ from qallow_agent.jobs.messages import (
     LeaseRequest,
     LeaseRevoked,
 )
+from qallow_agent.ledger.kinds import (
+    Assent,
+    DecisionBatch,
+    HeadCosigned,
+    HeadRefused,
+    ManifestVoted,
+    Objection,
+    SeatGiven,
+)
 from qallow_agent.mesh.wire.kinds import Role
 
 SUBMITTERS = (Role.SUBMITTER, Role.OPERATOR, Role.OWNER)
@@ -27,6 +36,13 @@ NEEDED: Mapping[type[Message], tuple[Role, ...]] = {
     LeaseRefusal: (Role.WORKER,),
     LeaseRevoked: (Role.WORKER,),
     JobEnergy: (Role.WORKER,),
+    HeadCosigned: (Role.WORKER,),
+    HeadRefused: (Role.WORKER,),
+    ManifestVoted: (Role.WORKER,),
+    SeatGiven: (Role.WORKER,),
+    DecisionBatch: (Role.WORKER,),
+    Assent: (Role.WORKER,),
+    Objection: (Role.WORKER,),
 }
 """Kind -> roles of which the sender needs one. What is not listed any member may say."""
 

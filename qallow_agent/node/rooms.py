@@ -8,12 +8,15 @@ from qallow_agent.energy.meters import Meters
 from qallow_agent.jobs.bench import Bench
 from qallow_agent.jobs.desk import Desk
 from qallow_agent.kernels.registry import Catalog
+from qallow_agent.ledger.council import Council
 from qallow_agent.ledger.log import Log
+from qallow_agent.ledger.validation import Validation
 from qallow_agent.mesh.adverts.book import AdvertBook
 from qallow_agent.mesh.discovery.discovery import Discovery
 from qallow_agent.mesh.membership.swim import Membership
 from qallow_agent.mesh.sync.sync import Sync
 from qallow_agent.mesh.trust.doorkeeper import Doorkeeper
+from qallow_agent.node.observer import Observer
 from qallow_agent.placement.settings import PlacementSettings
 
 
@@ -30,6 +33,9 @@ class Rooms:
     bench: Bench
     meters: Meters
     ledger: Log
+    council: Council
+    observer: Observer
+    validation: Validation
     catalog: Catalog
     placement: PlacementSettings
 

@@ -38,7 +38,8 @@ class Survey:
         found: list[Candidate] = []
         for record in rooms.membership.members():
             advert = adverts.get(record.node)
-            if advert is None or record.node not in alive:
+            forked = rooms.council.forks.forked(record.node)
+            if advert is None or record.node not in alive or forked:
                 continue
             if Role.WORKER in rooms.doorkeeper.roles_of(record.node):
                 # An advert may be older than what this node's own jobs did since.

@@ -117,6 +117,10 @@ class Shell:
         elif read is not None:
             self._receive(*read)
 
+    def say(self, effects: Sequence[Effect]) -> None:
+        """Carry out what no node decided: how a test makes a member lie in its own name."""
+        self._process.run(lambda: self._do(effects, 0))
+
     # --- steps ------------------------------------------------------------------------------------
 
     def _receive(self, sender: Sender, message: Message) -> None:

@@ -1,0 +1,110 @@
+"""The hallway of coherence: carries members and forks to the council, and shows how far it is."""
+
+from typing import Any
+
+import msgspec
+
+from qallow_agent.base.ids import Sender
+from qallow_agent.base.machine import Effect, Instant
+from qallow_agent.ledger.forks import Fork
+from qallow_agent.ledger.kinds import (
+    Assent,
+    CommitteeChanged,
+    DecisionBatch,
+    ForkDetected,
+    Judged,
+    Objected,
+    Objection,
+)
+from qallow_agent.ledger.leaf import LeafKind
+from qallow_agent.mesh.wire.facts import MemberDown, MemberUp
+from qallow_agent.node.rooms import Rooms, Self
+
+JUDGING = (DecisionBatch, Assent, Objection)
+"""What validators and those they judge say."""
+
+
+class Coherence:
+    """Tells the council who comes and goes, and logs what it decided.
+
+    Args:
+        me: Who this node is.
+        rooms: Its rooms.
+    """
+
+    def __init__(self, me: Self, rooms: Rooms) -> None:
+        self._me = me
+        self._rooms = rooms
+
+    def member_up(self, _: Sender, fact: MemberUp, now: Instant) -> list[Effect]:
+        """Bring a member that came up to what holds."""
+        self._rooms.observer.note()
+        return self._rooms.council.member_up(fact.record.node, now)
+
+    def member_down(self, _: Sender, _fact: MemberDown, now: Instant) -> list[Effect]:
+        """Note that a member is gone."""
+        self._rooms.observer.note()
+        return self._rooms.council.member_down(now)
+
+    def committee_changed(
+        self, sender: Sender, fact: CommitteeChanged, now: Instant
+    ) -> list[Effect]:
+        """Log which committee certifies from now on, then show it our head."""
+        held = self._rooms.council.committee.manifest
+        if held is None:
+            return []
+        body = fact.version.to_bytes(8) + held.digest()
+        logged = self._rooms.ledger.write(LeafKind.MEMBERSHIP, body, now, at_once=True)
+        return [*logged, *self._rooms.council.receive(sender, fact, now)]
+
+    def objected(self, _: Sender, fact: Objected, now: Instant) -> list[Effect]:
+        """Log what this node objects to, so that its author cannot hide it."""
+        return self._object(fact.objection, now)
+
+    def judged(self, _: Sender, fact: Judged, now: Instant) -> list[Effect]:
+        """Log what validators object to in this node's decisions."""
+        return [effect for each in fact.objections for effect in self._object(each, now)]
+
+    def _object(self, objection: Objection, now: Instant) -> list[Effect]:
+        body = msgspec.msgpack.encode(msgspec.structs.astuple(objection))
+        return self._rooms.ledger.write(LeafKind.OBJECTION, body, now, at_once=True)
+
+    def forked(self, _: Sender, fact: ForkDetected, now: Instant) -> list[Effect]:
+        """Log that a node showed two histories."""
+        body = f"fork\n{fact.origin}\n{fact.why}\n".encode()
+        return self._rooms.ledger.write(LeafKind.OBJECTION, body, now, at_once=True)
+
+
+def ledger_document(rooms: Rooms) -> dict[str, Any]:
+    """Return how far this node's log is certified, and by whom; JSON-shaped."""
+    progress = rooms.council.certifier.progress
+    held = rooms.council.committee.manifest
+    return {
+        "origin": rooms.ledger.origin,
+        "head": progress.head,
+        "certified": progress.certified,
+        "provisional": progress.provisional,
+        "certified_by": progress.by,
+        "took_s": progress.took_s,
+        "committee": progress.members,
+        "version": held.version if held else 0,
+        "standing": held.quorum.standing if held else "no committee yet",
+        "forked": [fork.card.node for fork in rooms.council.forks.all()],
+        "trouble": rooms.ledger.trouble,
+    }
+
+
+def fork_problems(rooms: Rooms) -> list[dict[str, str]]:
+    """Return every node whose log showed two histories, as a problem of ``status``."""
+    return [_problem(rooms, fork) for fork in rooms.council.forks.all()]
+
+
+def _problem(rooms: Rooms, fork: Fork) -> dict[str, str]:
+    node = fork.card.node
+    record = rooms.membership.record_of(node)
+    return {
+        "node": node,
+        "name": record.name if record else "",
+        "what": f"its log showed two histories: {fork.why}",
+        "fix": "revoke it; if its disk was restored from a backup, let it join again as a new node",
+    }
