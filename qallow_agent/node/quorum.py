@@ -6,6 +6,7 @@ import msgspec
 
 from qallow_agent.base.ids import Sender
 from qallow_agent.base.machine import Effect, Instant
+from qallow_agent.ledger import health
 from qallow_agent.ledger.forks import Fork
 from qallow_agent.ledger.kinds import (
     Assent,
@@ -79,17 +80,16 @@ def ledger_document(rooms: Rooms) -> dict[str, Any]:
     """Return how far this node's log is certified, and by whom; JSON-shaped."""
     progress = rooms.council.certifier.progress
     held = rooms.council.committee.manifest
-    return {
-        "origin": rooms.ledger.origin,
+    return health.describe(rooms.ledger) | {
         "head": progress.head,
         "certified": progress.certified,
         "provisional": progress.provisional,
         "certified_by": progress.by,
+        "took_s": progress.took_s,
         "committee": progress.members,
         "version": held.version if held else 0,
         "standing": held.quorum.standing if held else "no committee yet",
         "forked": [fork.card.node for fork in rooms.council.forks.all()],
-        "trouble": rooms.ledger.trouble,
     }
 
 

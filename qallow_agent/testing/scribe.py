@@ -1,6 +1,7 @@
 """A scribe: one log without a node; what tests and benchmarks write with."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from qallow_agent.base.errors import StorageError
@@ -40,25 +41,47 @@ class Book(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """Whose log it is.
+
+    Args:
+        node: The node.
+        mesh: Its mesh.
+        seed: The secret of its ledger.
+    """
+
+    node: NodeId = NODE
+    mesh: MeshId = MESH
+    seed: bytes = field(default=SEED, repr=False)
+
+
+NOBODY = Owner()
+"""Who has no log but a scribe's."""
+
+
 class Scribe:
     """Writes a log as the driver has a node do it; every second is an epoch.
 
     Args:
         book: Keeps it; not open yet.
         settings: How often it signs.
+        owner: Whose log it is.
 
     Raises:
         StorageCorrupt: The book holds a log that is not sound.
     """
 
-    def __init__(self, book: Book, settings: LedgerSettings | None = None) -> None:
+    def __init__(
+        self, book: Book, settings: LedgerSettings | None = None, owner: Owner = NOBODY
+    ) -> None:
         self.book = book
         self.heads: list[HeadSigned] = []
         self.now_s = 0.0
         self.log = Log(
-            node=NODE,
-            mesh=MESH,
-            seed=SEED,
+            node=owner.node,
+            mesh=owner.mesh,
+            seed=owner.seed,
             settings=settings or LedgerSettings(),
             past=self.book.open(),
             read=self.book.read,
