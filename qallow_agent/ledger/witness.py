@@ -145,7 +145,9 @@ class Witness:
 
         code, after = judge(before, offer.old, head.mark, proves=proves)
         kept: list[Effect] = []
-        if after != before:
+        if after != before or code is Code.WITNESSED:
+            # Again even when nothing is new: the write before this one may have failed, and what
+            # is not on disk must not be signed.
             kept = [self.memory.keep(offer.card, after, [offer.head])]
         if code is Code.WITNESSED:
             return [*kept, self._cosigned(offer, head, now, sure=sure)]
