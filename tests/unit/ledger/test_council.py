@@ -305,6 +305,28 @@ def test_a_committee_grows_by_the_votes_of_old_and_new_members() -> None:
         assert len(held.previous.seats) == 4
 
 
+def test_a_member_that_missed_a_change_catches_up_when_it_is_offered_a_head() -> None:
+    councils = Councils(5)
+    operator = next(iter(councils.members))
+    late, deaf = [node for node in councils.ids() if node != operator][:2]
+    councils.members[late].up = False
+    councils.settle(10)
+    councils.members[late].up = True
+    councils.cut.update((node, deaf) for node in councils.ids() if node != deaf)
+    councils.do(operator, councils.members[operator].council.member_up(late, councils.now))
+    councils.settle(10)
+    assert councils.members[operator].council.committee.version == 2
+    assert councils.members[deaf].council.committee.version == 1
+    councils.cut.clear()
+    councils.write(operator, b"more")
+    councils.settle(3)
+    councils.settle(10)
+    held = councils.members[operator].council.committee.manifest
+    assert councils.members[deaf].council.committee.manifest == held
+    assert held is not None
+    assert len(held.seats) == 5
+
+
 def test_a_member_votes_for_one_proposal_of_a_version_only() -> None:
     councils = running(4)
     member = councils.members[councils.ids()[1]]
