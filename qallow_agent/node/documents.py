@@ -12,6 +12,7 @@ from qallow_agent.base.ids import NodeId
 from qallow_agent.base.machine import Instant
 from qallow_agent.base.units import Seconds, show_seconds
 from qallow_agent.kernels.registry import Catalog
+from qallow_agent.ledger import health
 from qallow_agent.mesh.wire.facts import Sensed
 from qallow_agent.mesh.wire.kinds import (
     Advert,
@@ -90,6 +91,7 @@ def status(view: View) -> Document:
             "slots_busy": sum(device.busy for device in own_devices(view)),
             "slots_total": sum(device.slots for device in own_devices(view)),
         },
+        "ledger": health.describe(rooms.ledger),
         "memory_rss_bytes": None if memory is None else memory.value,
         "problems": problems,
     }
@@ -234,6 +236,7 @@ def _problems(view: View) -> list[dict[str, str]]:
     own = complaints(view.sensed, own_devices(view))
     if view.trouble:
         own.append(Complaint(view.trouble, "free space on the disk of the state directory"))
+    own += health.complaints(view.rooms.ledger)
     found += fork_problems(view.rooms)
     return found + [
         {"node": view.me.node, "name": view.me.name, "what": each.why, "fix": each.fix}

@@ -25,14 +25,15 @@ Told = dict[int, bytes]
 
 def check(folder: Path, told: Told) -> int:
     """Check that a log opens, continues every head that was told, and goes on; return its size."""
-    scribe = Scribe(Logbook(folder))
-    files = LogFiles(folder)
+    book, files = Logbook(folder), LogFiles(folder)
+    scribe = Scribe(book)
     for size, root in told.items():
         assert root_of(size, TiledTree(size, files.read).node) == root, (
             f"the head of {size} is gone"
         )
     scribe.commit([b"after the crash"])
     assert scribe.heads
+    book.close()
     told[scribe.heads[-1].size] = scribe.heads[-1].root
     return scribe.log.size
 
@@ -136,7 +137,7 @@ def tiny_disk(tmp_path: Path) -> Iterator[Path]:
     if done.returncode != 0:
         pytest.skip(f"no small disk can be mounted here: {done.stderr.strip()}")
     yield disk
-    subprocess.run(["umount", str(disk)], check=True)
+    subprocess.run(["umount", "-l", str(disk)], check=True)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount")

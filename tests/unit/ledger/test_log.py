@@ -9,6 +9,7 @@ from qallow_agent.base.machine import Announce, Append, Effect, Instant, Persist
 from qallow_agent.base.message import Done
 from qallow_agent.base.notice import Notice
 from qallow_agent.ledger.checkpoint import parse_checkpoint
+from qallow_agent.ledger.health import complaints, describe
 from qallow_agent.ledger.leaf import NEVER_US, LeafKind, parse_leaf
 from qallow_agent.ledger.log import MAX_WAITING_BYTES, RETRY_S, Log
 from qallow_agent.ledger.merkle import leaf_hash
@@ -259,9 +260,14 @@ def test_a_full_disk_is_tried_again_with_the_same_entries() -> None:
     assert desk.notices[0].event == "ledger.failed"
     assert desk.write(b"two", 2.0, at_once=True) == []  # waits with the others
     assert desk.log.next_deadline() == 1.0 + RETRY_S
+    assert [each.why for each in complaints(desk.log)] == ["its log waits: no space"]
     desk.trouble = None
     desk.tick(1.0 + RETRY_S)
     assert (desk.log.trouble, desk.book.size, desk.heads[0].size) == ("", 2, 2)
+    assert complaints(desk.log) == []
+    assert describe(desk.log) == {
+        "origin": desk.log.origin, "entries": 2, "signed": 2, "stopped": False, "trouble": "",
+    }  # fmt: skip
     assert len(parse_note(desk.heads[0].note).signatures) == 2
 
 
@@ -287,7 +293,8 @@ def test_a_disk_that_loses_what_it_took_stops_the_log_until_a_restart() -> None:
     desk.write(b"lost", 2.0)
     desk.tick(3.0)
     assert desk.log.stopped is True
-    assert desk.log.trouble == "Input/output error"
+    [complaint] = complaints(desk.log)
+    assert complaint.why == "its log is signed no more: Input/output error"
     desk.trouble = None
     assert desk.tick(100.0) == []
     assert desk.log.next_deadline() is None
