@@ -114,6 +114,11 @@ class Certifier:
         self._stated = self._log.next_index
 
     @property
+    def certified_size(self) -> int:
+        """Entries under the newest certificate; ``certified`` is its note."""
+        return self._certified_size
+
+    @property
     def progress(self) -> Progress:
         """How far the log is certified."""
         members = len(self.manifest.seats) if self.manifest else 0
