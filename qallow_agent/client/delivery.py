@@ -86,8 +86,8 @@ class Delivery:
             self._keeper.add(block)
 
     def _compare(self, piece: Piece) -> None:
-        """Say which answers of a panel are alike, once all that are wanted are there."""
-        if piece.panel is not None and piece.panel.full:
+        """Say which answers of a panel are alike, once there are several."""
+        if piece.panel is not None and len(piece.panel.answers) > 1:
             classes = self._jury.classes(piece.panel)
             self.settle(self._arbiter.judged(piece, classes))
 

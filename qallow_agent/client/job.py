@@ -62,6 +62,11 @@ _PATIENCE_S: Final = 0.05
 _GRACE_S: Final = 5.0
 """How much later than the desk we give a job up ourselves."""
 
+_SHORT: Final = (
+    "{:,} evaluations rest on two devices that answered alike: a third, which verify={} wanted, "
+    "was lost; 'qallow-agent devices' shows why"
+)
+
 _SLOTS_AGAIN = (LeaseEnd.IDLE, LeaseEnd.SILENT)
 """After these the desk looks for no replacement until it is asked."""
 
@@ -331,6 +336,9 @@ class Job:
     def _end(self) -> None:
         """Everything has its outcome: leave the results, then say so."""
         state, error = self.account.verdict()
+        short = self._team.dispatcher.tally.short
+        if short:
+            _log.warning("warning: %s", _SHORT.format(short, self.order.options.verify))
         self._payload.progress(self.account.progress(self.id))
         self._payload.end(None)
         if self._keeper is None or state != JobState.SUCCEEDED or self._watching:

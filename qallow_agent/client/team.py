@@ -204,10 +204,13 @@ class Team:
         """Send out what there is room for."""
         if self._payload.full:
             return
-        for order in self.dispatcher.orders(now):
-            self._send(order)
+        while orders := self.dispatcher.orders(now):
+            for order in orders:
+                self._send(order)
             if self._first_sent_s is None:
                 self._first_sent_s = now
+            if not self.dispatcher.replicas.waiting:
+                break
 
     def drop(self, piece: Piece, now: Seconds) -> bool:
         """Give a piece up; False when it already had its outcome."""

@@ -67,13 +67,14 @@ class Arbiter:
         """Settle a piece whose panel is full, or ask one more device.
 
         Args:
-            piece: What was answered.
+            piece: What was answered, perhaps not by all that are wanted yet.
             classes: Class of each answer of its panel, in their order: equal ones are alike.
         """
         panel = piece.panel
-        if piece.settled or panel is None or not panel.full:
+        if piece.settled or panel is None:
             return []
-        verdict = self._replicas.judge(piece, panel, classes)
+        panel.classes = classes
+        verdict = self._replicas.judge(piece, panel, classes) if panel.full else None
         if verdict is None:
             return []
         if panel.shadow:
@@ -92,6 +93,9 @@ class Arbiter:
             if piece.number in self._shadows:
                 self.drop(piece)
                 outcomes.append(Compared(piece))
+            elif isinstance(verdict, Answer):
+                self._court.tally.short += piece.points
+                outcomes.append(self._court.agree(piece, verdict))
             elif not piece.settled:
                 outcomes.append(self._court.fail(piece, *verdict))
         return outcomes

@@ -251,7 +251,7 @@ class Dispatcher:
         return flight[0]
 
     def orders(self, now: Seconds) -> list[Dispatch]:
-        """Return what to send now."""
+        """Return what to send now; once it is sent there may be more."""
         orders: list[Dispatch] = []
         passed: list[Line] = []
         while self._open and self._backlog.waiting:
@@ -269,6 +269,7 @@ class Dispatcher:
         if now >= self._hedge_at and self._may_hedge():
             self._hedge_at = now + _HEDGE_PERIOD_S
             orders += self._second_starts(now)
+        self.replicas.seat_sent()
         return orders
 
     def tick(self, now: Seconds) -> list[Outcome]:

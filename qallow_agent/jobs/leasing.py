@@ -30,7 +30,6 @@ Refused = tuple[float, JobId, NodeId, str, str]
 _GATES = (NotAdmitted.code, Forbidden.code)
 """Codes of refusals that a gate decided."""
 _MOST_REFUSALS = 64
-_SEVERAL = 2
 _MOST_TTL_S = 3_600.0
 _MOST_CREDITS = 65_536
 _KEY_BYTES = 32
@@ -126,6 +125,7 @@ class Leasing:
             }  # fmt: skip
             return [Notice("lease.doubtful", "a lease was not accepted", "warning", facts)]
         if job.submitter is not None and job.shade.take(grant):
+            job.expect_energy(lease)
             job.chronicle.note(now, "granted", f"{lease.node}/{lease.device}", "for shadow copies")
             return [Reply(job.submitter, LeaseGrant(lease, rate, shadow=True))]
         late = lease.id in job.gone or (lease.node, lease.device) not in job.ever_asked
@@ -134,7 +134,7 @@ class Leasing:
         started_s = job.hold(lease, now)
         job.move(JobEvent.LEASED)
         job.chronicle.note(now, "granted", f"{lease.node}/{lease.device}", lease=lease.id)
-        told: list[Effect] = [Reply(job.submitter, LeaseGrant(lease, rate))]
+        told: list[Effect] = [Reply(job.submitter, LeaseGrant(lease, rate)), *_shadow_wish(job)]
         if started_s is not None:
             told.append(Announce(StartMeasured(lease.node, lease.device, started_s)))
         return told
@@ -214,8 +214,7 @@ class Leasing:
         effects: list[Effect] = []
         if job.renew_s is not None and job.renew_s <= now:
             effects += job.renew(now)
-            if job.held and job.record.options.verify < _SEVERAL and job.terms.audit_share > 0:
-                effects.append(Announce(ShadowWanted(job.record.id)))
+            effects += _shadow_wish(job)
         repeated, mute = job.ask_again(now, self._settings)
         effects += repeated
         for node, device in mute:
@@ -259,6 +258,14 @@ class Leasing:
             and len(lease.runner_key) == _KEY_BYTES
         )
         return "" if sane else "credits, life, address or key are out of range"
+
+
+def _shadow_wish(job: LiveJob) -> list[Effect]:
+    """Ask for a device on trial, if the job's work is audited and it has none yet."""
+    several = job.record.options.verify > 1
+    if several or not job.held or job.shade.lease is not None or not job.terms.audit_share > 0:
+        return []
+    return [Announce(ShadowWanted(job.record.id))]
 
 
 def _tell_lost(job: LiveJob, revoked: LeaseRevoked) -> list[Effect]:

@@ -220,14 +220,18 @@ class LiveJob:
             if asked.slots < 1:
                 del self.asked[place]
         self.held[lease.id] = lease
-        tabs = expect(self.record.energy, lease)
-        if tabs is not self.record.energy:
-            self.record = msgspec.structs.replace(self.record, energy=tabs)
+        self.expect_energy(lease)
         renew_s = now + lease.ttl_s / 3
         self.renew_s = renew_s if self.renew_s is None else min(self.renew_s, renew_s)
         self.pause_s = 0.0
         self.told = ""
         return started_s
+
+    def expect_energy(self, lease: Lease) -> None:
+        """Expect to be told what the job uses under a lease."""
+        tabs = expect(self.record.energy, lease)
+        if tabs is not self.record.energy:
+            self.record = msgspec.structs.replace(self.record, energy=tabs)
 
     def drop(self, lease: LeaseId, now: Seconds) -> Lease | None:
         """End a held lease; None when it is not held."""

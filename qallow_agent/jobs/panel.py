@@ -45,7 +45,7 @@ class Panel:
         self.faults: list[tuple[str, Fault]] = []
         """Places that could not answer, and why."""
         self.classes: tuple[int, ...] = ()
-        """Class of each answer, once they were compared."""
+        """Class of each answer there is, once they were compared."""
         self.since_s: Seconds = 0.0
         """Since when it waits for one more place."""
 
@@ -69,6 +69,12 @@ class Panel:
     def tied(self) -> bool:
         """Whether its answers differ so that one more must decide."""
         return len(set(self.classes)) > 1 and not self.full
+
+    @property
+    def decided(self) -> bool:
+        """Whether two of three are alike already: the third cannot change what most answer."""
+        alike = len(self.answers) > 1 and len(set(self.classes)) == 1
+        return alike and len(self.classes) == len(self.answers) == self.wanted - 1
 
     def labels(self) -> str:
         """Return who answered what, for people."""

@@ -40,6 +40,9 @@ class Replicas:
         self.places_wanted = wanted
         """Different devices the job could use."""
         self._now: Seconds = 0.0
+        self._sent: list[Piece] = []
+        self._short_s: Seconds | None = None
+        """Since when there are fewer devices than the job could use."""
 
     @property
     def waiting(self) -> bool:
@@ -81,12 +84,21 @@ class Replicas:
         return None
 
     def sent(self, piece: Piece, line: Line, now: Seconds) -> None:
-        """Note that a runner is asked; more places are asked until the panel lacks none."""
+        """Note that a runner is asked; ``seat_sent`` lets more be asked, once this one was told.
+
+        A piece travels with the number of its newest attempt, so it leaves once at a time.
+        """
         if piece.panel is None:
             piece.panel = Panel(self.wanted)
         self._now = now
         piece.panel.flying.append(line.place)
-        self.seat(piece)
+        self._sent.append(piece)
+
+    def seat_sent(self) -> None:
+        """Let the pieces that were sent wait for the places that they lack."""
+        sent, self._sent = self._sent, []
+        for piece in sent:
+            self.seat(piece)
 
     def answered(self, piece: Piece, line: Line) -> Answer | None:
         """Return where the answer of a runner belongs; None when it is of no use any more."""
@@ -126,14 +138,18 @@ class Replicas:
             return None
         return "result-disagreement", f"no two devices agree: {panel.labels()}", _NO_TIE
 
-    def overdue(self, now: Seconds) -> Iterator[tuple[Piece, Verdict]]:
+    def overdue(self, now: Seconds) -> Iterator[tuple[Piece, Answer | Verdict]]:
         """Yield the pieces that wait in vain: no runner is on a device that may be asked."""
         self._now = now
+        if not self.missing:
+            self._short_s = None
+        elif self._short_s is None:
+            self._short_s = now
         for key in list(self._queues):
             if self.roll.has_other(key):
                 continue
             while (piece := self._first(key)) is not None and piece.panel is not None:
-                if piece.panel.since_s + self._limit_s(piece.panel) > now:
+                if self._due_s(piece.panel) > now:
                     break
                 self._queues[key].popleft()
                 yield piece, self._vain(piece.panel)
@@ -146,7 +162,7 @@ class Replicas:
         for key in list(self._queues):
             piece = None if self.roll.has_other(key) else self._first(key)
             if piece is not None and piece.panel is not None:
-                due_s = piece.panel.since_s + self._limit_s(piece.panel)
+                due_s = self._due_s(piece.panel)
                 found = due_s if found is None else min(found, due_s)
         return found
 
@@ -155,11 +171,20 @@ class Replicas:
         panel = piece.panel
         return panel is not None and (panel.full or piece in self._queues.get(panel.asked, ()))
 
-    def _limit_s(self, panel: Panel) -> Seconds:
-        return self._tie_s if panel.tied or panel.shadow or panel.faults else self._patience_s
+    def _due_s(self, panel: Panel) -> Seconds:
+        """Return when a panel has waited long enough for a device that nobody has.
 
-    def _vain(self, panel: Panel) -> Verdict:
-        """Return why a panel got no further place."""
+        One that is decided already does not wait again where others waited before.
+        """
+        if panel.decided:
+            return panel.since_s if self._short_s is None else self._short_s + self._tie_s
+        short = panel.tied or panel.shadow or panel.faults
+        return panel.since_s + (self._tie_s if short else self._patience_s)
+
+    def _vain(self, panel: Panel) -> Answer | Verdict:
+        """Return what becomes of a panel that got no further place."""
+        if panel.decided:
+            return panel.answers[0]
         if panel.faults:
             fault = panel.faults[0][1]
             return fault.code, fault.message, fault.hint

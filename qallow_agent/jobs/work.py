@@ -156,6 +156,8 @@ class Tally:
     """Pieces started a second time because they were late."""
     stolen: int = 0
     """Pieces started a second time because an idle runner would be done sooner."""
+    short: int = 0
+    """Points that two devices answered alike, where a third was wanted and could not be had."""
     kills: int = 0
     """Runners that pieces of this job killed."""
 

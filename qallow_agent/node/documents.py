@@ -249,6 +249,7 @@ def _problems(view: View) -> list[dict[str, str]]:
         credential = view.rooms.doorkeeper.credential_of(record.node)
         if credential is not None and record.state is MemberState.ALIVE:
             found += _expiry(view, record, credential.certificate)
+    found += _distrusted(view)
     own = complaints(view.sensed, own_devices(view))
     if view.trouble:
         own.append(Complaint(view.trouble, "free space on the disk of the state directory"))
@@ -258,6 +259,18 @@ def _problems(view: View) -> list[dict[str, str]]:
         {"node": view.me.node, "name": view.me.name, "what": each.why, "fix": each.fix}
         for each in own
     ]
+
+
+def _distrusted(view: View) -> list[dict[str, str]]:
+    """Return the devices that this node gives no work because of what audits found."""
+    names = {record.node: record.name for record in view.rooms.membership.members()}
+    found: list[dict[str, str]] = []
+    for place, complaint in sorted(view.rooms.audits.complaints().items()):
+        node, _, device = place.partition("/")
+        name = names.get(NodeId(node), node)
+        what = f"device {device} gets no work from here: {complaint.why}"
+        found.append({"node": node, "name": name, "what": what, "fix": complaint.fix})
+    return found
 
 
 def _expiry(view: View, record: MemberRecord, certificate: Certificate) -> list[dict[str, str]]:
