@@ -37,8 +37,15 @@ def stage() -> Stage:
 
 def run(since: bytes = b"", grain: int = 50, **changes: Any) -> tuple[dict[str, Any], list[bytes]]:
     blobs: list[bytes] = []
+    clock = Clock(0.0)
+
+    def advance(state: Any, begun: int, until: int, **given: Any) -> None:
+        clock.now_s += 0.01 * (until - begun)  # a slow device
+        stage().advance(state, begun, until, **given)
+
+    slow = stage()._replace(advance=advance)
     outputs = run_staged(
-        elasticity.KERNEL, stage(), SCALARS | changes, Plan(grain, 0.0, HASH, ("attempt:a",)),
+        elasticity.KERNEL, slow, SCALARS | changes, Plan(grain, 0.0, HASH, ("attempt:a",)),
         since=since, keep=blobs.append, clock=clock,
     )  # fmt: skip
     return outputs, blobs
