@@ -88,9 +88,7 @@ def main() -> int:
         print(f"- {line}")
     CREW.resize(1)
     shop = Workshop(load_catalog((), ()), "cpu", 1 << 30)
-    print(
-        f"{'case':26}{'ticks':>14}{'states':>8}{'KiB':>9}{'ratio':>8}{'each ms':>9}{'resume ms':>11}"
-    )
+    print(_HEADER)
     for label, (kernel, given) in CASES.items():
         ticks = ticks_for(shop, kernel, given, asked.seconds)
         every = int(given["record_every"])
