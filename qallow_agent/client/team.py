@@ -18,6 +18,7 @@ from qallow_agent.client.payload import Payload
 from qallow_agent.client.results import Block
 from qallow_agent.client.wires import Exchange, Wire
 from qallow_agent.jobs.dispatch import Dispatcher
+from qallow_agent.jobs.lines import under_way
 from qallow_agent.jobs.manifest import Parts
 from qallow_agent.jobs.messages import JobOptions, Lease, LeaseLost
 from qallow_agent.jobs.model import LeaseEnd
@@ -180,7 +181,8 @@ class Team:
             for head in heads:
                 wire.flights.pop(head.number, None)
                 if self._scribe is not None and head.fault is not None:
-                    self._scribe.faulted(self.dispatcher.at(wire.lease.id, head), head.fault)
+                    piece = under_way(self.dispatcher.lines, wire.lease.id, head)
+                    self._scribe.faulted(piece, head.fault)
             outcomes = self.dispatcher.results(wire.lease.id, heads, time.monotonic())
             if outcomes:
                 self.delivery.settle(
@@ -193,7 +195,8 @@ class Team:
                     ),
                 )
         elif isinstance(header, Snapshot) and self._scribe is not None:
-            self._scribe.kept(self.dispatcher.at(wire.lease.id, header), wire.lease, header, parts)
+            piece = under_way(self.dispatcher.lines, wire.lease.id, header)
+            self._scribe.kept(piece, wire.lease, header, parts)
         elif isinstance(header, LeaseUnknown) and wire.lease.id in self.wires:
             self._give_up(wire, LeaseEnd.UNKNOWN, f"{wire.label} does not know the lease any more")
         self._touch()

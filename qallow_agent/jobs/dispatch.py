@@ -14,7 +14,7 @@ a few times a second while a runner stands idle.
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from qallow_agent.base.errors import InvariantBroken
 from qallow_agent.base.ids import Entropy, LeaseId
@@ -26,7 +26,7 @@ from qallow_agent.jobs.court import Court
 from qallow_agent.jobs.lines import Line
 from qallow_agent.jobs.messages import Lease
 from qallow_agent.jobs.model import HARMLESS_ENDS
-from qallow_agent.jobs.parcels import ResultHead, Snapshot
+from qallow_agent.jobs.parcels import ResultHead
 from qallow_agent.jobs.replicas import Replicas
 from qallow_agent.jobs.sampling import Sampler
 from qallow_agent.jobs.settings import DispatchSettings
@@ -71,6 +71,8 @@ class Dispatcher:
         self.arbiter = Arbiter(self._backlog, self._court, self.replicas, sampler)
         """Settles what several devices answer."""
         self._lines: dict[LeaseId, Line] = {}
+        self.lines: Mapping[LeaseId, Line] = self._lines
+        """What every lease is at."""
         self._open: dict[LeaseId, Line] = {}
         self._ghosts: dict[LeaseId, Line] = {}
         self._hedge_at: Seconds = 0.0
@@ -241,14 +243,6 @@ class Dispatcher:
         if alive and line.room > 0:
             self._open[lease] = line
         return outcomes
-
-    def at(self, lease: LeaseId, told: ResultHead | Snapshot) -> Piece | None:
-        """Return the piece that a runner speaks of, if it is at that very attempt of it."""
-        line = self._lines.get(lease)
-        flight = None if line is None else line.flights.get(told.number)
-        if flight is None or flight[1] != told.attempt or flight[0].settled:
-            return None
-        return flight[0]
 
     def orders(self, now: Seconds) -> list[Dispatch]:
         """Return what to send now; once it is sent there may be more."""
