@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from qallow_agent.base.errors import DeadlineExceeded, JobNotFound
+from qallow_agent.base.errors import DeadlineExceeded, JobNotFound, QallowError
 from qallow_agent.base.ids import JobId, Sender
 from qallow_agent.base.joules import Joules, total
 from qallow_agent.base.machine import Effect, Instant, Reply, soonest
@@ -19,7 +19,7 @@ from qallow_agent.ledger import receipt as leaves
 from qallow_agent.ledger.certificate import certified_by
 from qallow_agent.ledger.checkpoint import parse_checkpoint
 from qallow_agent.ledger.kinds import Certified
-from qallow_agent.ledger.leaf import LeafKind
+from qallow_agent.ledger.leaf import LeafKind, parse_leaf
 from qallow_agent.ledger.manifest import Manifest
 from qallow_agent.ledger.messages import HeadSigned
 from qallow_agent.ledger.note import Note
@@ -173,7 +173,10 @@ class Receipts:
         effects: list[Effect] = []
         asked, self._asked = self._asked, []
         for each in asked:
-            answer = self._answer_to(each, now)
+            try:
+                answer = self._answer_to(each, now)
+            except QallowError as error:  # the log cannot be read: whoever asked hears it
+                answer = failure(error)
             if answer is None:
                 self._asked.append(each)
             else:
@@ -186,11 +189,22 @@ class Receipts:
         if record is None:
             hint = "see: qallow-agent jobs; a job is known at the node where it was submitted"
             return failure(JobNotFound(f"{asked.job} is unknown here", hint=hint))
+        if record.receipt >= 0 and not self._holds(record):
+            hint = "the log was moved or begun anew; keep receipts as files"
+            return failure(JobNotFound(f"the log has no receipt of {record.id} now", hint=hint))
         cover = self._cover(record.receipt) if record.receipt >= 0 else None
         late = asked.until_s <= now.mono_s
         if cover is not None and (late or cover.committee or not asked.certified):
             return Report(SCHEMA, self._document(record, cover))
         return failure(self._too_late(record)) if late else None
+
+    def _holds(self, record: JobRecord) -> bool:
+        """Return whether the log still is the one in which a job's receipt was written."""
+        log = self._rooms.ledger
+        if record.receipt >= log.size:
+            return False
+        leaf = parse_leaf(log.entry(record.receipt))
+        return leaf.kind is LeafKind.RECEIPT and leaves.unpack(leaf.body).job == record.id
 
     def _document(self, record: JobRecord, cover: Cover) -> dict[str, object]:
         log, index = self._rooms.ledger, record.receipt
