@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from qallow_agent.base.errors import DeadlineExceeded, JobNotFound, QallowError
+from qallow_agent.base.errors import BadProof, DeadlineExceeded, JobNotFound, QallowError
 from qallow_agent.base.ids import JobId, Sender
 from qallow_agent.base.joules import Joules, total
 from qallow_agent.base.machine import Effect, Instant, Reply, soonest
@@ -17,12 +17,14 @@ from qallow_agent.jobs.model import EnergyTab, JobRecord
 from qallow_agent.jobs.tabs import pending
 from qallow_agent.ledger import receipt as leaves
 from qallow_agent.ledger.certificate import certified_by
-from qallow_agent.ledger.checkpoint import parse_checkpoint
+from qallow_agent.ledger.checkpoint import Checkpoint, parse_checkpoint
 from qallow_agent.ledger.kinds import Certified
 from qallow_agent.ledger.leaf import LeafKind, parse_leaf
 from qallow_agent.ledger.manifest import Manifest
+from qallow_agent.ledger.merkle import leaf_hash
 from qallow_agent.ledger.messages import HeadSigned
 from qallow_agent.ledger.note import Note
+from qallow_agent.ledger.proofs import verify_inclusion
 from qallow_agent.ledger.receiptfile import Committee, Papers, ReceiptFile
 from qallow_agent.node.commands import GetReceipt
 from qallow_agent.node.rooms import Rooms, Self
@@ -206,6 +208,18 @@ class Receipts:
         leaf = parse_leaf(log.entry(record.receipt))
         return leaf.kind is LeafKind.RECEIPT and leaves.unpack(leaf.body).job == record.id
 
+    def _covers(self, head: Checkpoint, index: int) -> bool:
+        """Return whether a head reaches an entry, and is not of a log that was given up."""
+        log = self._rooms.ledger
+        if not index < head.size <= log.size:
+            return False
+        leaf, proof = leaf_hash(log.entry(index)), log.inclusion(index, head.size)
+        try:
+            verify_inclusion(leaf, index, head.size, proof, head.root)
+        except BadProof:
+            return False
+        return True
+
     def _document(self, record: JobRecord, cover: Cover) -> dict[str, object]:
         log, index = self._rooms.ledger, record.receipt
         head = parse_checkpoint(cover.head.text)
@@ -247,7 +261,9 @@ class Receipts:
     def _certificate(self, index: int) -> Cover | None:
         council = self._rooms.council
         note = council.certifier.certified
-        if note is None or parse_checkpoint(note.text).size <= index:
+        if note is None:
+            return None
+        if not self._covers(parse_checkpoint(note.text), index):
             return None
         for manifest in (self._manifest, council.committee.manifest):
             by = () if manifest is None else certified_by(note, manifest)
