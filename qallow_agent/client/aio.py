@@ -13,6 +13,7 @@ from qallow_agent.client.chime import Chime
 from qallow_agent.client.gather import open_target
 from qallow_agent.client.harvest import Array
 from qallow_agent.client.points import Grid
+from qallow_agent.client.receipts import JobReceipt
 from qallow_agent.client.results import Block, Result
 from qallow_agent.client.session import Mesh, connect
 from qallow_agent.client.sweep import Found, MapResults
@@ -176,6 +177,10 @@ class AsyncResults(AsyncIterator[Result]):
     async def job(self) -> str:
         """Return the id of the job, waiting until the agent has given it one."""
         return await asyncio.to_thread(lambda: self._results.job)
+
+    async def receipt(self, timeout: float = 30.0, *, certify: bool = False) -> JobReceipt:  # noqa: ASYNC109 - the agent keeps it
+        """Return the receipt of the job; see :meth:`MapResults.receipt`."""
+        return await asyncio.to_thread(self._results.receipt, timeout, certify=certify)
 
     def __aiter__(self) -> Self:
         return self

@@ -1,30 +1,31 @@
 """Receipts: written into the log when a job is over, and handed out with their proof."""
 
-import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final
 
-from qallow_agent.base.errors import DeadlineExceeded, JobNotFound
+from qallow_agent.base.errors import BadProof, DeadlineExceeded, JobNotFound, QallowError
 from qallow_agent.base.ids import JobId, Sender
-from qallow_agent.base.joules import Joules, total
 from qallow_agent.base.machine import Effect, Instant, Reply, soonest
 from qallow_agent.base.message import Message, Report, failure
 from qallow_agent.base.units import Seconds
 from qallow_agent.jobs.local import JobOver
-from qallow_agent.jobs.messages import JobEnergy, JobState
-from qallow_agent.jobs.model import EnergyTab, JobRecord
+from qallow_agent.jobs.messages import JobEnergy
+from qallow_agent.jobs.model import FINAL, JobRecord
 from qallow_agent.jobs.tabs import pending
 from qallow_agent.ledger import receipt as leaves
 from qallow_agent.ledger.certificate import certified_by
-from qallow_agent.ledger.checkpoint import parse_checkpoint
+from qallow_agent.ledger.checkpoint import Checkpoint, parse_checkpoint
 from qallow_agent.ledger.kinds import Certified
-from qallow_agent.ledger.leaf import LeafKind
+from qallow_agent.ledger.leaf import LeafKind, parse_leaf
 from qallow_agent.ledger.manifest import Manifest
+from qallow_agent.ledger.merkle import leaf_hash
 from qallow_agent.ledger.messages import HeadSigned
 from qallow_agent.ledger.note import Note
+from qallow_agent.ledger.proofs import verify_inclusion
 from qallow_agent.ledger.receiptfile import Committee, Papers, ReceiptFile
 from qallow_agent.node.commands import GetReceipt
+from qallow_agent.node.remarks import Remarks, receipt_of
 from qallow_agent.node.rooms import Rooms, Self
 
 SETTLE_S: Final = 6.0
@@ -37,29 +38,7 @@ MOST_PATIENCE_S: Final = 300.0
 MOST_ASKED: Final = 256
 """Requests that wait for a receipt; later ones are answered at once, with what there is."""
 
-_MOST: Final = float(1 << 62)
 SCHEMA: Final = "qallow.receipt/v1"
-_ENDS: Mapping[JobState, leaves.End] = {
-    JobState.SUCCEEDED: "succeeded", JobState.FAILED: "failed",
-    JobState.CANCELLED: "cancelled", JobState.EXPIRED: "expired",
-}  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class Remarks:
-    """What others know of a job that is over, for its receipt.
-
-    Args:
-        admissions: By ``node-name/device``, under which score the work was taken there.
-        flags: Such as ``incoherent``.
-        replicas: On how many devices each audited task was run; 0 for no audit.
-        validators: Nodes that assented.
-    """
-
-    admissions: Mapping[str, leaves.Admission] = field(default_factory=dict)
-    flags: tuple[str, ...] = ()
-    replicas: int = 0
-    validators: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +152,10 @@ class Receipts:
         effects: list[Effect] = []
         asked, self._asked = self._asked, []
         for each in asked:
-            answer = self._answer_to(each, now)
+            try:
+                answer = self._answer_to(each, now)
+            except QallowError as error:  # the log cannot be read: whoever asked hears it
+                answer = failure(error)
             if answer is None:
                 self._asked.append(each)
             else:
@@ -186,11 +168,34 @@ class Receipts:
         if record is None:
             hint = "see: qallow-agent jobs; a job is known at the node where it was submitted"
             return failure(JobNotFound(f"{asked.job} is unknown here", hint=hint))
+        if record.receipt >= 0 and not self._holds(record):
+            hint = "the log was moved or begun anew; keep receipts as files"
+            return failure(JobNotFound(f"the log has no receipt of {record.id} now", hint=hint))
         cover = self._cover(record.receipt) if record.receipt >= 0 else None
         late = asked.until_s <= now.mono_s
         if cover is not None and (late or cover.committee or not asked.certified):
             return Report(SCHEMA, self._document(record, cover))
         return failure(self._too_late(record)) if late else None
+
+    def _holds(self, record: JobRecord) -> bool:
+        """Return whether the log still is the one in which a job's receipt was written."""
+        log = self._rooms.ledger
+        if record.receipt >= log.size:
+            return False
+        leaf = parse_leaf(log.entry(record.receipt))
+        return leaf.kind is LeafKind.RECEIPT and leaves.unpack(leaf.body).job == record.id
+
+    def _covers(self, head: Checkpoint, index: int) -> bool:
+        """Return whether a head reaches an entry, and is not of a log that was given up."""
+        log = self._rooms.ledger
+        if not index < head.size <= log.size:
+            return False
+        leaf, proof = leaf_hash(log.entry(index)), log.inclusion(index, head.size)
+        try:
+            verify_inclusion(leaf, index, head.size, proof, head.root)
+        except BadProof:
+            return False
+        return True
 
     def _document(self, record: JobRecord, cover: Cover) -> dict[str, object]:
         log, index = self._rooms.ledger, record.receipt
@@ -208,7 +213,7 @@ class Receipts:
         }
 
     def _too_late(self, record: JobRecord) -> DeadlineExceeded:
-        if record.state not in _ENDS:
+        if record.state not in FINAL:
             why, hint = f"{record.id} is not over", "wait for its end, or give --timeout"
         elif self._rooms.ledger.trouble:
             why = f"the log cannot be written: {self._rooms.ledger.trouble}"
@@ -233,7 +238,9 @@ class Receipts:
     def _certificate(self, index: int) -> Cover | None:
         council = self._rooms.council
         note = council.certifier.certified
-        if note is None or parse_checkpoint(note.text).size <= index:
+        if note is None:
+            return None
+        if not self._covers(parse_checkpoint(note.text), index):
             return None
         for manifest in (self._manifest, council.committee.manifest):
             by = () if manifest is None else certified_by(note, manifest)
@@ -245,91 +252,3 @@ class Receipts:
                 mesh_key = self._rooms.doorkeeper.standing.mesh_key
                 return Cover(note, standing, Committee(mesh_key, manifest))
         return None  # by a committee that is history: the next head gets a new certificate
-
-
-def receipt_of(record: JobRecord, node: str, bound_s: Seconds, remarks: Remarks) -> leaves.Receipt:
-    """Return the receipt of a job that is over.
-
-    Args:
-        record: What the desk knows of it.
-        node: Whose desk that is.
-        bound_s: How far this node's wall clock may be from the truth; infinite when unknown.
-        remarks: What others know of it.
-    """
-    printed, submitted_ms = record.printed, _ms(record.submitted_s)
-    executors = _executors(record, remarks)
-    return leaves.Receipt(
-        version=leaves.VERSION,
-        job=record.id,
-        node=node,
-        kernel=_text(record.kernel),
-        kernel_hash=_text(record.kernel_hash),
-        inputs=printed.inputs,
-        outputs=printed.outputs,
-        columns=tuple(
-            leaves.Column(_text(each.name), _text(each.dtype), each.shape)
-            for each in printed.columns
-        ),
-        end=_ENDS.get(record.state, "failed"),
-        points=record.points,
-        done=record.done,
-        failed=record.failed,
-        rerun=record.rerun,
-        submitted_ms=submitted_ms,
-        ended_ms=max(submitted_ms, _ms(record.ended_s)),
-        bound_ms=math.ceil(bound_s * 1e3) if math.isfinite(bound_s) else leaves.UNKNOWN,
-        energy=_energy(total(tab.joules for tab in record.energy), ""),
-        executors=executors,
-        left_out=0,
-        flags=remarks.flags[:16],
-        replicas=remarks.replicas,
-        validators=remarks.validators[:31],
-    )
-
-
-def _executors(record: JobRecord, remarks: Remarks) -> tuple[leaves.Executor, ...]:
-    """Return the devices that had a lease, those that did most first."""
-    tabs: dict[str, list[EnergyTab]] = {}
-    for tab in record.energy:
-        tabs.setdefault(tab.place, []).append(tab)
-    late = frozenset(pending(record))
-    found = [
-        leaves.Executor(
-            node=each[0].node,
-            place=_text(place),
-            points=record.share.get(place, 0),
-            ops=_whole(sum(tab.ops for tab in each)),
-            busy_us=_whole(sum(tab.busy_s for tab in each) * 1e6),
-            energy=_energy(total(tab.joules for tab in each), place if place in late else ""),
-            admission=remarks.admissions.get(place),
-        )
-        for place, each in tabs.items()
-    ]
-    return tuple(sorted(found, key=lambda each: (-each.points, each.place)))
-
-
-def _energy(joules: Joules, silent: str) -> leaves.Energy:
-    """Return joules as whole microjoules, which keep the order of the bounds.
-
-    Args:
-        joules: What is known.
-        silent: The device that did not tell the rest in time, if one did not.
-    """
-    gross, net = _whole(joules.gross_j * 1e6), _whole(joules.net_j * 1e6)
-    low, high = _whole(joules.low_j * 1e6), _whole(joules.high_j * 1e6)
-    net = min(net, gross)
-    known = "unknown" if silent else joules.provenance
-    why = f"{silent} has not told all that it used" if silent else joules.why
-    return leaves.Energy(gross, net, min(low, net), max(high, gross), known, _text(why))
-
-
-def _whole(value: float) -> int:
-    return round(min(max(value, 0.0), _MOST))
-
-
-def _ms(wall_s: Seconds) -> int:
-    return max(0, round(wall_s * 1e3))
-
-
-def _text(text: str) -> str:
-    return text[: leaves.MAX_TEXT]

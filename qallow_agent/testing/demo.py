@@ -124,6 +124,7 @@ def _compute(agents: list[AgentProcess]) -> None:
     if sweep.returncode:
         raise RuntimeError(f"the sweep failed: {trouble}")
     _check(points)
+    _prove(first)
     _say("how the mesh is now")
     _show(first, "status")
     _show(first, "jobs")
@@ -141,6 +142,25 @@ def _check(points: int) -> None:
     print(checked.stdout, end="")
     if checked.returncode:
         raise RuntimeError(checked.stdout + checked.stderr)
+
+
+def _prove(agent: AgentProcess) -> None:
+    """Show the receipt of the last job, shortened, and check it and the results with no agent."""
+    job = agent.ask("jobs")["jobs"][-1]["job"]
+    file = FOLDER / "job.receipt"
+    _say("the receipt of that sweep: one file that proves it to somebody without the mesh")
+    words = ("receipt", "show", job, "-o", str(file), "--timeout", "30s")
+    shown = agent.run_cli(*words, within_s=40.0)
+    print(f"$ qallow-agent {' '.join(words)}")
+    kept = ("job ", "evaluations ", "on ", "outputs ", "ledger ", "quorum ")
+    print("\n".join(line for line in shown.stdout.splitlines() if line.startswith(kept)))
+    node = agent.ask("status")["node"]
+    words = ("receipt", "verify", str(file), "--node", node, "--outputs", str(FOLDER / "out"))
+    checked = agent.run_cli(*words, within_s=60.0)
+    print(f"$ qallow-agent {' '.join(words)}")
+    print(checked.stdout.partition("\n\n")[2], end="")
+    if shown.returncode or checked.returncode:
+        raise RuntimeError(f"the receipt proves nothing: {shown.stderr}{checked.stderr}")
 
 
 def _map(agent: AgentProcess, points: int, out: Path, *words: str) -> subprocess.Popen[str]:

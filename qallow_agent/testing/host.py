@@ -36,6 +36,11 @@ class Disk:
             self._logs[mesh] = VirtualLogbook(self._check_log)
         return self._logs[mesh]
 
+    def forget_logs(self) -> None:
+        """Lose every log and the word that there was one, as who gives its history up."""
+        self._logs.clear()
+        self.files = {name: data for name, data in self.files.items() if "ledger/" not in name}
+
     def _check_log(self) -> None:
         if self.full:
             raise StorageFull("cannot write the log: No space left on device")

@@ -142,6 +142,22 @@ def test_a_full_disk_delays_a_receipt_and_says_so(tools: SimpleNamespace) -> Non
     assert receipts_in_log(simulation) == [found.index]
 
 
+def test_a_log_that_was_begun_anew_hands_out_nothing_else(tools: SimpleNamespace) -> None:
+    simulation = tools.small("ab")
+    client = finished(simulation, 50)
+    receipt(simulation, client.job)
+    box = simulation.boxes["a"]
+    box.kill()
+    box.disk.forget_logs()
+    box.boot()
+    simulation.run(5.0)
+    other = finished(simulation, 60)
+    found, _ = receipt(simulation, other.job)
+    assert found.receipt.job == other.job
+    with pytest.raises(JobNotFound, match="has no receipt"):
+        receipt(simulation, client.job)
+
+
 def test_a_crash_brings_every_job_its_receipt_once(tools: SimpleNamespace) -> None:
     simulation = tools.small("ab")
     done = finished(simulation, 50)
