@@ -48,6 +48,16 @@ def origin_of(mesh: MeshId, node: NodeId) -> str:
     return f"qallow-agent/{mesh}/{node}"
 
 
+def keys_of(seed: bytes, origin: str) -> tuple[NoteKey, NoteKey]:
+    """Return the public halves of what signs a log's heads: Ed25519 and ML-DSA-44."""
+    key, lattice = _signers(seed)
+    return log_key(origin, key), cosigner_key(origin, lattice)
+
+
+def _signers(seed: bytes) -> tuple[SigningKey, LatticeKey]:
+    return SigningKey(derive(seed, "log")), LatticeKey(derive(seed, "log-lattice"))
+
+
 def mark_of(mesh: MeshId) -> str:
     """Return the name under which a node remembers that its log of a mesh has signed heads."""
     return f"ledger/{mesh}"
@@ -98,8 +108,9 @@ class Log:
         self.stopped = False
         """Whether the disk lost what it said it had; nothing is signed then until a restart."""
         self._node = node
-        self._key = SigningKey(derive(seed, "log"))
-        self._lattice = LatticeKey(derive(seed, "log-lattice"))
+        self._key, self._lattice = _signers(seed)
+        self.keys = keys_of(seed, self.origin)
+        """The public halves of what signs the heads: Ed25519 and ML-DSA-44."""
         self._settings = settings
         self._read = read
         self._bound = bound
@@ -115,6 +126,10 @@ class Log:
         self._lattice_s = -float("inf")
         self._mark = mark_of(mesh)
         self._marked = past.began
+        self._take_up(past)
+
+    def _take_up(self, past: Past) -> None:
+        """Go on from what the storage found."""
         if past.began and not past.head:
             raise StorageCorrupt(
                 "this node's log is gone: it has signed heads, and its folder holds none",
@@ -123,15 +138,10 @@ class Log:
         if past.head:
             self.head = _own_head(past, self.keys, self.origin)
             self._signed = parse_checkpoint(self.head.text).size
-            if len(self.head.signatures) < len(self.keys):
+            if self._settings.lattice_s and len(self.head.signatures) < len(self.keys):
                 self._lattice_due_s = 0.0
         if past.size > self._signed:
             self._due_s = 0.0
-
-    @property
-    def keys(self) -> tuple[NoteKey, NoteKey]:
-        """The public halves of what signs the heads: Ed25519 and ML-DSA-44."""
-        return log_key(self.origin, self._key), cosigner_key(self.origin, self._lattice)
 
     @property
     def size(self) -> int:
@@ -224,12 +234,13 @@ class Log:
     def _sign(self, now: Instant) -> bytes:
         checkpoint = Checkpoint(self.origin, self._growth.size, self._growth.root())
         signatures = [sign_checkpoint(checkpoint, self._key)]
-        if now.mono_s - self._lattice_s >= self._settings.lattice_s:
+        every_s = self._settings.lattice_s
+        if every_s and now.mono_s >= self._lattice_s + every_s:
             seconds = now.wall_ns // 1_000_000_000
             signatures.append(cosign(checkpoint, self.origin, self._lattice, seconds))
             self._lattice_s, self._lattice_due_s = now.mono_s, None
-        else:
-            self._lattice_due_s = self._lattice_s + self._settings.lattice_s
+        elif every_s:
+            self._lattice_due_s = self._lattice_s + every_s
         self._signed = checkpoint.size
         return Note(checkpoint.text(), tuple(signatures)).encode()
 

@@ -20,8 +20,8 @@ class LedgerSettings:
     lattice_s: float = setting(
         30.0,
         "How often a checkpoint is also signed with ML-DSA-44, which no quantum computer is known "
-        "to break; it covers everything before it.",
+        "to break; it covers everything before it. 0: never.",
         unit="s",
-        ge=1.0,
+        ge=0.0,
         le=3600.0,
     )

@@ -58,15 +58,20 @@ class LogFiles:
     def bundle(self, index: int) -> bytes:
         """Return the bytes of a bundle as they lie there; empty when there is none.
 
+        An exported folder holds the last one as a partial tile.
+
         Raises:
             StorageCorrupt: The file cannot be read.
         """
         path = self.path(Tile(-1, index))
+        partial = path.with_name(path.name + ".p")
         try:
+            if not path.exists() and partial.is_dir():
+                path = max(partial.iterdir(), key=lambda each: int(each.name), default=path)
             return path.read_bytes()
         except FileNotFoundError:
             return b""
-        except OSError as error:
+        except (OSError, ValueError) as error:
             raise unreadable(path, error) from error
 
     def entries(self, index: int, width: int = WIDTH) -> list[bytes]:
@@ -141,6 +146,7 @@ def sound(entry: bytes) -> bool:
     return True
 
 
-def unreadable(path: Path, error: OSError) -> StorageCorrupt:
+def unreadable(path: Path, error: Exception) -> StorageCorrupt:
     """Return why a file cannot be read."""
-    return StorageCorrupt(f"{path} cannot be read: {error.strerror}", hint="check the disk")
+    why = error.strerror if isinstance(error, OSError) else error
+    return StorageCorrupt(f"{path} cannot be read: {why}", hint="check the disk")

@@ -1,36 +1,58 @@
-"""A scribe: one log with its real files, without a node; what tests and benchmarks write with."""
+"""A scribe: one log without a node; what tests and benchmarks write with."""
 
-from collections.abc import Iterable
-from pathlib import Path
+from collections.abc import Iterable, Sequence
+from typing import Protocol
 
 from qallow_agent.base.errors import StorageError
 from qallow_agent.base.hlc import HybridClock
 from qallow_agent.base.ids import STORE, MeshId, NodeId
 from qallow_agent.base.machine import Announce, Append, Effect, Instant
+from qallow_agent.ledger.growth import Past
 from qallow_agent.ledger.leaf import LeafKind
 from qallow_agent.ledger.log import Log
 from qallow_agent.ledger.messages import HeadSigned, LogFailed, LogKept
 from qallow_agent.ledger.settings import LedgerSettings
-from qallow_agent.runtime.logbook import Logbook
+from qallow_agent.ledger.tiles import Tile
 
 NODE, MESH = NodeId("n" * 26), MeshId("m" * 26)
 SEED = b"scribe" + bytes(26)
 DAWN_NS = 1_800_000_000_000_000_000
 
 
+class Book(Protocol):
+    """What keeps a log: ``runtime/logbook`` in files, ``testing/logbook`` in memory."""
+
+    @property
+    def size(self) -> int:
+        """Entries that are durable."""
+        ...
+
+    def open(self) -> Past:
+        """Return what the log holds."""
+        ...
+
+    def append(self, first: int, entries: Sequence[bytes], head: bytes = b"") -> None:
+        """Make entries durable, then the signed head that covers them."""
+        ...
+
+    def read(self, tile: Tile) -> bytes:
+        """Return a durable tile's bytes."""
+        ...
+
+
 class Scribe:
     """Writes a log as the driver has a node do it; every second is an epoch.
 
     Args:
-        directory: The log's folder.
+        book: Keeps it; not open yet.
         settings: How often it signs.
 
     Raises:
-        StorageCorrupt: The folder holds a log that is not sound.
+        StorageCorrupt: The book holds a log that is not sound.
     """
 
-    def __init__(self, directory: Path, settings: LedgerSettings | None = None) -> None:
-        self.book = Logbook(directory)
+    def __init__(self, book: Book, settings: LedgerSettings | None = None) -> None:
+        self.book = book
         self.heads: list[HeadSigned] = []
         self.now_s = 0.0
         self.log = Log(
@@ -65,10 +87,6 @@ class Scribe:
         """Write entries and let their epoch end."""
         self.write(bodies)
         self.wait(1.0)
-
-    def close(self) -> None:
-        """Close the files."""
-        self.book.close()
 
     def _do(self, effects: list[Effect]) -> None:
         for effect in effects:

@@ -16,6 +16,7 @@ from writer import main as write
 
 from qallow_agent.ledger.proofs import root_of
 from qallow_agent.ledger.tiles import TiledTree
+from qallow_agent.runtime.logbook import Logbook
 from qallow_agent.runtime.logfiles import LogFiles
 from qallow_agent.testing.scribe import Scribe
 
@@ -41,8 +42,7 @@ def killed_writer(folder: Path, number: int, after_s: float) -> bytes:
 
 def check(folder: Path, told: dict[int, str]) -> int:
     """Check that the log opens and continues every head that was told; return its size."""
-    scribe, files = Scribe(folder), LogFiles(folder)
-    scribe.close()
+    scribe, files = Scribe(Logbook(folder)), LogFiles(folder)
     for size, root in told.items():
         assert root_of(size, TiledTree(size, files.read).node).hex() == root, f"head {size} is gone"
     return scribe.log.size

@@ -16,7 +16,7 @@ from qallow_agent.runtime.logbook import Logbook
 from qallow_agent.runtime.logfiles import LogFiles
 from qallow_agent.testing.scribe import Scribe
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.system, pytest.mark.timeout(180)]
 
 HERE = Path(__file__).parent
 KILLS = 200
@@ -25,7 +25,7 @@ Told = dict[int, bytes]
 
 def check(folder: Path, told: Told) -> int:
     """Check that a log opens, continues every head that was told, and goes on; return its size."""
-    scribe = Scribe(folder)
+    scribe = Scribe(Logbook(folder))
     files = LogFiles(folder)
     for size, root in told.items():
         assert root_of(size, TiledTree(size, files.read).node) == root, (
@@ -33,7 +33,6 @@ def check(folder: Path, told: Told) -> int:
         )
     scribe.commit([b"after the crash"])
     assert scribe.heads
-    scribe.close()
     told[scribe.heads[-1].size] = scribe.heads[-1].root
     return scribe.log.size
 
@@ -65,7 +64,7 @@ def write(folder: Path, *words: object, before: str = "", **more: str) -> bytes:
 def test_no_kill_contradicts_a_head_that_was_told(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, HERE / "killer.py", tmp_path / "log", str(KILLS)],
-        capture_output=True, text=True, timeout=110, check=False,
+        capture_output=True, text=True, timeout=160, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     kills, heads, size = map(int, done.stdout.split())
@@ -78,14 +77,13 @@ def test_no_kill_contradicts_a_head_that_was_told(tmp_path: Path) -> None:
 def two_commits(tmp_path: Path) -> tuple[Path, list[tuple[bytes, bytes]]]:
     """Return a log, and its bundle and checkpoint after each of its last three commits."""
     folder = tmp_path / "log"
-    scribe = Scribe(folder)
+    scribe = Scribe(Logbook(folder))
     scribe.commit([b"x"] * 250)
     states = []
     for number in range(3):
         scribe.commit([b"a%d" % number, b"b"])
         bundle = (folder / Tile(-1, 0).path).read_bytes()
         states.append((bundle, (folder / "checkpoint").read_bytes()))
-    scribe.close()
     return folder, states
 
 
@@ -115,7 +113,7 @@ def test_a_checkpoint_cut_at_any_byte_is_refused_or_whole(
     for length in range(len(whole)):
         (folder / "checkpoint").write_bytes(whole[:length])
         with pytest.raises(StorageCorrupt):
-            Scribe(folder)
+            Scribe(Logbook(folder))
 
 
 def test_a_limit_on_the_size_of_files_loses_nothing_that_was_told(tmp_path: Path) -> None:
@@ -162,8 +160,10 @@ def failing_disk(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if compiler is None:
         pytest.skip("no C compiler is here to build a disk that fails")
     library = tmp_path_factory.mktemp("shim") / "failing_disk.so"
-    command = [compiler, "-shared", "-fPIC", "-O1", "-o", library, HERE / "failing_disk.c", "-ldl"]
-    subprocess.run(command, check=True, timeout=60)
+    source = HERE / "failing_disk.c"
+    subprocess.run(
+        [compiler, "-shared", "-fPIC", "-O1", "-o", library, source, "-ldl"], check=True, timeout=60
+    )
     return library
 
 

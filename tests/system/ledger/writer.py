@@ -11,12 +11,13 @@ import random
 import sys
 from pathlib import Path
 
+from qallow_agent.runtime.logbook import Logbook
 from qallow_agent.testing.scribe import Scribe
 
 
 def main(folder: Path, first: int, commits: int) -> None:
     rng = random.Random(first)
-    scribe = Scribe(folder)
+    scribe = Scribe(Logbook(folder))
     told = 0
     for number in range(first, first + commits):
         bodies = [rng.randbytes(rng.randrange(200)) for _ in range(rng.randrange(1, 40))]
@@ -32,4 +33,5 @@ def main(folder: Path, first: int, commits: int) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]), int((*sys.argv[3:], 1 << 40)[0]))
+    folder, first, *commits = sys.argv[1:]
+    main(Path(folder), int(first), int(commits[0]) if commits else 1 << 40)

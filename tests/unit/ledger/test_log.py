@@ -37,6 +37,7 @@ class Desk:
         self.notices: list[Notice] = []
         self.kept: dict[str, bytes] = {}
         self.bound_s = 0.5
+        self.settings = LedgerSettings()
         self.log = self.boot()
 
     def _check(self) -> None:
@@ -48,7 +49,7 @@ class Desk:
             node=NODE,
             mesh=mesh,
             seed=seed,
-            settings=LedgerSettings(),
+            settings=self.settings,
             past=replace(self.book.open(), began=MARK in self.kept),
             read=self.book.read,
             clock=HybridClock(),
@@ -128,6 +129,18 @@ def test_the_last_head_gets_its_second_signature_although_nothing_more_is_writte
     assert desk.log.next_deadline() is None
     assert [head.size for head in desk.heads] == [1, 2, 2]
     assert len(parse_note(desk.heads[-1].note).signatures) == 2
+
+
+def test_a_log_that_shall_not_have_the_second_signature_never_has() -> None:
+    desk = Desk()
+    desk.settings = LedgerSettings(lattice_s=0.0)
+    desk.boot()
+    for second in (0.0, 100.0):
+        desk.write(b"x", second)
+        desk.tick(second + 1.0)
+    desk.boot()
+    assert desk.log.next_deadline() is None
+    assert [len(parse_note(head.note).signatures) for head in desk.heads] == [1, 1]
 
 
 def test_an_entry_at_once_is_durable_in_its_step_and_signed_with_the_epoch() -> None:

@@ -28,17 +28,16 @@ def folder(tmp_path: Path) -> Path:
 
 
 def filled(folder: Path, *commits: int) -> Scribe:
-    scribe, first = Scribe(folder), 0
+    scribe, first = Scribe(Logbook(folder)), 0
     for count in commits:
         scribe.commit(bodies(first, count))
         first += count
-    scribe.close()
     return scribe
 
 
 def agree(folder: Path, scribe: Scribe) -> None:
     """Check that a log opens, continues every head, and proves what it holds."""
-    again = Scribe(folder)
+    again = Scribe(Logbook(folder))
     files = LogFiles(folder)
     for head in scribe.heads:
         assert root_of(head.size, TiledTree(head.size, files.read).node) == head.root
@@ -49,7 +48,6 @@ def agree(folder: Path, scribe: Scribe) -> None:
         verify_inclusion(
             leaf_hash(entry), index, newest.size, again.log.inclusion(index), newest.root
         )
-    again.close()
 
 
 def test_a_log_is_found_as_it_was_left(folder: Path) -> None:
@@ -59,11 +57,10 @@ def test_a_log_is_found_as_it_was_left(folder: Path) -> None:
 def test_a_log_goes_on_over_many_starts(folder: Path) -> None:
     heads, first = [], 0
     for count in (1, 254, 1, 1, 255, 257, 3):
-        scribe = Scribe(folder)
+        scribe = Scribe(Logbook(folder))
         scribe.commit(bodies(first, count))
         first += count
         heads += scribe.heads
-        scribe.close()
     scribe.heads = heads
     agree(folder, scribe)
 
@@ -77,9 +74,8 @@ def test_only_the_owner_may_read_a_log(folder: Path) -> None:
 def test_full_bundles_and_tiles_never_change(folder: Path) -> None:
     filled(folder, 256)
     before = {path: path.read_bytes() for path in folder.rglob("000")}
-    scribe = Scribe(folder)
+    scribe = Scribe(Logbook(folder))
     scribe.commit(bodies(256, 300))
-    scribe.close()
     assert set(map(str, before)) == {str(folder / Tile(level, 0).path) for level in (-1, 0)}
     assert {path: path.read_bytes() for path in before} == before
 
@@ -88,10 +84,9 @@ def test_a_start_reads_no_full_bundle(folder: Path) -> None:
     scribe = filled(folder, 700)
     for index in (0, 1):
         (folder / Tile(-1, index).path).rename(folder / f"away{index}")
-    again = Scribe(folder)
+    again = Scribe(Logbook(folder))
     again.commit(bodies(700, 1))
     assert again.heads[0].size == 701
-    again.close()
     assert scribe.heads[0].size == 700
 
 
@@ -113,16 +108,14 @@ def test_a_torn_end_that_was_never_signed_is_dropped(folder: Path) -> None:
 
 def test_whole_entries_that_were_not_signed_are_kept_and_written_anew(folder: Path) -> None:
     scribe = filled(folder, 5)
-    more = Scribe(folder)
+    more = Scribe(Logbook(folder))
     more.write(bodies(5, 2), at_once=True)
-    more.close()
     file_before = (folder / Tile(-1, 0).path).stat().st_ino
-    again = Scribe(folder)
+    again = Scribe(Logbook(folder))
     assert (again.log.size, again.log.next_deadline()) == (7, 0.0)
     assert (folder / Tile(-1, 0).path).stat().st_ino != file_before
     again.wait(0.0)
     assert again.heads[0].size == 7
-    again.close()
     scribe.heads += again.heads
     agree(folder, scribe)
 
