@@ -155,8 +155,13 @@ def override_faults(
         yield Fault((*where, "signal"), override.signal, nearest(override.signal, SCORED))
     if not 0 <= override.until_ms < 1 << 53:
         yield Fault((*where, "until"), override.until_ms, "a moment")
-    if len(override.reason) > WHY_LIMIT:
-        yield Fault((*where, "why"), f"{len(override.reason)} letters", f"at most {WHY_LIMIT}")
+    if not is_reason(override.reason):
+        yield Fault((*where, "why"), "...", f"at most {WHY_LIMIT} letters on one line")
+
+
+def is_reason(text: str) -> bool:
+    """Return whether a text may be kept as a reason: short, and harmless on a terminal."""
+    return len(text) <= WHY_LIMIT and (not text or text.isprintable())
 
 
 def signals_of(word: str) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from qallow_agent.base.errors import ConfigError
-from qallow_agent.ethics.bounds import Fault, mesh_faults, nearest, owner_faults
+from qallow_agent.ethics.bounds import Fault, mesh_faults, nearest, owner_faults, ramp_faults
 from qallow_agent.ethics.clauses import ANY, MOST_COMMITTEE, Committee, Grant, Zone
 from qallow_agent.ethics.evidence import MAX_VALUE, MILLION
 from qallow_agent.ethics.hours import DAYS, EVERY_DAY, Hours, parse_clock, parse_offset
@@ -33,16 +33,13 @@ OWNER_KEYS = (
 )  # fmt: skip
 
 
-_UNKNOWN = object()
-
-
 class Wrong(Exception):
-    """What stands under a key cannot be; carries where, what, and what may."""
+    """What stands under a key cannot be, or (nothing shown) the key itself is unknown."""
 
-    def __init__(self, path: Path, value: object, bounds: str) -> None:
+    def __init__(self, path: Path, shown: str, bounds: str) -> None:
         super().__init__(show_path(path))
         self.path = path
-        self.shown = "" if value is _UNKNOWN else _show(value)
+        self.shown = shown
         self.bounds = bounds
 
 
@@ -94,12 +91,14 @@ def _mesh(raw: Mapping[str, Any]) -> MeshPolicy:
     usual = built_in()
     allowed = _words(raw, ("allow_presets",), PRESETS)
     shared = _ramps(raw.get("ramps", {}), ("ramps",))
+    for fault in ramp_faults(shared, ("ramps",)):
+        raise Wrong(fault.path, str(fault.value), fault.bounds)
     presets = _table(raw.get("presets", {}), ("presets",))
     _known(presets, PRESETS, ("presets",))
     profiles = {}
     for name in allowed:
         if name not in usual.presets:
-            raise Wrong(("allow_presets",), name, nearest(name, PRESETS))
+            raise _wrong(("allow_presets",), name, nearest(name, PRESETS))
         profiles[name] = _profile(presets.get(name, {}), ("presets", name), usual, shared)
     return MeshPolicy(
         version=_whole(raw, ("version",), 0),
@@ -162,7 +161,7 @@ def _ramps(raw: Any, path: Path) -> dict[str, Ramp]:
 def _end(table: dict[str, Any], path: Path) -> int:
     end = str(path[-1])
     if end not in table:
-        raise Wrong(path[:-1], table, "{ bad = ..., good = ... } in the signal's unit")
+        raise _wrong(path[:-1], table, "{ bad = ..., good = ... } in the signal's unit")
     return _number(table.pop(end), path, MILLION)
 
 
@@ -196,16 +195,16 @@ def _hours(table: Mapping[str, Any], path: Path) -> Hours:
     days = _words(table, (*path, "days"), DAYS)
     for day in days:
         if day not in DAYS:
-            raise Wrong((*path, "days"), day, nearest(day, DAYS))
+            raise _wrong((*path, "days"), day, nearest(day, DAYS))
     clocks = []
     for key in ("from", "until"):
         minutes = parse_clock(_text(table, (*path, key)))
         if minutes is None:
-            raise Wrong((*path, key), table.get(key), 'a time of day such as "22:00"')
+            raise _wrong((*path, key), table.get(key), 'a time of day such as "22:00"')
         clocks.append(minutes)
     offset = parse_offset(_text(table, (*path, "offset"), "+00:00"))
     if offset is None:
-        raise Wrong((*path, "offset"), table.get("offset"), 'hours ahead of UTC such as "+01:00"')
+        raise _wrong((*path, "offset"), table.get("offset"), 'hours ahead of UTC such as "+01:00"')
     wanted = tuple(place for place in EVERY_DAY if DAYS[place] in days)
     return Hours(clocks[0], clocks[1], wanted, offset)
 
@@ -216,7 +215,7 @@ def _override(table: Mapping[str, Any], path: Path) -> Override:
     zoned = getattr(until, "tzinfo", None) is not None
     if not zoned or until is None:
         bounds = "a moment with its offset, such as 2030-01-31T18:00:00Z"
-        raise Wrong((*path, "until"), until, bounds)
+        raise _wrong((*path, "until"), until, bounds)
     until_ms = round(until.timestamp() * THOUSAND)
     return Override(_text(table, (*path, "signal")), until_ms, _text(table, (*path, "why"), ""))
 
@@ -232,25 +231,25 @@ def _known(table: Mapping[str, Any], keys: Iterable[str], path: Path) -> None:
     names = tuple(keys)
     for key in table:
         if key not in names:
-            raise Wrong((*path, key), _UNKNOWN, nearest(key, names))
+            raise Wrong((*path, key), "", nearest(key, names))
 
 
 def _table(value: Any, path: Path) -> Mapping[str, Any]:
     if not isinstance(value, dict):
-        raise Wrong(path, value, f"a table: [{show_path(path)}]")
+        raise _wrong(path, value, f"a table: [{show_path(path)}]")
     return value
 
 
 def _tables(raw: Mapping[str, Any], path: Path) -> list[Mapping[str, Any]]:
     found = raw.get(str(path[-1]), [])
     if not isinstance(found, list) or not all(isinstance(each, dict) for each in found):
-        raise Wrong(path, found, f"tables: [[{show_path(path)}]]")
+        raise _wrong(path, found, f"tables: [[{show_path(path)}]]")
     return found
 
 
 def _list(value: Any, path: Path) -> list[Any]:
     if not isinstance(value, list):
-        raise Wrong(path, value, "a list: [ ... ]")
+        raise _wrong(path, value, "a list: [ ... ]")
     return value
 
 
@@ -261,28 +260,28 @@ def _words(table: Mapping[str, Any], path: Path, usual: Iterable[str]) -> tuple[
     found = _list(table[key], path)
     for each in found:
         if not isinstance(each, str):
-            raise Wrong(path, each, 'texts: ["...", "..."]')
+            raise _wrong(path, each, 'texts: ["...", "..."]')
     return tuple(found)
 
 
 def _text(table: Mapping[str, Any], path: Path, usual: str | None = None) -> str:
     value = table.get(str(path[-1]), usual)
     if not isinstance(value, str):
-        raise Wrong(path, value, "a text in quotes")
+        raise _wrong(path, value, "a text in quotes")
     return value
 
 
 def _flag(table: Mapping[str, Any], path: Path, *, default: bool) -> bool:
     value = table.get(str(path[-1]), default)
     if not isinstance(value, bool):
-        raise Wrong(path, value, "true or false")
+        raise _wrong(path, value, "true or false")
     return value
 
 
 def _whole(table: Mapping[str, Any], path: Path, usual: int) -> int:
     value = table.get(str(path[-1]), usual)
     if isinstance(value, bool) or not isinstance(value, int):
-        raise Wrong(path, value, "a whole number")
+        raise _wrong(path, value, "a whole number")
     return value
 
 
@@ -294,13 +293,17 @@ def _scaled(table: Mapping[str, Any], path: Path, scale: int, usual: int) -> int
 def _number(value: Any, path: Path, scale: int) -> int:
     """Return a decimal number as a whole number of its smallest part."""
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise Wrong(path, value, "a number")
+        raise _wrong(path, value, "a number")
     if not abs(value) <= MAX_VALUE // MILLION:
-        raise Wrong(path, value, f"at most {MAX_VALUE // MILLION} either way")
+        raise _wrong(path, value, f"at most {MAX_VALUE // MILLION} either way")
     whole = round(value * scale)
     if abs(value * scale - whole) > _EPSILON:
-        raise Wrong(path, value, f"at most {len(str(scale)) - 1} decimals")
+        raise _wrong(path, value, f"at most {len(str(scale)) - 1} decimals")
     return whole
+
+
+def _wrong(path: Path, value: object, bounds: str) -> Wrong:
+    return Wrong(path, _show(value), bounds)
 
 
 def _show(value: object) -> str:

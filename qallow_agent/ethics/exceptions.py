@@ -4,7 +4,7 @@ import msgspec
 
 from qallow_agent.base.errors import StorageCorrupt, UsageError
 from qallow_agent.base.machine import Effect, Persist
-from qallow_agent.ethics.bounds import OPERATORS, SCORED, override_faults, signals_of
+from qallow_agent.ethics.bounds import OPERATORS, SCORED, is_reason, override_faults, signals_of
 from qallow_agent.ethics.owner import LONGEST_OVERRIDE_S, WHY_LIMIT, Pause
 from qallow_agent.ethics.policy import Override
 
@@ -103,8 +103,10 @@ class Exceptions:
 
 
 def _check_why(why: str) -> None:
-    if len(why) > WHY_LIMIT:
-        raise UsageError(f"the reason has {len(why)} letters", hint=f"at most {WHY_LIMIT}")
+    if not is_reason(why):
+        raise UsageError(
+            f"the reason {why[:40]!r} cannot be", hint=f"at most {WHY_LIMIT} letters on one line"
+        )
 
 
 def _decode(kept: bytes | None) -> _Kept:

@@ -90,7 +90,7 @@ def replay(evidence: Iterable[tuple[int, Evidence]], before: Policy, after: Poli
 
 
 def read_evidence(lines: Iterable[bytes], name: str) -> Iterable[tuple[int, Evidence]]:
-    """Yield line numbers and evidence of JSON lines: an array, or an object with one as ``evidence``.
+    """Yield line numbers and evidence of JSON lines, each an array or an object with one inside.
 
     Raises:
         ConfigError: A line is none; names the line.
