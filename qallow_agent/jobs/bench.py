@@ -144,10 +144,6 @@ class Bench:
         """Return the leases that are alive here, and the device of each."""
         return {lease: each.device for lease, each in self._tenancies.stations.items()}
 
-    def lease_count(self) -> int:
-        """Return how many leases are alive here."""
-        return len(self._tenancies.stations)
-
     def idle(self) -> bool:
         """Return whether no runner is alive."""
         return not self._crew.places

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qallow_agent.ethics.batch import first_verdicts, gather, pack_batch, score_batch
+from qallow_agent.ethics.batch import Batch, first_verdicts, gather, pack_batch, score_batch
 from qallow_agent.ethics.evidence import Evidence, Item
 from qallow_agent.ethics.gate import Gate
 from qallow_agent.ethics.policy import Override, Policy, PresetName, Ramp, overridable, preset
@@ -81,6 +81,26 @@ def test_records_of_many_are_those_of_each(given_: list[Evidence], threshold: in
     ms = np.full(len(given_), 9, np.int64)
     body = pack_batch(found, first_verdicts(found, threshold), np.array(hashes, "S24"), ms)
     assert body == wanted
+
+
+@settings(max_examples=60, deadline=None)
+@given(evidences(), policies(), st.sets(st.sampled_from(GIVEN)))
+def test_columns_that_are_left_out_count_as_absent(
+    evidence: Evidence, policy: Policy, kept: set[str]
+) -> None:
+    whole = gather([evidence], [NOW_MS])
+    places = [place for place, name in enumerate(whole.signals) if name in kept]
+    part = Batch(
+        tuple(whole.signals[place] for place in places),
+        whole.values[:, places],
+        whole.grades[:, places],
+        whole.times_ms[:, places],
+        whole.now_ms,
+    )
+    rest = Evidence("n", "d", "j", 0, tuple(each for each in evidence.items if each.signal in kept))
+    wanted = score(rest, policy, NOW_MS)
+    found = score_batch(part, policy)
+    assert (found.e[0], found.solo[0]) == (wanted.e, wanted.solo)
 
 
 def test_more_rows_than_one_pass_takes_score_alike() -> None:

@@ -20,7 +20,7 @@ from qallow_agent.ethics.refusal import (
 )
 from qallow_agent.ethics.score import score
 from qallow_agent.ethics.signals import OPERATORS, SCORED, SIGNALS, UNSKIPPABLE, Signal
-from qallow_agent.ethics.targets import Target
+from qallow_agent.ethics.targets import Target, targets
 
 DESKTOP = preset("desktop")
 BLIND = ("s1", "s2", "s.power", "s.temperature", "c1.cpu", "c1.io", "c1.memory", "c5")
@@ -194,6 +194,18 @@ def test_an_unknown_consent_says_why_it_is_unknown() -> None:
 def test_a_device_judged_for_nobody_is_named_without_a_job() -> None:
     shown = text(refused(comfortable({"s1": 0.0}, job="")))
     assert shown.startswith("nano1/cpu0 takes no work: E 2.000 is")
+
+
+def test_the_commands_of_a_fix_fit_into_one_line_for_a_shell() -> None:
+    refusal = refused(comfortable({"s1": 0.05, "c3": 0.45}))
+    assert [each.command for each in refusal.fixes if each.kind == "override"] == [
+        "qallow-agent policy override c3 --for 2h && qallow-agent policy override s1 --for 2h"
+    ]
+
+
+def test_a_threshold_out_of_reach_asks_for_all_there_is() -> None:
+    found = score(comfortable({"c3": 0.3}), DESKTOP, START_MS)
+    assert targets(found, DESKTOP, 3001) == (Target("c3", 250_000, rising=False),)
 
 
 def test_a_refusal_survives_the_wire() -> None:
