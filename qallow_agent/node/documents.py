@@ -88,7 +88,7 @@ def status(view: View) -> Document:
         "clock": rooms.sync.document(view.now),
         "work": {
             "jobs_running": rooms.desk.running(),
-            "leases": rooms.bench.lease_count(),
+            "leases": len(rooms.bench.leases()),
             "slots_busy": sum(device.busy for device in own_devices(view)),
             "slots_total": sum(device.slots for device in own_devices(view)),
         },

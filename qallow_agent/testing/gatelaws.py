@@ -45,7 +45,7 @@ class GateLaws:
             return
         if wall_ms - pause.since_ms < PAUSE_S * 1000:
             return
-        if box.node.rooms.bench.lease_count():
+        if len(box.node.rooms.bench.leases()):
             raise InvariantBroken(f"{box.name} is paused and has leases")
         if any(runner.busy() for runner in box.running().yard.runners.values()):
             raise InvariantBroken(f"{box.name} is paused and works")

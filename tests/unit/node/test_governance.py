@@ -74,9 +74,9 @@ def test_a_pause_ends_all_leases_within_its_step_and_kills_what_runs() -> None:
     simulation.submit("a", Order(points=2000))
     simulation.run(3.0)
     b = simulation.boxes["b"]
-    assert b.node.rooms.bench.lease_count() == 2
+    assert len(b.node.rooms.bench.leases()) == 2
     simulation.ask("b", PauseWork(why="backup"))
-    assert b.node.rooms.bench.lease_count() == 0
+    assert len(b.node.rooms.bench.leases()) == 0
     assert b.node.governance.judged["cpu0"].verdict.running is Running.STOP
     simulation.run(0.5)
     assert not any(runner.busy() for runner in b.running().yard.runners.values())
@@ -179,7 +179,7 @@ def test_a_busy_desktop_is_left_and_what_ran_there_goes_on_elsewhere() -> None:
     simulation.run(3.0)
     simulation.boxes["b"].craft.others = 0.9
     simulation.run(2.0)
-    assert simulation.boxes["b"].node.rooms.bench.lease_count() == 0
+    assert len(simulation.boxes["b"].node.rooms.bench.leases()) == 0
     simulation.settle()
     assert client.effort.done == 1000
 
