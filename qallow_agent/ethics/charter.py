@@ -217,7 +217,7 @@ class Charter:
         return [
             self.holds.hold_mesh(held, policy),
             *self._changed("mesh", None, now),
-            *self._spread.tell_many(self._offer()),
+            *self._spread.tell_many(self._offer(), now),
         ]
 
     def _changed(self, what: Change, subject: object, now: Instant) -> list[Effect]:

@@ -173,10 +173,13 @@ def test_a_large_mesh_is_told_by_many_not_by_one() -> None:
 
 
 def test_members_are_told_again_every_so_often() -> None:
-    held = charter()
+    held = charter(signs=True)
     held.tick(NOW)
     assert held.next_deadline() is None
-    held.member_up(PEER, NOW)
+    assert held.member_up(PEER, NOW) == []
+    assert held.next_deadline() is None
+    held.sign(version(0), NOW)
+    held.tick(NOW)
     due_s = held.next_deadline()
     assert due_s == NOW.mono_s + EthicsSettings().offer_s
     [told] = held.tick(at(EthicsSettings().offer_s))
