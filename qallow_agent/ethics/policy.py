@@ -143,9 +143,9 @@ def _ramp_fault(name: str, ends: Ramp) -> str:
 
 
 def overridable(name: str) -> bool:
-    """Return whether an owner may override a signal."""
+    """Return whether a policy may override a signal; what is not measured cannot be wished away."""
     signal = SIGNALS.get(name)
-    return signal is not None and signal.role != "fact" and name not in UNSKIPPABLE
+    return signal is not None and signal.role == "signal" and name not in UNSKIPPABLE
 
 
 def overridden_until(policy: Policy) -> dict[str, int]:

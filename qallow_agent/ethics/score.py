@@ -10,7 +10,6 @@ from qallow_agent.base.reading import Provenance
 from qallow_agent.ethics.evidence import MAX_VALUE, Evidence, Item
 from qallow_agent.ethics.policy import Policy, Ramp, overridden_until
 from qallow_agent.ethics.signals import (
-    CAPPED,
     EARLY_MS,
     HALF_MEASURED,
     NEVER_MS,
@@ -39,6 +38,7 @@ class Mark(msgspec.Struct, frozen=True):
         stop: Why work stops because of it; else empty.
         why: Why it is unknown, skipped, capped, estimated or overridden.
         source: Where the value was read.
+        overridden: It counts as comfortable by the owner's word.
     """
 
     signal: str
@@ -48,6 +48,7 @@ class Mark(msgspec.Struct, frozen=True):
     stop: str = ""
     why: str = ""
     source: str = ""
+    overridden: bool = False
 
 
 class Score(msgspec.Struct, frozen=True):
@@ -125,12 +126,10 @@ def score(evidence: Evidence, policy: Policy, now_ms: int) -> Score:
             marks.append(Mark(name, None, None, "unknown", why="does not apply under this policy"))
         elif signal.role == "ceiling":
             marks.append(_ceiling(name, known, solo=solo))
-        elif name in known:
-            marks.append(_mark(signal, known[name], policy, known))
+        elif name in known and (ends := ramp_of(signal, policy)) is not None:
+            marks.append(_mark(signal, known[name], ends))
         elif name in items:
-            marks.append(_unknown(signal, items[name], reasons[name], known))
-        elif name == "s2" and _slowed(known):
-            marks.append(Mark(name, None, CAPPED, "measured", why=_SLOWED))
+            marks.append(_unknown(signal, items[name], reasons[name]))
     return _sum(marks, solo=solo)
 
 
@@ -151,35 +150,23 @@ def doubt(item: Item, now_ms: int) -> str:
     return ""
 
 
-_SLOWED = "capped by a thermal slowdown"
-
-
-def _mark(signal: Signal, item: Item, policy: Policy, known: dict[str, Item]) -> Mark:
-    ends = ramp_of(signal, policy)
-    value = item.value
-    if ends is None or value is None:
-        return Mark(signal.id, value, None, item.provenance, "", item.why, item.source)
-    thousandths = ramp(value, ends)
+def _mark(signal: Signal, item: Item, ends: Ramp) -> Mark:
+    thousandths = ramp(item.value or 0, ends)
     stop = signal.stop if thousandths == 0 else ""
-    why = item.why
-    if signal.id == "s2" and thousandths > CAPPED and _slowed(known):
-        thousandths, why = CAPPED, _SLOWED
-    return Mark(signal.id, value, thousandths, item.provenance, stop, why, item.source)
+    return Mark(signal.id, item.value, thousandths, item.provenance, stop, item.why, item.source)
 
 
-def _unknown(signal: Signal, item: Item, why: str, known: dict[str, Item]) -> Mark:
+def _unknown(signal: Signal, item: Item, why: str) -> Mark:
     if signal.closed:
         return Mark(signal.id, None, 0, "unknown", signal.stop, why, item.source)
-    if signal.id == "s2" and _slowed(known):
-        return Mark(signal.id, None, CAPPED, "measured", "", _SLOWED, item.source)
     return Mark(signal.id, None, None, "unknown", "", why, item.source)
 
 
 def _overridden(name: str, item: Item | None, until_ms: int) -> Mark:
     why = f"overridden until {show_moment(until_ms)}"
     if item is None:
-        return Mark(name, None, FULL, "unknown", "", why)
-    return Mark(name, item.value, FULL, item.provenance, "", why, item.source)
+        return Mark(name, None, FULL, "unknown", why=why, overridden=True)
+    return Mark(name, item.value, FULL, item.provenance, "", why, item.source, overridden=True)
 
 
 def _ceiling(name: str, known: dict[str, Item], *, solo: bool) -> Mark:
@@ -211,10 +198,6 @@ def _ceiling_s(known: dict[str, Item]) -> tuple[int, str]:
 
 def _measured(name: str, known: dict[str, Item]) -> bool:
     return name in known and known[name].provenance == "measured"
-
-
-def _slowed(known: dict[str, Item]) -> bool:
-    return "s2.slowdown" in known and (known["s2.slowdown"].value or 0) > 0
 
 
 def _solo(known: dict[str, Item]) -> bool:

@@ -97,10 +97,10 @@ TABLE: tuple[Signal, ...] = (
           "share of the power cap that is left with the job on", 0, 0.1),
     _ramp("s2", 2, "thermal margin", "celsius",
           "degrees below the limit with the job on", 0, 10),
-    _fact("s2.slowdown", 3, "thermal slowdown", "flag",
-          "1 while the hardware slows down for heat or brakes for power; caps s2 at 0.5"),
+    _ramp("s2.slowdown", 3, "thermal slowdown", "flag",
+          "1 while hardware slows for heat or brakes for power: counts 0.5", 2, 0),
     Signal("s2.shutdown", 4, "thermal shutdown", "flag",
-           "1 when heat has shut the device down", 1_000_000, 0, NEVER_MS, "thermal shutdown", 5.0),
+           "1 when heat has shut the device down", 1_000_000, 0, NEVER_MS, "heat shut it off", 5.0),
     _ramp("s3", 5, "frugality", "ratio",
           "joules of the best feasible placement, as a share of this one's", 0.33, 0.8, CANARY_MS),
     _ramp("s4", 6, "energy budget", "ratio",
@@ -163,9 +163,9 @@ SCORED: tuple[Signal, ...] = tuple(each for each in TABLE if each.role != "fact"
 CEILINGS: Mapping[Component, str] = MappingProxyType({"s": "s0", "c": "c0", "h": "h0"})
 UNSKIPPABLE = ("s2.shutdown", "c8", "h5")
 """What no policy skips or overrides: a shutdown by heat, the owner's pause, a forked ledger."""
+OPERATORS = ("c7", "h3")
+"""What only the mesh's operator may override: where data may be, and by which policy to judge."""
 
-CAPPED = 500
-"""Most that s2 counts during a thermal slowdown."""
 UNMEASURED = 950
 HALF_MEASURED = 970
 """Ceilings: of S, C and H when nothing is measured, and of S when one of two is."""

@@ -3,7 +3,8 @@
 from qallow_agent.base.units import show_joules, show_seconds
 
 _DAY_S = 86_400
-_SHORT_S = 120
+_WHOLE_S = range(600)
+"""Whole seconds that are shown as such: 0 is no nanoseconds, and 180 is better known than 3 min."""
 
 
 def show_value(value: int | None, unit: str) -> str:
@@ -14,7 +15,7 @@ def show_value(value: int | None, unit: str) -> str:
     if unit == "ratio":
         return f"{number * 100:.4g} %"
     if unit == "seconds":
-        return f"{number:.4g} s" if 1 <= number <= _SHORT_S * 5 else show_seconds(number)
+        return f"{number:.4g} s" if number in _WHOLE_S else show_seconds(number)
     if unit == "joules":
         return show_joules(number)
     if unit == "flag":

@@ -4,9 +4,11 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qallow_agent.ethics.batch import gather, score_batch
+from qallow_agent.ethics.batch import Batch, first_verdicts, gather, pack_batch, score_batch
 from qallow_agent.ethics.evidence import Evidence, Item
+from qallow_agent.ethics.gate import Gate
 from qallow_agent.ethics.policy import Override, Policy, PresetName, Ramp, overridable, preset
+from qallow_agent.ethics.records import pack, record
 from qallow_agent.ethics.score import Score, score
 from qallow_agent.ethics.signals import SIGNALS, TABLE, UNSKIPPABLE
 
@@ -62,6 +64,43 @@ def test_many_at_once_score_as_one_by_one(given_: list[Evidence], policy: Policy
         assert found.culprits[row].tolist() == codes
         assert found.stopped[row] == bool(wanted.stops)
         assert (found.solo[row], found.e[row]) == (wanted.solo, wanted.e)
+
+
+@settings(deadline=None)
+@given(st.lists(evidences(), min_size=1, max_size=5), st.integers(2400, 3000))
+def test_records_of_many_are_those_of_each(given_: list[Evidence], threshold: int) -> None:
+    policy = Policy(threshold=threshold)
+    found = score_batch(gather(given_, [NOW_MS] * len(given_)), policy)
+    wanted, hashes = b"", []
+    for evidence in given_:
+        own = score(evidence, policy, NOW_MS)
+        verdict = Gate(threshold).judge("d", own, 0.0)
+        each = record(evidence, own, verdict, NOW_MS - 9)
+        wanted += pack(each)
+        hashes.append(each.job + each.device + each.evidence)
+    ms = np.full(len(given_), 9, np.int64)
+    body = pack_batch(found, first_verdicts(found, threshold), np.array(hashes, "S24"), ms)
+    assert body == wanted
+
+
+@settings(max_examples=60, deadline=None)
+@given(evidences(), policies(), st.sets(st.sampled_from(GIVEN)))
+def test_columns_that_are_left_out_count_as_absent(
+    evidence: Evidence, policy: Policy, kept: set[str]
+) -> None:
+    whole = gather([evidence], [NOW_MS])
+    places = [place for place, name in enumerate(whole.signals) if name in kept]
+    part = Batch(
+        tuple(whole.signals[place] for place in places),
+        whole.values[:, places],
+        whole.grades[:, places],
+        whole.times_ms[:, places],
+        whole.now_ms,
+    )
+    rest = Evidence("n", "d", "j", 0, tuple(each for each in evidence.items if each.signal in kept))
+    wanted = score(rest, policy, NOW_MS)
+    found = score_batch(part, policy)
+    assert (found.e[0], found.solo[0]) == (wanted.e, wanted.solo)
 
 
 def test_more_rows_than_one_pass_takes_score_alike() -> None:
