@@ -51,7 +51,7 @@ def at(seconds: float) -> Instant:
 NOW = at(0)
 
 
-def charter(
+def fresh(
     kept: Mapping[str, bytes] | None = None,
     *,
     signs: bool = False,
@@ -66,6 +66,19 @@ def charter(
         kept=kept or {},
         by_file=by_file,
     )
+
+
+def charter(
+    kept: Mapping[str, bytes] | None = None,
+    *,
+    signs: bool = False,
+    by_file: OwnerPolicy | None = None,
+    **settings: str,
+) -> Charter:
+    """Return a charter that has told what is in force."""
+    made = fresh(kept, signs=signs, by_file=by_file, **settings)
+    made.tick(NOW)
+    return made
 
 
 def version(number: int, **fields: object) -> MeshPolicy:
@@ -99,6 +112,16 @@ def test_a_new_node_holds_the_built_in_policy_and_every_one_the_same() -> None:
     assert first.effective(NOW).preset == "desktop"
     assert second.effective(NOW).preset == "dedicated"
     first.check()
+
+
+def test_each_boot_tells_once_what_is_in_force() -> None:
+    held = fresh()
+    [told] = held.tick(NOW)
+    assert isinstance(told, Announce)
+    assert isinstance(told.message, CharterChanged)
+    assert told.message.what == "begin"
+    assert held.tick(at(100)) == []
+    assert held.next_deadline() is None
 
 
 def test_a_signed_later_policy_is_kept_before_it_is_announced_and_told_on() -> None:
