@@ -1,9 +1,10 @@
 """Building a node: every room made once, from what the world hands in."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from qallow_agent.base.contact import Contact
+from qallow_agent.base.hlc import HybridClock
 from qallow_agent.base.ids import Entropy, NodeId
 from qallow_agent.base.keys import NodeKeys
 from qallow_agent.energy.meters import Meters
@@ -15,12 +16,16 @@ from qallow_agent.jobs.desk import Desk
 from qallow_agent.jobs.model import KernelOffer
 from qallow_agent.jobs.settings import JobSettings
 from qallow_agent.kernels.registry import OURS, Catalog
+from qallow_agent.ledger.growth import Past
+from qallow_agent.ledger.log import Log, Read, mark_of
+from qallow_agent.ledger.settings import LedgerSettings
 from qallow_agent.mesh.adverts.book import AdvertBook
 from qallow_agent.mesh.adverts.settings import AdvertSettings
 from qallow_agent.mesh.discovery.discovery import Discovery
 from qallow_agent.mesh.discovery.settings import DiscoverySettings
 from qallow_agent.mesh.membership.settings import MembershipSettings
 from qallow_agent.mesh.membership.swim import Membership
+from qallow_agent.mesh.membership.views import Views
 from qallow_agent.mesh.sync.settings import SyncSettings
 from qallow_agent.mesh.sync.sync import Sync
 from qallow_agent.mesh.trust.doorkeeper import Doorkeeper
@@ -46,6 +51,7 @@ class RoomSettings:
     sync: SyncSettings
     jobs: JobSettings
     placement: PlacementSettings
+    ledger: LedgerSettings
     ethics: EthicsSettings = field(default_factory=EthicsSettings)
 
 
@@ -63,6 +69,9 @@ class Ingredients:
         settings: Every room's.
         rng: Entropy for jitter, draws and ids.
         kept: What its rooms persisted before.
+        past: What its own log holds.
+        read_tile: Reads that log's durable tiles.
+        clock: Stamps what it logs and what it sends.
         owner_policy: What the file says that the setting ethics.policy_file names.
     """
 
@@ -75,6 +84,9 @@ class Ingredients:
     settings: RoomSettings
     rng: Entropy
     kept: Kept
+    past: Past
+    read_tile: Read
+    clock: HybridClock
     owner_policy: OwnerPolicy | None = None
 
 
@@ -101,6 +113,7 @@ def build_node(given: Ingredients) -> Node:
 
 def _rooms(given: Ingredients, me: Self) -> Rooms:
     keys, settings, rng, kept = given.keys, given.settings, given.rng, given.kept
+    sync = Sync(me=me.node, settings=settings.sync, rng=rng)
     return Rooms(
         doorkeeper=Doorkeeper(
             keys=keys,
@@ -130,7 +143,8 @@ def _rooms(given: Ingredients, me: Self) -> Rooms:
             settings=settings.adverts,
             rng=rng,
         ),
-        sync=Sync(me=me.node, settings=settings.sync, rng=rng),
+        sync=sync,
+        views=Views(me=me.node, rng=rng),
         desk=Desk(me=me.node, settings=settings.jobs, rng=rng, kept=kept("jobs")),
         bench=Bench(
             me=me.node,
@@ -142,6 +156,7 @@ def _rooms(given: Ingredients, me: Self) -> Rooms:
             rng=rng,
         ),
         meters=Meters(given.epoch, kept("energy")),
+        ledger=_log(given, me, sync),
         catalog=given.catalog,
         placement=settings.placement,
         charter=_charter(given),
@@ -158,6 +173,21 @@ def _charter(given: Ingredients) -> Charter:
         rng=given.rng,
         kept=given.kept("ethics"),
         by_file=given.owner_policy,
+    )
+
+
+def _log(given: Ingredients, me: Self, sync: Sync) -> Log:
+    """Return the node's own log."""
+    began = mark_of(me.mesh) in given.kept("ledger")
+    return Log(
+        node=me.node,
+        mesh=me.mesh,
+        seed=given.keys.ledger,
+        settings=given.settings.ledger,
+        past=replace(given.past, began=began),
+        read=given.read_tile,
+        clock=given.clock,
+        bound=sync.wall_error_s,
     )
 
 

@@ -24,6 +24,8 @@ from qallow_agent.mesh.wire.kinds import (
     MemberState,
 )
 from qallow_agent.node.devices import complaints
+from qallow_agent.node.gatehouse import admission, closed
+from qallow_agent.node.governance import Governance
 from qallow_agent.node.rooms import Rooms, Self
 
 Document = dict[str, Any]
@@ -55,6 +57,7 @@ class View:
     changed_s: Mapping[NodeId, Seconds]
     sensed: Sensed | None
     trouble: str
+    governance: Governance
 
     def adverts(self) -> dict[NodeId, Advert]:
         """Return the live adverts by node."""
@@ -85,10 +88,14 @@ def status(view: View) -> Document:
         "clock": rooms.sync.document(view.now),
         "work": {
             "jobs_running": rooms.desk.running(),
-            "leases": rooms.bench.lease_count(),
+            "leases": len(rooms.bench.leases()),
             "slots_busy": sum(device.busy for device in own_devices(view)),
             "slots_total": sum(device.slots for device in own_devices(view)),
         },
+        "admission": admission(own_devices(view), view.governance.judged),
+        "closed": closed(
+            view.adverts(), {each.node: each.name for each in rooms.membership.members()}
+        ),
         "memory_rss_bytes": None if memory is None else memory.value,
         "policy": _policy(view),
         "problems": problems,
@@ -149,7 +156,7 @@ def diagnosis(view: View) -> Document:
 def own_devices(view: View) -> tuple[DeviceAdvert, ...]:
     """Return this node's devices as they are now."""
     sensed = view.sensed.devices if view.sensed else ()
-    return merge_devices(sensed, view.rooms)
+    return view.governance.told(merge_devices(sensed, view.rooms))
 
 
 def merge_devices(sensed: tuple[DeviceAdvert, ...], rooms: Rooms) -> tuple[DeviceAdvert, ...]:

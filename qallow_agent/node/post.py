@@ -83,14 +83,14 @@ class Post:
         return arrival.sender, message
 
 
-def make_post(me: NodeId) -> Post:
-    """Return the post room of a node."""
+def make_post(me: NodeId, clock: HybridClock | None = None) -> Post:
+    """Return the post room of a node; with its clock, if anything else is stamped by it."""
     return Post(
         me,
         MeshCodec(MEMBER_KINDS),
         MeshCodec(SHOUTED_KINDS),
         MeshCodec(STRANGER_KINDS),
-        HybridClock(),
+        clock or HybridClock(),
     )
 
 

@@ -9,9 +9,11 @@ from qallow_agent.ethics.charter import Charter
 from qallow_agent.jobs.bench import Bench
 from qallow_agent.jobs.desk import Desk
 from qallow_agent.kernels.registry import Catalog
+from qallow_agent.ledger.log import Log
 from qallow_agent.mesh.adverts.book import AdvertBook
 from qallow_agent.mesh.discovery.discovery import Discovery
 from qallow_agent.mesh.membership.swim import Membership
+from qallow_agent.mesh.membership.views import Views
 from qallow_agent.mesh.sync.sync import Sync
 from qallow_agent.mesh.trust.doorkeeper import Doorkeeper
 from qallow_agent.placement.settings import PlacementSettings
@@ -26,9 +28,11 @@ class Rooms:
     membership: Membership
     adverts: AdvertBook
     sync: Sync
+    views: Views
     desk: Desk
     bench: Bench
     meters: Meters
+    ledger: Log
     catalog: Catalog
     placement: PlacementSettings
     charter: Charter

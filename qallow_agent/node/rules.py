@@ -29,9 +29,11 @@ class Rules:
     Args:
         me: Who this node is.
         rooms: Its rooms.
+        admit: Judges a request that policies let through, and hands it to the bench.
     """
 
-    def __init__(self, me: Self, rooms: Rooms) -> None:
+    def __init__(self, me: Self, rooms: Rooms, admit: Route) -> None:
+        self._admit = admit
         self._me = me
         self._rooms = rooms
 
@@ -128,7 +130,7 @@ class Rules:
         policy = self._rooms.charter.effective(now)
         zone = zone_of(self._rooms, self._me.node)
         if policy.may(names_of(self._rooms, desk), request.kernel, zone):
-            return self._rooms.bench.receive(sender, request, now)
+            return self._admit(sender, request, now)
         why = f"the policy here lets no {request.kernel} of {desk} run in zone {zone or '(none)'}"
         hint = "ask the mesh's operator or this node's owner; " + SHOW
         return [Send(desk, LeaseRefusal(request.job, request.device, NotAllowed.code, why, hint))]

@@ -1,8 +1,17 @@
 """Submissions: judge a job against its kernel's spec, and find devices when the desk asks."""
 
+from collections.abc import Callable
+
 import msgspec
 
-from qallow_agent.base.errors import DeadlineExceeded, InvariantBroken, JobRejected, NotAllowed
+from qallow_agent.base.errors import (
+    DeadlineExceeded,
+    Forbidden,
+    InvariantBroken,
+    JobRejected,
+    NotAdmitted,
+    NotAllowed,
+)
 from qallow_agent.base.ids import Entropy, JobId, Sender
 from qallow_agent.base.machine import Announce, Effect, Instant
 from qallow_agent.base.message import Message
@@ -18,6 +27,8 @@ from qallow_agent.placement.budget import objection
 from qallow_agent.placement.forecast import forecast, judge, useful_slots
 from qallow_agent.placement.request import Decision
 from qallow_agent.placement.router import choose
+
+_DENIALS = {"refuses": NotAdmitted.code, "forbids": Forbidden.code}
 
 
 class Submissions:
@@ -36,6 +47,8 @@ class Submissions:
         self._survey = survey
         self.rng = rng
         """Entropy for draws, dry runs included."""
+        self.words_of: Callable[[str, JobId, Instant], bytes] = lambda *_: b""
+        """Tells a job all of why the gate of a device, named by its key, is closed."""
 
     def submit(self, sender: Sender, message: Message, now: Instant) -> list[Effect]:
         """Validate a job against its kernel and hand it to the desk.
@@ -107,6 +120,8 @@ class Submissions:
             never=decision.never,
             judged=judged(decision),
             more=max(0, len(decision.explanation) - MOST_JUDGED),
+            denied=_DENIALS.get(decision.denied, ""),
+            document=self.words_of(decision.closed, message.job, now) if decision.closed else b"",
         )
         return [Announce(made)]
 
