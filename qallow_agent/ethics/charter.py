@@ -142,7 +142,7 @@ class Charter:
             return effects
         if not self._begun:
             self._begun = True
-            effects.append(self._fact("begin", None, now))
+            effects += self._changed("begin", None, now)
         if self.holds.doubt:
             effects.append(Notice("policy.left-out", self.holds.doubt, "warning"))
             self.holds.doubt = ""
@@ -232,10 +232,8 @@ class Charter:
             "version": self.holds.mesh.version,
             "policy": self.digest.hex()[:16],
         }
-        return [
-            Notice("policy.changed", "what this node may do has changed", facts=facts),
-            self._fact(what, subject, now),
-        ]
+        notice = Notice("policy.changed", "what this node may do has changed", facts=facts)
+        return [*([] if what == "begin" else [notice]), self._fact(what, subject, now)]
 
     def _fact(self, what: Change, subject: object, now: Instant) -> Announce:
         """Return a change as the node's rooms hear of it, with what a ledger shall keep."""

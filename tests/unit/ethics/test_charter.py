@@ -358,7 +358,7 @@ def test_an_owner_s_file_counts_instead_of_what_was_set() -> None:
 
 def test_the_preset_is_the_owner_s_then_the_setting_s_then_what_it_looks_like() -> None:
     held = charter()
-    assert said(held.owner.look_like("dedicated", NOW)) == ["owner"]
+    assert said(held.owner.look_like("dedicated", NOW)) == ["begin"]
     assert held.effective(NOW).preset == "dedicated"
     assert held.owner.look_like("dedicated", NOW) == []
     effects = held.owner.choose_preset("field", NOW)
