@@ -221,7 +221,7 @@ class Job:
             self._end()
         elif self.phase in {Phase.ASKED, Phase.OPEN} and self._given_up is None:
             self._given_up = error
-            self._team.stop(error.code, error.message, error.hint)
+            self._team.stop(error)
             self._payload.end(copy_of(error))
             if self.phase is Phase.OPEN:  # before it is accepted there is no name to end it by
                 self._say_end(_state_of(error), error.message)
@@ -369,7 +369,7 @@ class Job:
         self._touch(self)
 
     def _fail(self, error: QallowError) -> None:
-        self._team.stop(error.code, error.message, error.hint)
+        self._team.stop(error)
         if self._given_up is None and self.phase in {Phase.ASKED, Phase.OPEN, Phase.FETCHING}:
             self._payload.end(copy_of(error))
         self._leave()

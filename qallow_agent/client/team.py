@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from qallow_agent.base.errors import VersionMismatch, WireError
+from qallow_agent.base.errors import QallowError, VersionMismatch, WireError
 from qallow_agent.base.ids import LeaseId
 from qallow_agent.base.machine import soonest
 from qallow_agent.base.units import Seconds
@@ -223,9 +223,10 @@ class Team:
             self._dropped[piece.number] = (piece, now + STUCK_S)
         return True
 
-    def stop(self, code: str, message: str, hint: str) -> None:
+    def stop(self, error: QallowError) -> None:
         """Fail everything that has no outcome."""
-        self.delivery.settle(self.dispatcher.stop(code, message, hint))
+        stopped = self.dispatcher.stop(error.code, error.message, error.hint)
+        self.delivery.settle(stopped, document=error.document)
 
     def audit(self, share: float, task_s: Seconds) -> None:
         """Have this share of the tasks shorter than ``task_s`` run a second time, and compared."""

@@ -118,9 +118,11 @@ class SensorSource:
         return self._limited(structs.replace(self._cpu, readings=readings))
 
     def _limited(self, device: DeviceAdvert) -> DeviceAdvert:
-        """Return a device with the owner's limit of its temperature in place of its maker's."""
-        hot_c = self._settings.hot_c
-        if not hot_c or "temperature" not in device.readings:
-            return device
-        limit = Reading(hot_c, "celsius", "settings (devices.hot_c)")
-        return structs.replace(device, readings=device.readings | {"temperature_limit": limit})
+        """Return a device with the owner's limits of its temperature and power."""
+        hot_c, cap_w = self._settings.hot_c, self._settings.power_cap_w
+        limits: dict[str, Reading] = {}
+        if hot_c and "temperature" in device.readings:
+            limits["temperature_limit"] = Reading(hot_c, "celsius", "settings (devices.hot_c)")
+        if cap_w and device.slots:
+            limits["power_cap"] = Reading(cap_w, "watts", "settings (devices.power_cap_w)")
+        return structs.replace(device, readings=device.readings | limits) if limits else device
