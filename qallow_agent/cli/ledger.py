@@ -22,11 +22,11 @@ from qallow_agent.ledger.merkle import leaf_hash
 from qallow_agent.ledger.policy import TrustPolicy, parse_policy
 from qallow_agent.ledger.proofs import prove_inclusion, verify_inclusion
 from qallow_agent.ledger.signing import NoteKey, parse_note_key
-from qallow_agent.ledger.tiles import WIDTH, TiledTree
+from qallow_agent.ledger.tiles import WIDTH, TiledTree, whole_entries
 from qallow_agent.mesh.trust import standing
 from qallow_agent.runtime.keyring import read_key
 from qallow_agent.runtime.logaudit import KEYS, Findings, audit, export, newest
-from qallow_agent.runtime.logfiles import LEDGER, LogFiles, whole_entries
+from qallow_agent.runtime.logfiles import LEDGER, LogFiles
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 

@@ -201,6 +201,8 @@ class Log:
 
     def receive(self, _: Sender, message: Message, now: Instant) -> list[Effect]:
         """Take in what the disk made of an Append."""
+        if isinstance(message, LogKept | LogFailed) and message.log:
+            return []  # of a mirrored log
         if isinstance(message, LogKept):
             return self._note_kept(message)
         if isinstance(message, LogFailed):
@@ -295,6 +297,24 @@ class Log:
         bundle, at = divmod(index, WIDTH)
         width = min(WIDTH, self._kept - bundle * WIDTH)
         return unpack_entries(self._read(Tile(-1, bundle, width)))[at]
+
+    def entries(self, first: int, end: int, most_bytes: int) -> list[bytes]:
+        """Return entries from ``first`` to below ``end`` until they are so many bytes together.
+
+        Raises:
+            ValueError: There are no such entries.
+        """
+        found: list[bytes] = []
+        size = 0
+        while first < end and size < most_bytes:
+            bundle, at = divmod(first, WIDTH)
+            width = min(WIDTH, self._kept - bundle * WIDTH)
+            held = (self.entry(first),) if width <= at else ()
+            for entry in held or unpack_entries(self._read(Tile(-1, bundle, width)))[at:]:
+                if first < end and size < most_bytes:
+                    found.append(entry)
+                    first, size = first + 1, size + len(entry)
+        return found
 
     def inclusion(self, index: int) -> tuple[bytes, ...]:
         """Return the proof that an entry is under the newest head.

@@ -25,10 +25,12 @@ class LogKept(Message, tag="fact.log-kept"):
     Args:
         size: Entries that are durable now.
         head: The signed checkpoint that was kept with them; empty for none.
+        log: Whose log, when it is a mirrored one.
     """
 
     size: int
     head: bytes = b""
+    log: str = ""
 
 
 class LogFailed(Message, tag="fact.log-failed"):
@@ -38,8 +40,10 @@ class LogFailed(Message, tag="fact.log-failed"):
         size: Entries that are durable.
         why: The system's words, with the file.
         final: The disk may have lost what it said it had: nothing is signed until a restart.
+        log: Whose log, when it is a mirrored one.
     """
 
     size: int
     why: str
     final: bool
+    log: str = ""

@@ -17,6 +17,7 @@ from qallow_agent.jobs import local
 from qallow_agent.jobs import messages as jobs
 from qallow_agent.ledger import council, kinds
 from qallow_agent.ledger import messages as ledger
+from qallow_agent.ledger.mirror_kinds import MIRROR_KINDS
 from qallow_agent.mesh.wire import facts
 from qallow_agent.mesh.wire import kinds as mesh
 from qallow_agent.node import commands, documents, permissions
@@ -63,6 +64,7 @@ class Node:
             rooms.desk,
             rooms.ledger,
             rooms.council,
+            rooms.mirror,
             rooms.validation,
         )
         self._routes = self._wire()
@@ -161,10 +163,11 @@ class Node:
         return table | self._wire_ledger()
 
     def _wire_ledger(self) -> dict[type[Message], tuple[Route, ...]]:
-        log = self.rooms.ledger.receive
+        log, mirror = self.rooms.ledger.receive, self.rooms.mirror.receive
         return {
-            ledger.LogKept: (log,),
-            ledger.LogFailed: (log,),
+            ledger.LogKept: (log, mirror),
+            ledger.LogFailed: (log, mirror),
+            **dict.fromkeys(MIRROR_KINDS, (mirror,)),
             ledger.HeadSigned: (self.rooms.council.receive,),
             kinds.CommitteeChanged: (self._coherence.committee_changed,),
             kinds.ForkDetected: (self._coherence.forked,),

@@ -15,8 +15,8 @@ from qallow_agent.ledger.note import Note, verified
 from qallow_agent.ledger.policy import TrustPolicy
 from qallow_agent.ledger.proofs import root_of
 from qallow_agent.ledger.signing import NoteKey
-from qallow_agent.ledger.tiles import WIDTH, Tile, TiledTree, tiles_of
-from qallow_agent.runtime.logfiles import CHECKPOINT, LogFiles, whole_entries
+from qallow_agent.ledger.tiles import WIDTH, Tile, TiledTree, tiles_of, whole_entries
+from qallow_agent.runtime.logfiles import CHECKPOINT, LogFiles
 from qallow_agent.runtime.store import storage_error, write_atomically
 
 KEYS = "vkey"

@@ -15,7 +15,7 @@ from qallow_agent.ledger.leaf import parse_leaf
 from qallow_agent.ledger.log import RESTORE
 from qallow_agent.ledger.merkle import HASH_BYTES, leaf_hash
 from qallow_agent.ledger.note import Note, parse_note
-from qallow_agent.ledger.tiles import WIDTH, Tile, fold, unpack_hashes
+from qallow_agent.ledger.tiles import WIDTH, Tile, fold, unpack_hashes, whole_entries
 
 CHECKPOINT = "checkpoint"
 LEDGER = "ledger"
@@ -121,20 +121,6 @@ class LogFiles:
         except OSError as error:
             raise unreadable(path, error) from error
         return unpack_hashes(data, tile.width) if len(data) == tile.width * HASH_BYTES else ()
-
-
-def whole_entries(bundle: bytes, most: int = WIDTH) -> list[bytes]:
-    """Return the entries of a bundle up to where it is torn."""
-    entries: list[bytes] = []
-    at = 0
-    while len(entries) < most:
-        start = at + LENGTH_BYTES
-        end = start + int.from_bytes(bundle[at:start])
-        if start > len(bundle) or end > len(bundle):
-            break
-        entries.append(bundle[start:end])
-        at = end
-    return entries
 
 
 def sound(entry: bytes) -> bool:
