@@ -9,21 +9,22 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from qallow_agent.base.errors import BadProof, InvariantBroken, StorageError
+from qallow_agent.base.errors import BadProof, BadSignature, InvariantBroken, StorageError
 from qallow_agent.base.ids import MeshId, NodeId, Sender
 from qallow_agent.base.machine import Append, Effect, Instant, Send
 from qallow_agent.base.message import Message
 from qallow_agent.base.notice import Notice
 from qallow_agent.base.units import Seconds
 from qallow_agent.ledger.certificate import Head, open_head
+from qallow_agent.ledger.checkpoint import Checkpoint
 from qallow_agent.ledger.growth import Growth, Past
-from qallow_agent.ledger.kinds import HeadCosigned
 from qallow_agent.ledger.leaf import parse_leaf
 from qallow_agent.ledger.log import Log
 from qallow_agent.ledger.manifest import Manifest
 from qallow_agent.ledger.merkle import leaf_hash
-from qallow_agent.ledger.messages import LogFailed, LogKept
-from qallow_agent.ledger.mirror_kinds import EntriesSent, EntriesWanted
+from qallow_agent.ledger.messages import HeadSigned, LogFailed, LogKept
+from qallow_agent.ledger.mirror_kinds import CopyKept, EntriesSent, EntriesWanted
+from qallow_agent.ledger.note import Signature, parse_signature
 from qallow_agent.ledger.proofs import verify_consistency
 from qallow_agent.ledger.seats import MIRRORED, Card, KeyFor, check_card, cosigner_name
 from qallow_agent.ledger.settings import LedgerSettings
@@ -32,6 +33,9 @@ from qallow_agent.ledger.tiles import MAX_ENTRY_BYTES, pack_entries, whole_entri
 
 PIECE_BYTES = 40 << 10
 """What one answer carries; a head with both signatures and a proof fit beside it into 64 KiB."""
+
+_HEADS = 256
+"""Newest heads of our own that a mirror may still vouch for."""
 
 _LONGEST = MAX_ENTRY_BYTES + 2
 
@@ -92,7 +96,14 @@ class Mirror:
         self._log = log
         self._parts = parts
         self._copies: dict[NodeId, _Copy] = {}
+        self._heads: dict[int, bytes] = {}
+        self._vouched: dict[NodeId, tuple[int, Signature]] = {}
         self._due_s: Seconds | None = None
+
+    @property
+    def vouched(self) -> dict[NodeId, int]:
+        """Mirror -> entries of this node's log that it has said to keep."""
+        return {node: size for node, (size, _) in sorted(self._vouched.items())}
 
     @property
     def kept(self) -> dict[NodeId, int]:
@@ -108,6 +119,12 @@ class Mirror:
                 return self._hand_out(NodeId(sender), message)
             case EntriesSent():
                 return self._take_in(NodeId(sender), message)
+            case CopyKept():
+                self._note_copy(NodeId(sender), message)
+            case HeadSigned():
+                self._heads[message.size] = message.root
+                for size in list(self._heads)[:-_HEADS]:
+                    del self._heads[size]
             case LogKept():
                 return self._note_kept(message, now)
             case LogFailed():
@@ -165,6 +182,20 @@ class Mirror:
         return [
             Send(asker, EntriesSent(card, wanted.first, wanted.offset, piece, end, proof, note))
         ]
+
+    def _note_copy(self, mirror: NodeId, kept: CopyKept) -> None:
+        """Believe a mirror that signs for a head which this log really has."""
+        manifest = self._parts.manifest()
+        seat = manifest.seat(mirror) if manifest else None
+        if manifest is None or seat is None or kept.version != manifest.version:
+            return
+        signature, key = parse_signature(kept.line.removesuffix("\n")), seat.cosigner(MIRRORED)
+        if self._heads.get(kept.size) != kept.root:
+            return
+        if (signature.name, signature.key_id) != (key.name, key.key_id):
+            raise BadSignature(f"{mirror} cosigns as {signature.name:.120}")
+        key.verify(Checkpoint(self._log.origin, kept.size, kept.root).text(), signature.data)
+        self._vouched[mirror] = (kept.size, signature)
 
     # --- as a mirror ------------------------------------------------------------------------------
 
@@ -228,9 +259,7 @@ class Mirror:
         name = cosigner_name(self._mesh, self._me, MIRRORED, manifest.version)
         key = self._parts.key_for(f"{MIRRORED}/{manifest.version}")
         line = cosign(head, name, key, now.wall_ns // 1_000_000_000).line()
-        return [
-            Send(owner, HeadCosigned(manifest.version, card.origin, head.size, head.root, (line,)))
-        ]
+        return [Send(owner, CopyKept(manifest.version, head.size, head.root, line))]
 
 
 def mirrors_of(owner: NodeId, members: tuple[NodeId, ...], count: int) -> tuple[NodeId, ...]:

@@ -85,7 +85,7 @@ def status(view: View) -> Document:
         "canaries": _canaries(view),
         "clock": rooms.sync.document(view.now),
         "ledger": health.describe(rooms.ledger)
-        | {"mirrored": rooms.mirror.kept}
+        | {"mirrors": rooms.mirror.kept, "mirrored_by": rooms.mirror.vouched}
         | ledger_document(rooms),
         "work": {
             "jobs_running": rooms.desk.running(),

@@ -168,7 +168,7 @@ class Node:
             ledger.LogKept: (log, mirror),
             ledger.LogFailed: (log, mirror),
             **dict.fromkeys(MIRROR_KINDS, (mirror,)),
-            ledger.HeadSigned: (self.rooms.council.receive,),
+            ledger.HeadSigned: (self.rooms.council.receive, mirror),
             kinds.CommitteeChanged: (self._coherence.committee_changed,),
             kinds.ForkDetected: (self._coherence.forked,),
             kinds.Certified: (),

@@ -2,12 +2,16 @@
 
 from dataclasses import replace
 
+from qallow_agent.base.machine import Send
+from qallow_agent.base.message import Report
 from qallow_agent.ledger.leaf import LeafKind, parse_leaf
 from qallow_agent.ledger.log import Log
 from qallow_agent.ledger.mirror import PIECE_BYTES, mirrors_of
+from qallow_agent.ledger.mirror_kinds import CopyKept, EntriesSent
 from qallow_agent.ledger.note import parse_note
 from qallow_agent.ledger.settings import LedgerSettings
-from qallow_agent.ledger.tiles import MAX_ENTRY_BYTES
+from qallow_agent.ledger.tiles import MAX_ENTRY_BYTES, pack_entries
+from qallow_agent.node.commands import GetStatus
 from qallow_agent.testing.box import Box
 from qallow_agent.testing.logbook import VirtualLogbook
 from qallow_agent.testing.premises import default_rooms
@@ -92,16 +96,45 @@ def test_a_mirror_vouches_for_what_it_keeps() -> None:
     simulation.run(30.0)
     a = simulation.boxes["a"]
     write(a, b"receipt")
-    simulation.network.weather = replace(simulation.network.weather)
-    said: set[str] = set()
-    for _ in range(20):
-        simulation.run(1.0)
-        hand = a.node.rooms.council.certifier._hand
-        said |= {purpose for _, purpose in hand.lines} if hand else set()
-    certified = a.node.rooms.council.certifier.certified
-    assert certified is not None
-    names = {each.name.split("/")[-2] for each in certified.signatures[1:]} | said
-    assert "witnessed" in names
+    simulation.run(10.0)
+    size = a.disk.logbook(a.node.me.mesh).size
+    others = {simulation.boxes[name].id: size for name in "bcd"}
+    assert a.node.rooms.mirror.vouched == others
+    document = simulation.ask("a", GetStatus())
+    assert isinstance(document, Report)
+    assert document.document["ledger"]["mirrored_by"] == others
+
+
+def test_a_mirror_that_lies_is_not_believed() -> None:
+    simulation = mesh(9, "ab")
+    simulation.run(30.0)
+    a, b = simulation.boxes["a"], simulation.boxes["b"]
+    before = a.node.rooms.mirror.vouched
+    manifest = a.node.rooms.council.committee.manifest
+    assert manifest is not None
+    lie = CopyKept(manifest.version, 9_999, bytes(32), "\u2014 x AAAAAAAA\n")
+    b.running().shell.say([Send(a.id, lie)])
+    simulation.run(1.0)
+    assert a.node.rooms.mirror.vouched == before
+
+
+def test_an_owner_that_hands_out_another_history_is_found_out() -> None:
+    simulation = mesh(10, "ab")
+    a, b = simulation.boxes["a"], simulation.boxes["b"]
+    write(a, b"one")
+    simulation.run(10.0)
+    kept = copy_at(simulation, "b", "a")
+    before = list(kept.entries)
+    head = a.node.rooms.ledger.head
+    assert head is not None
+    forged = EntriesSent(
+        a.node.rooms.council.card, kept.size, 0, pack_entries([before[-1]]), kept.size + 1, (),
+        head.encode(),
+    )  # fmt: skip
+    a.running().shell.say([Send(b.id, forged)])
+    simulation.run(2.0)
+    assert kept.entries == before
+    assert "message.refused" in {told.notice.event for told in simulation.record.story}
 
 
 def test_nobody_keeps_a_log_when_there_shall_be_no_mirrors() -> None:
