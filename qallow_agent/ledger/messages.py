@@ -19,6 +19,10 @@ class HeadSigned(Message, tag="fact.head-signed"):
     note: bytes
 
 
+class LogClosing(Message, tag="fact.log-closing"):
+    """The agent is about to stop: what gathers for the next head is signed now."""
+
+
 class LogKept(Message, tag="fact.log-kept"):
     """The driver made what an Append said durable.
 

@@ -10,7 +10,16 @@ from typing import Any
 
 from qallow_agent.base.errors import QallowError, UnknownKind
 from qallow_agent.base.ids import Entropy, NodeId, Sender, is_local
-from qallow_agent.base.machine import Announce, Effect, Instant, Machine, Reply, Send, soonest
+from qallow_agent.base.machine import (
+    Announce,
+    Effect,
+    Instant,
+    Machine,
+    Reply,
+    Send,
+    Shutdown,
+    soonest,
+)
 from qallow_agent.base.message import Failure, Message, failure, kind_of
 from qallow_agent.base.notice import Notice
 from qallow_agent.jobs import local
@@ -198,6 +207,8 @@ class Node:
             effect = waiting.popleft()
             inside = self._inside(effect)
             if inside is None:
+                if isinstance(effect, Shutdown):
+                    outward += self.rooms.ledger.receive(self.me.node, ledger.LogClosing(), now)
                 outward.append(effect)
                 continue
             hops += 1

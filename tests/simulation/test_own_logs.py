@@ -66,6 +66,19 @@ def test_a_log_outlives_its_agent() -> None:
     assert log_of(simulation, "a").consistency(before, head_size(simulation, "a"))
 
 
+def test_a_stop_signs_what_was_written() -> None:
+    simulation = Simulation(Plan(seed=9))
+    simulation.mesh(["a", "b"])
+    simulation.run(5.0)
+    write(simulation, "a", b"last words")
+    simulation.stop("a")
+    simulation.run(5.0)
+    assert not simulation.boxes["a"].up
+    simulation.faults.restart("a")
+    simulation.run(2.0)
+    assert bodies(simulation, "a") == [b"last words"]
+
+
 def test_a_full_disk_delays_the_log_and_loses_nothing() -> None:
     simulation = Simulation(Plan(seed=7))
     simulation.mesh(["a", "b"])
