@@ -84,14 +84,13 @@ def status(view: View) -> Document:
         },
         "canaries": _canaries(view),
         "clock": rooms.sync.document(view.now),
-        "ledger": ledger_document(rooms),
         "work": {
             "jobs_running": rooms.desk.running(),
             "leases": rooms.bench.lease_count(),
             "slots_busy": sum(device.busy for device in own_devices(view)),
             "slots_total": sum(device.slots for device in own_devices(view)),
         },
-        "ledger": health.describe(rooms.ledger),
+        "ledger": health.describe(rooms.ledger) | ledger_document(rooms),
         "memory_rss_bytes": None if memory is None else memory.value,
         "problems": problems,
     }

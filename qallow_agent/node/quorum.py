@@ -80,7 +80,6 @@ def ledger_document(rooms: Rooms) -> dict[str, Any]:
     progress = rooms.council.certifier.progress
     held = rooms.council.committee.manifest
     return {
-        "origin": rooms.ledger.origin,
         "head": progress.head,
         "certified": progress.certified,
         "provisional": progress.provisional,
@@ -90,7 +89,6 @@ def ledger_document(rooms: Rooms) -> dict[str, Any]:
         "version": held.version if held else 0,
         "standing": held.quorum.standing if held else "no committee yet",
         "forked": [fork.card.node for fork in rooms.council.forks.all()],
-        "trouble": rooms.ledger.trouble,
     }
 
 
