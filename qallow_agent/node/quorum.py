@@ -70,9 +70,10 @@ class Coherence:
         return self._rooms.ledger.write(LeafKind.OBJECTION, body, now, at_once=True)
 
     def forked(self, _: Sender, fact: ForkDetected, now: Instant) -> list[Effect]:
-        """Log that a node showed two histories."""
+        """Log that a node showed two histories, and take our work away from it."""
         body = f"fork\n{fact.origin}\n{fact.why}\n".encode()
-        return self._rooms.ledger.write(LeafKind.OBJECTION, body, now, at_once=True)
+        logged = self._rooms.ledger.write(LeafKind.OBJECTION, body, now, at_once=True)
+        return [*logged, *self._rooms.desk.member_down(fact.node, now)]
 
 
 def ledger_document(rooms: Rooms) -> dict[str, Any]:
@@ -93,8 +94,20 @@ def ledger_document(rooms: Rooms) -> dict[str, Any]:
 
 
 def fork_problems(rooms: Rooms) -> list[dict[str, str]]:
-    """Return every node whose log showed two histories, as a problem of ``status``."""
-    return [_problem(rooms, fork) for fork in rooms.council.forks.all()]
+    """Return every node whose log showed two histories, and whether others say so of ours."""
+    found = [_problem(rooms, fork) for fork in rooms.council.forks.all()]
+    certifier = rooms.council.certifier
+    quorum = certifier.manifest.quorum if certifier.manifest else None
+    if quorum is None or len(certifier.refusals) <= quorum.faulty:
+        return found
+    why = next(iter(certifier.refusals.values()))
+    own = {
+        "node": rooms.ledger.origin.rpartition("/")[2],
+        "name": "",
+        "what": f"{len(certifier.refusals)} members refuse this node's log: {why}",
+        "fix": "if its disk was restored from a backup, leave the mesh and join as a new node",
+    }
+    return [*found, own]
 
 
 def _problem(rooms: Rooms, fork: Fork) -> dict[str, str]:

@@ -167,3 +167,36 @@ def test_work_is_not_placed_on_a_node_whose_log_forked(tools: SimpleNamespace) -
     while not client.over:
         sim.run(0.1)
         assert liar.node.rooms.bench.lease_count() == 0
+
+
+def test_work_moves_away_from_a_node_as_soon_as_its_log_forks(tools: SimpleNamespace) -> None:
+    sim = four(tools)
+    client = sim.submit("a", tools.order())
+    liar, other = sim.boxes["d"], sim.boxes["a"]
+    sim.until(lambda: liar.node.rooms.bench.lease_count() > 0, 60)
+    council = liar.node.rooms.council
+    entries = liar.disk.logbook(liar.node.me.mesh).entries
+    for text in (b"one", b"other"):
+        forger = Forger(council.card, liar.papers.keys(), entries)
+        forger.write(text)
+        liar.running().shell.say(forger.offers(manifest(liar).version, [other.id]))
+        sim.run(0.5)
+    assert other.node.rooms.council.forks.forked(liar.id)
+    sim.until(lambda: client.over, 300)
+    client.check()
+
+
+def test_a_node_whose_log_others_refuse_says_so_itself(tools: SimpleNamespace) -> None:
+    sim = four(tools)
+    liar = sim.boxes["d"]
+    council = liar.node.rooms.council
+    entries = liar.disk.logbook(liar.node.me.mesh).entries
+    forger = Forger(council.card, liar.papers.keys(), entries)
+    forger.write(b"what never happened")
+    victims = [sim.boxes[name].id for name in "abc"]
+    liar.running().shell.say(forger.offers(manifest(liar).version, victims))
+    sim.run(1.0)
+    write(liar, "what happened")
+    sim.run(15.0)
+    problems = sim.ask("d", GetStatus()).document["problems"]  # type: ignore[attr-defined]
+    assert any("refuse this node's log" in each["what"] for each in problems)
