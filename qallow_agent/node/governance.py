@@ -87,7 +87,7 @@ class Governance:
         self.gathering = Gathering(me, rooms)
         self._bylaws = Bylaws(me, rooms)
         self._clerk = Clerk(rooms.ledger)
-        self.gathering.extras.append(self._bylaws.items)
+        self.gathering.commons.append(self._bylaws.items)
         self.judged: dict[str, Judged] = {}
         """The newest judgement of each own device that offers slots."""
 
@@ -107,6 +107,7 @@ class Governance:
         if self._sensed is None:
             return []
         policy = self.law.effective(now)
+        self.gathering.begin()
         self._gate.threshold = policy.threshold
         effects: list[Effect] = []
         offered = [device for device in self._sensed.devices if device.slots]
