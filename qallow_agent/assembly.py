@@ -13,6 +13,7 @@ from qallow_agent.base.errors import EXIT_OK
 from qallow_agent.base.hlc import HybridClock
 from qallow_agent.base.machine import Instant
 from qallow_agent.base.notice import Notice
+from qallow_agent.config.policies import read_owner_file
 from qallow_agent.config.schema import Settings
 from qallow_agent.kernels.registry import Catalog, load_catalog
 from qallow_agent.mesh.io.ntp import NtpSource
@@ -27,11 +28,13 @@ from qallow_agent.runtime.devices import threads_per_task
 from qallow_agent.runtime.driver import Driver, World
 from qallow_agent.runtime.joining import Entrance, forget_mesh, refuse_second_mesh
 from qallow_agent.runtime.keyring import load_keys
-from qallow_agent.runtime.limits import close_memory
+from qallow_agent.runtime.limits import close_memory, take_name
 from qallow_agent.runtime.log import Chronicle, start_logging
 from qallow_agent.runtime.logbook import Logbook
 from qallow_agent.runtime.logfiles import LEDGER
 from qallow_agent.runtime.plugins import Plugins, load_plugins
+from qallow_agent.runtime.sensing.lateness import Lateness
+from qallow_agent.runtime.sensing.surroundings import Surroundings
 from qallow_agent.runtime.sensors import SensorSource
 from qallow_agent.runtime.store import StateStore
 from qallow_agent.runtime.yard import RunnerYard
@@ -61,6 +64,7 @@ def run_agent(settings: Settings, *, join: str | None, ready: Ready) -> int:
         JoinRefused: The mesh refused the invite.
         PeerError: The invite's host cannot be reached.
     """
+    take_name("qallow-agent")  # other agents of this machine know ours by it
     start_logging(settings.node.log_level, settings.node.log_format)
     started_s = time.monotonic()
     say = Chronicle(time.monotonic)
@@ -76,7 +80,8 @@ def run_agent(settings: Settings, *, join: str | None, ready: Ready) -> int:
         node, transport, logbook = _enter_mesh(settings, store, epoch, join, catalog, cleanup)
         yard = _yard(settings, plugins, say)
         cleanup.callback(yard.close)
-        sensors = SensorSource(settings.devices, catalog, plugins)
+        felt = Surroundings(Lateness(), control.peers)
+        sensors = SensorSource(settings.devices, catalog, plugins, surroundings=felt)
         cleanup.callback(sensors.close)
         clocks = NtpSource(settings.mesh.sync)
         cleanup.callback(clocks.close)
@@ -90,6 +95,7 @@ def run_agent(settings: Settings, *, join: str | None, ready: Ready) -> int:
             sources=(sensors, clocks),
             say=say,
             clock=read_clock,
+            lateness=felt.lateness,
         )
         ready(
             {
@@ -155,6 +161,7 @@ def _enter_mesh(
             past=logbook.open(),
             read_tile=logbook.read,
             clock=HybridClock(),
+            owner_policy=read_owner_file(settings.ethics.policy_file),
         )
     )
     return node, transport, logbook
@@ -193,4 +200,5 @@ def _room_settings(settings: Settings) -> RoomSettings:
         settings.jobs,
         settings.placement,
         settings.ledger,
+        settings.ethics,
     )

@@ -116,6 +116,12 @@ class Certifier:
         self._stated = self._log.next_index
 
     @property
+    def refused_by(self) -> int:
+        """How many members refuse our newest head; 0 while they are too few to be right."""
+        count = len(self.refusals)
+        return count if self.manifest and count > self.manifest.quorum.faulty else 0
+
+    @property
     def certified_size(self) -> int:
         """Entries under the newest certificate; ``certified`` is its note."""
         return self._certified_size

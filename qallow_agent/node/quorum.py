@@ -6,6 +6,7 @@ import msgspec
 
 from qallow_agent.base.ids import Sender
 from qallow_agent.base.machine import Effect, Instant
+from qallow_agent.ethics.evidence import MILLION, Item
 from qallow_agent.ledger.forks import Fork
 from qallow_agent.ledger.kinds import (
     Assent,
@@ -76,6 +77,15 @@ class Coherence:
         return [*logged, *self._rooms.desk.member_down(fact.node, now)]
 
 
+def ledger_items(rooms: Rooms, now: Instant) -> tuple[Item, ...]:
+    """Return the evidence about this node's own log: 0 when more than may lie refuse it."""
+    refused = rooms.council.certifier.refused_by
+    why = f"{refused} members refuse its log" if refused else ""
+    value = 0 if refused else MILLION
+    time_ms = now.wall_ns // 1_000_000
+    return (Item("h5", value, "flag", time_ms, "witnesses", why=why),)
+
+
 def ledger_document(rooms: Rooms) -> dict[str, Any]:
     """Return how far this node's log is certified, and by whom; JSON-shaped."""
     progress = rooms.council.certifier.progress
@@ -97,14 +107,13 @@ def fork_problems(rooms: Rooms) -> list[dict[str, str]]:
     """Return every node whose log showed two histories, and whether others say so of ours."""
     found = [_problem(rooms, fork) for fork in rooms.council.forks.all()]
     certifier = rooms.council.certifier
-    quorum = certifier.manifest.quorum if certifier.manifest else None
-    if quorum is None or len(certifier.refusals) <= quorum.faulty:
+    if not certifier.refused_by:
         return found
     why = next(iter(certifier.refusals.values()))
     own = {
         "node": rooms.ledger.origin.rpartition("/")[2],
         "name": "",
-        "what": f"{len(certifier.refusals)} members refuse this node's log: {why}",
+        "what": f"{certifier.refused_by} members refuse this node's log: {why}",
         "fix": "if its disk was restored from a backup, leave the mesh and join as a new node",
     }
     return [*found, own]

@@ -60,7 +60,10 @@ def test_a_log_outlives_its_agent() -> None:
     simulation.run(2.0)
     log = log_of(simulation, "a")
     size = parse_checkpoint(before.text).size
-    assert (log.size, log.head) == (size, before)
+    assert log.size >= size
+    later = [log.entry(index) for index in range(size, log.size)]
+    assert not any(entry.endswith(b"never durable") for entry in later)
+    size = log.size
     write(simulation, "a", b"denial", at_once=True)
     simulation.faults.kill("a")
     simulation.faults.restart("a")
@@ -102,4 +105,4 @@ def test_a_failing_disk_ends_the_signing_but_not_the_agent() -> None:
     head = log_of(simulation, "a").head
     assert head is not None
     assert verified(parse_note(head.encode()), log.keys)
-    assert head_size(simulation, "a") == first + 2
+    assert head_size(simulation, "a") >= first + 2
