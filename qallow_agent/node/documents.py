@@ -27,7 +27,7 @@ from qallow_agent.mesh.wire.kinds import (
 from qallow_agent.node.devices import complaints
 from qallow_agent.node.gatehouse import admission, closed
 from qallow_agent.node.governance import Governance
-from qallow_agent.node.quorum import fork_problems, ledger_document
+from qallow_agent.node.quorum import fork_problems
 from qallow_agent.node.rooms import Rooms, Self
 
 Document = dict[str, Any]
@@ -88,7 +88,6 @@ def status(view: View) -> Document:
         },
         "canaries": _canaries(view),
         "clock": rooms.sync.document(view.now),
-        "ledger": ledger_document(rooms),
         "work": {
             "jobs_running": rooms.desk.running(),
             "leases": len(rooms.bench.leases()),

@@ -12,7 +12,9 @@ from qallow_agent.mesh.wire.kinds import DeviceAdvert, MemberState
 from qallow_agent.node.rooms import Rooms, Self
 
 Extra = Callable[[DeviceAdvert, Instant], tuple[Item, ...]]
-"""Adds evidence about a device that other parts of the node hold."""
+"""Adds evidence about a device that other parts of the node hold: audits, for one."""
+Common = Callable[[Instant], tuple[Item, ...]]
+"""Adds evidence that is the same for every device of the node: policies, the ledger."""
 
 _SLOWED = ("slowdown", "heat", "heat-hardware", "power-brake")
 """Reasons for which hardware slows down that mean heat or a brake; a power cap alone is none."""
@@ -47,8 +49,13 @@ class Gathering:
         self._me = me
         self._rooms = rooms
         self._counters: dict[str, _Counter] = {}
+        self._shared: tuple[Item, ...] | None = None
         self.extras: list[Extra] = []
-        """What else is known of a device: policies, audits, ledgers."""
+        self.commons: list[Common] = [self._peers]
+
+    def begin(self) -> None:
+        """Work out anew what holds for every device; within one moment much may change."""
+        self._shared = None
 
     def of(
         self, device: DeviceAdvert, sensed: Sensed, now: Instant, *, busy: bool, job: str = ""
@@ -69,7 +76,7 @@ class Gathering:
             *_battery(sensed, _ms(now, now.mono_s)),
             *_people(device, sensed, now),
             *_tenants(device, _ms(now, read_s)),
-            *self._peers(now),
+            *self._common(now),
         ]
         for extra in self.extras:
             items += extra(device, now)
@@ -112,7 +119,13 @@ class Gathering:
             return None
         return Reading(last.watts, "watts", energy.source)
 
-    def _peers(self, now: Instant) -> list[Item]:
+    def _common(self, now: Instant) -> tuple[Item, ...]:
+        """Return what holds for every device; worked out once a round."""
+        if self._shared is None:
+            self._shared = tuple(item for each in self.commons for item in each(now))
+        return self._shared
+
+    def _peers(self, now: Instant) -> tuple[Item, ...]:
         """Return what agreement with peers can be told from: clocks, live sets, their words."""
         me, rooms = self._me.node, self._rooms
         wall_ms = now.wall_ns // 1_000_000
@@ -132,7 +145,7 @@ class Gathering:
         if likeness is not None:
             alike, at_s = likeness
             items.append(Item("h4", alike, "ratio", _ms(now, at_s), "live sets of peers"))
-        return items
+        return tuple(items)
 
 
 def _ms(now: Instant, at_s: Seconds) -> int:

@@ -6,6 +6,7 @@ people learn it from ``status`` and ``explain``; the ledger keeps what was decid
 
 from collections import deque
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Protocol
 
 import msgspec
@@ -28,6 +29,7 @@ from qallow_agent.mesh.wire.kinds import DeviceAdvert
 from qallow_agent.node.bylaws import Bylaws
 from qallow_agent.node.clerk import Clerk
 from qallow_agent.node.gathering import Gathering
+from qallow_agent.node.quorum import ledger_items
 from qallow_agent.node.rooms import Rooms, Self
 from qallow_agent.node.survey import Survey
 from qallow_agent.node.verdicts import brief, first_fix, heard, stage_of
@@ -87,7 +89,8 @@ class Governance:
         self.gathering = Gathering(me, rooms)
         self._bylaws = Bylaws(me, rooms)
         self._clerk = Clerk(rooms.ledger)
-        self.gathering.extras.append(self._bylaws.items)
+        self.gathering.commons.append(self._bylaws.items)
+        self.gathering.commons.append(partial(ledger_items, rooms))
         self.judged: dict[str, Judged] = {}
         """The newest judgement of each own device that offers slots."""
 
@@ -105,6 +108,7 @@ class Governance:
         if self._sensed is None:
             return []
         policy = self.law.effective(now)
+        self.gathering.begin()
         self._gate.threshold = policy.threshold
         effects: list[Effect] = []
         offered = [device for device in self._sensed.devices if device.slots]

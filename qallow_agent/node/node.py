@@ -10,7 +10,16 @@ from typing import Any
 
 from qallow_agent.base.errors import QallowError, UnknownKind
 from qallow_agent.base.ids import Entropy, NodeId, Sender, is_local
-from qallow_agent.base.machine import Announce, Effect, Instant, Machine, Reply, Send, soonest
+from qallow_agent.base.machine import (
+    Announce,
+    Effect,
+    Instant,
+    Machine,
+    Reply,
+    Send,
+    Shutdown,
+    soonest,
+)
 from qallow_agent.base.message import Failure, Message, failure, kind_of
 from qallow_agent.base.notice import Notice
 from qallow_agent.ethics.messages import CharterChanged
@@ -20,6 +29,7 @@ from qallow_agent.jobs.epochs import JobStep, KeepEpoch
 from qallow_agent.jobs.opinions import OPINIONS, AuditDone
 from qallow_agent.ledger import council, kinds
 from qallow_agent.ledger import messages as ledger
+from qallow_agent.ledger.mirror_kinds import MIRROR_KINDS
 from qallow_agent.mesh.wire import facts
 from qallow_agent.mesh.wire import kinds as mesh
 from qallow_agent.node import commands, documents, permissions
@@ -75,9 +85,10 @@ class Node:
             rooms.bench,
             rooms.desk,
             rooms.ledger,
-            rooms.charter,
             rooms.council,
+            rooms.mirror,
             rooms.validation,
+            rooms.charter,
             rooms.audits,
         )
         self._routes = self._wire()
@@ -189,16 +200,18 @@ class Node:
         came, gone = self._coherence.member_up, self._coherence.member_down
         table[facts.MemberUp] = (note, found, pulse, views, book, door, came)
         table[facts.MemberSuspect] = (note,)
-        table[facts.MemberDown] = (note, found, pulse, views, book, door, self._member_down, gone)
+        down = self._member_down
+        table[facts.MemberDown] = (note, found, pulse, views, book, door, down, gone)
         table[facts.AdvertChanged] = (self._advert_changed,)
         return table
 
     def _wire_ledger(self) -> dict[type[Message], tuple[Route, ...]]:
-        log = self.rooms.ledger.receive
+        log, mirror = self.rooms.ledger.receive, self.rooms.mirror.receive
         return {
-            ledger.LogKept: (log,),
-            ledger.LogFailed: (log,),
-            ledger.HeadSigned: (self.rooms.council.receive, self._receipts.news),
+            ledger.LogKept: (log, mirror),
+            ledger.LogFailed: (log, mirror),
+            **dict.fromkeys(MIRROR_KINDS, (mirror,)),
+            ledger.HeadSigned: (self.rooms.council.receive, mirror, self._receipts.news),
             kinds.CommitteeChanged: (self._coherence.committee_changed,),
             kinds.ForkDetected: (self._coherence.forked,),
             kinds.Objected: (self._coherence.objected,),
@@ -230,6 +243,8 @@ class Node:
             effect = waiting.popleft()
             inside = self._inside(effect)
             if inside is None:
+                if isinstance(effect, Shutdown):
+                    outward += self.rooms.ledger.receive(self.me.node, ledger.LogClosing(), now)
                 outward.append(effect)
                 continue
             hops += 1

@@ -6,6 +6,7 @@ import msgspec
 
 from qallow_agent.base.ids import Sender
 from qallow_agent.base.machine import Effect, Instant
+from qallow_agent.ethics.evidence import MILLION, Item
 from qallow_agent.ledger import health
 from qallow_agent.ledger.forks import Fork
 from qallow_agent.ledger.kinds import (
@@ -40,11 +41,13 @@ class Coherence:
     def member_up(self, _: Sender, fact: MemberUp, now: Instant) -> list[Effect]:
         """Bring a member that came up to what holds."""
         self._rooms.observer.note()
+        self._rooms.mirror.member_changed(now)
         return self._rooms.council.member_up(fact.record.node, now)
 
     def member_down(self, _: Sender, _fact: MemberDown, now: Instant) -> list[Effect]:
         """Note that a member is gone."""
         self._rooms.observer.note()
+        self._rooms.mirror.member_changed(now)
         return self._rooms.council.member_down(now)
 
     def committee_changed(
@@ -71,31 +74,57 @@ class Coherence:
         return self._rooms.ledger.write(LeafKind.OBJECTION, body, now, at_once=True)
 
     def forked(self, _: Sender, fact: ForkDetected, now: Instant) -> list[Effect]:
-        """Log that a node showed two histories."""
+        """Log that a node showed two histories, and take our work away from it."""
         body = f"fork\n{fact.origin}\n{fact.why}\n".encode()
-        return self._rooms.ledger.write(LeafKind.OBJECTION, body, now, at_once=True)
+        logged = self._rooms.ledger.write(LeafKind.OBJECTION, body, now, at_once=True)
+        return [*logged, *self._rooms.desk.member_down(fact.node, now)]
+
+
+def ledger_items(rooms: Rooms, now: Instant) -> tuple[Item, ...]:
+    """Return the evidence about this node's own log: 0 when more than may lie refuse it."""
+    refused = rooms.council.certifier.refused_by
+    why = f"{refused} members refuse its log" if refused else ""
+    value = 0 if refused else MILLION
+    time_ms = now.wall_ns // 1_000_000
+    return (Item("h5", value, "flag", time_ms, "witnesses", why=why),)
 
 
 def ledger_document(rooms: Rooms) -> dict[str, Any]:
     """Return how far this node's log is certified, and by whom; JSON-shaped."""
     progress = rooms.council.certifier.progress
     held = rooms.council.committee.manifest
-    return health.describe(rooms.ledger) | {
-        "head": progress.head,
-        "certified": progress.certified,
-        "provisional": progress.provisional,
-        "certified_by": progress.by,
-        "took_s": progress.took_s,
-        "committee": progress.members,
-        "version": held.version if held else 0,
-        "standing": held.quorum.standing if held else "no committee yet",
-        "forked": [fork.card.node for fork in rooms.council.forks.all()],
-    }
+    copies = {"mirrors": rooms.mirror.kept, "mirrored_by": rooms.mirror.vouched}
+    return (
+        health.describe(rooms.ledger)
+        | copies
+        | {
+            "head": progress.head,
+            "certified": progress.certified,
+            "provisional": progress.provisional,
+            "certified_by": progress.by,
+            "took_s": progress.took_s,
+            "committee": progress.members,
+            "version": held.version if held else 0,
+            "standing": held.quorum.standing if held else "no committee yet",
+            "forked": [fork.card.node for fork in rooms.council.forks.all()],
+        }
+    )
 
 
 def fork_problems(rooms: Rooms) -> list[dict[str, str]]:
-    """Return every node whose log showed two histories, as a problem of ``status``."""
-    return [_problem(rooms, fork) for fork in rooms.council.forks.all()]
+    """Return every node whose log showed two histories, and whether others say so of ours."""
+    found = [_problem(rooms, fork) for fork in rooms.council.forks.all()]
+    certifier = rooms.council.certifier
+    if not certifier.refused_by:
+        return found
+    why = next(iter(certifier.refusals.values()))
+    own = {
+        "node": rooms.ledger.origin.rpartition("/")[2],
+        "name": "",
+        "what": f"{certifier.refused_by} members refuse this node's log: {why}",
+        "fix": "if its disk was restored from a backup, leave the mesh and join as a new node",
+    }
+    return [*found, own]
 
 
 def _problem(rooms: Rooms, fork: Fork) -> dict[str, str]:

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from qallow_agent.base.errors import InvariantBroken
 from qallow_agent.base.ids import NodeId, Sender
 from qallow_agent.base.units import Seconds
+from qallow_agent.ledger.checkpoint import parse_checkpoint
+from qallow_agent.ledger.merkle import Edge, leaf_hash
 from qallow_agent.mesh.wire.kinds import Incarnation, MemberState
 from qallow_agent.testing.box import Box
 from qallow_agent.testing.gatelaws import GateLaws
@@ -39,6 +41,7 @@ class Laws:
     network: Network
     fault_s: Seconds = 0.0
     """When something last went wrong or was put right."""
+    _certified: dict[tuple[str, int], int] = field(default_factory=dict)
     gates: GateLaws = field(default_factory=GateLaws)
     _highest: dict[tuple[str, int, NodeId], Incarnation] = field(default_factory=dict)
 
@@ -125,7 +128,10 @@ class Laws:
     # --- now and then -----------------------------------------------------------------------------
 
     def look_round(self) -> None:
-        """Check that no belief ever goes back to an older incarnation."""
+        """Check that no belief goes back to an older incarnation, and that certificates hold."""
+        for box in self.boxes.values():
+            if box.up:
+                self._certificate(box)
         for box in self.boxes.values():
             if not box.up:
                 continue
@@ -135,6 +141,22 @@ class Laws:
                 if record.incarnation < before:
                     raise InvariantBroken(f"{box.name} takes {record.name} back in time")
                 self._highest[key] = record.incarnation
+
+    def _certificate(self, box: Box) -> None:
+        """Check that the newest certificate of a box covers what its disk holds, and only grows."""
+        certifier = box.node.rooms.council.certifier
+        size, note = certifier.certified_size, certifier.certified
+        before = self._certified.get((box.name, box.boots), 0)
+        if note is None or size == before:
+            return
+        if size < before:
+            raise InvariantBroken(f"{box.name} was certified up to {before}, now up to {size}")
+        edge = Edge()
+        for entry in box.disk.logbook(box.node.me.mesh).entries[:size]:
+            edge.append(leaf_hash(entry))
+        if parse_checkpoint(note.text).root != edge.root():
+            raise InvariantBroken(f"{box.name} has a certificate of what its disk does not hold")
+        self._certified[box.name, box.boots] = size
 
     # --- at the end -------------------------------------------------------------------------------
 

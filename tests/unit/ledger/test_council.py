@@ -18,7 +18,7 @@ from qallow_agent.ledger.kinds import (
     ManifestVoted,
     ProofWanted,
 )
-from qallow_agent.ledger.manifest import propose
+from qallow_agent.ledger.manifest import SeenHead, propose
 from qallow_agent.ledger.note import Note, parse_note
 from qallow_agent.ledger.policy import parse_policy
 from qallow_agent.ledger.quorum import Code
@@ -268,6 +268,21 @@ def test_an_honest_log_that_is_asked_proves_that_its_heads_go_together() -> None
     kinds = [type(said) for _, _, said in councils.said[before:]]
     assert ProofWanted in kinds
     assert not councils.members[behind].forks
+
+
+def test_a_log_that_does_not_answer_is_asked_again_later_and_not_convicted() -> None:
+    councils = running(4)
+    silent, one, other, _ = councils.ids()
+    forger = forger_of(councils, silent)
+    forger.write(b"x")
+    councils.members[silent].up = False
+    told = HeadsTold((SeenHead(councils.members[silent].council.card, forger.head()),))
+    for seconds in (0, 1, 20):
+        councils.settle(seconds)
+        effects = councils.members[one].council.receive(other, told, councils.now)
+        asks = [each for each in effects if isinstance(each, Send)]
+        assert len(asks) == (seconds != 1)
+    assert not councils.members[one].forks
 
 
 def test_forged_evidence_convicts_nobody() -> None:
