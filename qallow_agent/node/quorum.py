@@ -1,10 +1,11 @@
 """The hallway of coherence: carries members and forks to the council, and shows how far it is."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
-from qallow_agent.base.ids import Sender
+from qallow_agent.base.ids import NodeId, Sender
 from qallow_agent.base.machine import Effect, Instant
 from qallow_agent.ethics.evidence import MILLION, Item
 from qallow_agent.ledger import health
@@ -20,7 +21,12 @@ from qallow_agent.ledger.kinds import (
 )
 from qallow_agent.ledger.leaf import LeafKind
 from qallow_agent.mesh.wire.facts import MemberDown, MemberUp
+from qallow_agent.mesh.wire.gate import GateReport
 from qallow_agent.node.rooms import Rooms, Self
+
+_SHARED = ("h1", "h3", "h4")
+_IN_HARMONY = 900
+"""Thousandths from which a signal of harmony counts as fine."""
 
 JUDGING = (DecisionBatch, Assent, Objection)
 """What validators and those they judge say."""
@@ -37,6 +43,14 @@ class Coherence:
     def __init__(self, me: Self, rooms: Rooms) -> None:
         self._me = me
         self._rooms = rooms
+        rooms.observer.shares = self._shares
+
+    def _shares(self, _: Instant) -> tuple[int, int, int]:
+        reports = {
+            node: tuple(device.gate for device in advert.devices if device.gate is not None)
+            for node, advert in self._rooms.adverts.snapshot().items()
+        }
+        return in_harmony(self._rooms.observer.members(), reports)
 
     def member_up(self, _: Sender, fact: MemberUp, now: Instant) -> list[Effect]:
         """Bring a member that came up to what holds."""
@@ -78,6 +92,22 @@ class Coherence:
         body = f"fork\n{fact.origin}\n{fact.why}\n".encode()
         logged = self._rooms.ledger.write(LeafKind.OBJECTION, body, now, at_once=True)
         return [*logged, *self._rooms.desk.member_down(fact.node, now)]
+
+
+def in_harmony(
+    members: tuple[NodeId, ...], reports: Mapping[NodeId, tuple[GateReport, ...]]
+) -> tuple[int, int, int]:
+    """Return how many members are in harmony by clock, policy and view, as adverts tell.
+
+    A report names the one signal that a device's harmony is no greater for; whoever has no device
+    that is judged, or has told nothing yet, counts as in harmony.
+    """
+    low = {
+        node: {each.culprits[2] for each in reports.get(node, ()) if each.h < _IN_HARMONY}
+        for node in members
+    }
+    clock, policy, view = (sum(signal not in low[node] for node in members) for signal in _SHARED)
+    return clock, policy, view
 
 
 def ledger_items(rooms: Rooms, now: Instant) -> tuple[Item, ...]:
