@@ -23,6 +23,8 @@ Query = Callable[..., dict[str, Any]]
 FACTOR = 2_654_435_761
 """Of the kernel in kernels_that_lie.py."""
 
+QUARANTINED = '"event": "device.quarantined"'
+
 SETTINGS = (
     "jobs.lost_retry_s=1",
     "jobs.quarantine_pause_s=0.2",
@@ -134,7 +136,7 @@ def test_copies_of_real_work_keep_a_liar_out_and_bring_it_back_once_it_is_honest
     with three.connect() as mesh:
         found = mesh.map("mix", {"n": range(3000)}, seconds=0.001).arrays()
         assert np.array_equal(found["value"], numbers(3000))
-        lied = three.liar.log.count('"event": "device.quarantined"')
+        lied = three.liar.log.count(QUARANTINED)
         assert lied >= 2, "a copy of real work has caught it once more"
         three.lie(begin=False)
         for _ in range(12):
@@ -146,19 +148,16 @@ def test_copies_of_real_work_keep_a_liar_out_and_bring_it_back_once_it_is_honest
     assert "a device ended its trial" in three.liar.log
 
 
-def test_audits_in_the_background_find_it_too_and_say_what_was_delivered(
-    three: Three, eventually: Eventually, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_audits_in_the_background_find_it_too(three: Three, eventually: Eventually) -> None:
     eventually(lambda: three.device(three.asked)["state"] == "ok", 10, "it is trusted")
     three.lie(begin=True)
-    before = three.liar.log.count('"event": "device.quarantined"')
+    before = three.liar.log.count(QUARANTINED)
     with three.connect() as mesh:
         for _ in range(20):
             mesh.map("mix", {"n": range(3000)}, seconds=0.001).arrays()
-            if three.liar.log.count('"event": "device.quarantined"') > before:
+            if three.liar.log.count(QUARANTINED) > before:
                 break
-    assert three.liar.log.count('"event": "device.quarantined"') > before
-    assert any("a result that c/cpu0 gave" in record.message for record in caplog.records)
+    assert three.liar.log.count(QUARANTINED) > before
 
 
 def _if_quarantined(three: Three) -> dict[str, Any] | None:
