@@ -144,6 +144,7 @@ class Team:
         """Take back what was in flight under a lost lease; the desk says who is to blame."""
         wire = self.wires.pop(lost.lease, None)
         self._hints.pop(lost.lease, None)
+        self.shadows.pop(lost.lease, None)
         if wire is not None:
             self._leaving[lost.lease] = (wire, now + _FAREWELL_S)
             self.delivery.settle(
@@ -302,6 +303,7 @@ class Team:
     def _give_up(self, wire: Wire, code: LeaseEnd, reason: str) -> None:
         self._leaving.pop(wire.lease.id, None)
         self._hints.pop(wire.lease.id, None)
+        self.shadows.pop(wire.lease.id, None)
         wire.close()
         if self.wires.pop(wire.lease.id, None) is None:
             return

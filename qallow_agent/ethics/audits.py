@@ -38,7 +38,7 @@ def result_entropy(classes: Sequence[int]) -> int:
     """Return how much the answers of one audit disagree, in millionths: 0 when all are of one mind.
 
     It is -sum(p log2 p) / log2(m) over the shares p of the classes of m answers: a 2:1 split of
-    three gives 578,940 (0.579), answers that all differ 1,000,000.
+    three gives 579,380 (0.579), answers that all differ 1,000,000.
 
     Source: Shannon (1948), entropy, normalised by its greatest value.
     """

@@ -35,5 +35,5 @@ class EthicsSettings:
         le=1,
     )
     audit_task_s: float = setting(
-        0.05, "only tasks shorter than this are run a second time", unit="s", ge=0, le=60
+        0.1, "only tasks shorter than this are run a second time", unit="s", ge=0, le=60
     )

@@ -29,6 +29,9 @@ _BAD: Final = 900_000
 _AGAIN: Final = 940_000
 """A device that fell below ``_BAD`` is trusted again from here on: no flapping in between."""
 
+_MOST_TOLD: Final = 16
+"""Splits of one report that benches are told of: a few are enough to decide by."""
+
 _FIX = (
     "its owner looks at its memory, clocks and heat; shadow copies of work that agree bring it back"
 )
@@ -57,10 +60,12 @@ class Audits:
         if not isinstance(message, AuditsSeen):
             raise InvariantBroken(f"{type(message).__name__} is no comparison")
         effects: list[Effect] = []
+        splits = 0
         for each in message.comparisons:
             self.book.add(Audit(each.places, each.classes, each.times), int(now.wall_s))
             if len(set(each.classes)) > 1:
-                effects += _dissents(message, each)
+                splits += 1
+                effects += _dissents(message, each) if splits <= _MOST_TOLD else []
             elif each.shadow:
                 effects += self._consents(each)
         if self._keep_s is None:
@@ -108,6 +113,8 @@ class Audits:
 
     def _judge(self, now: Instant) -> list[Effect]:
         effects: list[Effect] = []
+        for place in [each for each in self._out if not self.book.dissents(each)]:
+            del self._out[place]  # the book has forgotten it
         for place in self.book.places():
             if not self.book.dissents(place):
                 continue

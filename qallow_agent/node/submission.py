@@ -80,9 +80,9 @@ class Submissions:
             )
         check_submission(self._rooms, self._me.node, message.kernel, now)
         terms = self.terms_of(message)
-        self._check_places(message, terms, now)
         key = message.options.idempotency_key
         if self._rooms.desk.account_of(JobId(""), key=key) is None:
+            self._check_places(message, terms, now)
             message, terms = self._admit(message, terms, now)
         return self._rooms.desk.submit(sender, message, terms, now)
 

@@ -30,6 +30,7 @@ from qallow_agent.jobs.messages import (
     SubmitJob,
 )
 from qallow_agent.jobs.model import LeaseEnd
+from qallow_agent.jobs.opinions import AuditDone
 from qallow_agent.jobs.settings import DispatchSettings
 from qallow_agent.testing.box import Box
 from qallow_agent.testing.effort import Effort, Order
@@ -142,8 +143,8 @@ class VirtualClient:
                 self.error = str(revive(message.code, message.message))
                 self.state = JobState.FAILED
                 self._news(f"was refused: {message.message}")
-            case LeaseGrant(lease=lease, rate=rate):
-                self.effort.grant(lease, self._ops / rate if rate else None)
+            case LeaseGrant(lease=lease, rate=rate, shadow=shadow):
+                self.effort.grant(lease, self._ops / rate if rate else None, shadow=shadow)
             case LeaseLost():
                 self._lost(message)
             case JobStopped() if not self.over:
@@ -157,6 +158,9 @@ class VirtualClient:
     def _accepted(self, message: JobAccepted) -> None:
         self.job = message.job
         self._ops = message.ops
+        sampler = self.effort.dispatcher.arbiter.sampler
+        if sampler is not None and self.order.audits:
+            sampler.set(message.audit_share, message.audit_task_s)
         self._news("was accepted")
         self.process.after(PROGRESS_S, self._beat)
         self.effort.begin()
@@ -164,7 +168,18 @@ class VirtualClient:
     def _beat(self) -> None:
         if not self.over and self.job is not None:
             self._say(self._progress(self.job))
+            self._tell_comparisons(self.job)
+            missing = self.effort.dispatcher.replicas.missing
+            if missing:
+                places = self.effort.dispatcher.replicas.places_wanted
+                self._say(MoreSlots(self.job, self.order.slots + missing, places))
             self.process.after(PROGRESS_S, self._beat)
+
+    def _tell_comparisons(self, job: JobId) -> None:
+        comparisons = tuple(self.effort.comparisons)
+        self.effort.comparisons.clear()
+        if comparisons:
+            self._say(AuditDone(job, comparisons))
 
     def _progress(self, job: JobId) -> JobProgress:
         tally = self.effort.dispatcher.tally
@@ -196,6 +211,7 @@ class VirtualClient:
         failed = self.effort.failed
         state = JobState.FAILED if failed else JobState.SUCCEEDED
         error = f"{failed} points failed" if failed else ""
+        self._tell_comparisons(self.job)
         self._say(JobEnded(self.job, state, self._progress(self.job), error))
         self.effort.close()
         self._end(state, error)

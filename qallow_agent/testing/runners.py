@@ -25,6 +25,7 @@ from qallow_agent.jobs.local import (
 )
 from qallow_agent.jobs.manifest import unpack
 from qallow_agent.jobs.parcels import (
+    ArrayHead,
     Fault,
     Header,
     LeaseUnknown,
@@ -37,6 +38,9 @@ from qallow_agent.jobs.parcels import (
 )
 from qallow_agent.testing.network import Stream
 from qallow_agent.testing.timeline import Process, Timeline
+
+LIE = (ArrayHead("lie", "u1", (0,)),)
+"""What an answer holds that is not what others answer."""
 
 FLUSH_S: Seconds = 0.02
 TALLY_S: Seconds = 1.0
@@ -52,6 +56,7 @@ class Craft:
         start_s: Seconds until a runner listens.
         canary_s: Seconds of one canary.
         sick: Its canaries fail.
+        lies: Share of tasks that it answers wrong; its canaries pass all the same.
         idle_w: What the device draws at rest, by its meter; 0 when it has none.
         busy_w: What a runner draws on top of that while it works.
         desktop: A person sits there.
@@ -64,6 +69,7 @@ class Craft:
     start_s: Seconds = 0.3
     canary_s: Seconds = 0.05
     sick: bool = False
+    lies: float = 0.0
     idle_w: float = 0.0
     busy_w: float = 0.0
     desktop: bool = False
@@ -255,7 +261,9 @@ class VirtualRunner:
             fault = (
                 Fault("kernel-failed", "a point raised ValueError") if fate == "faulty" else None
             )
-            results.append(ResultHead(task.number, task.attempt, seconds, (), fault))
+            lie = self._craft.lies > 0 and self._rng.random() < self._craft.lies
+            arrays = LIE if lie and fault is None else ()
+            results.append(ResultHead(task.number, task.attempt, seconds, arrays, fault))
             passed_s += seconds
             if passed_s >= FLUSH_S:
                 break

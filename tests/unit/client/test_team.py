@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from qallow_agent.base.errors import KernelFailed, Malformed, PeerLost
+from qallow_agent.base.errors import KernelFailed, Malformed, PeerLost, ResultDisagreement
 from qallow_agent.base.ids import JobId, LeaseId, NodeId, RunnerId
 from qallow_agent.client import team as team_room
 from qallow_agent.client.jury import Jury
@@ -78,27 +78,29 @@ class Case:
         self.wires.append(PaperWire(lease, now))
         return self.wires[-1]
 
-    def grant(self, name: str = "lease-1", parcels: int = PARCELS) -> PaperWire:
+    def grant(
+        self, name: str = "lease-1", parcels: int = PARCELS, node: str = "n", **more: bool
+    ) -> PaperWire:
         lease = Lease(
-            LeaseId(name), JobId("j"), NodeId("n"), "box", "cpu0", RunnerId("r"), "k", "h",
+            LeaseId(name), JobId("j"), NodeId(node), "box", "cpu0", RunnerId("r"), "k", "h",
             10, 10.0, 0.0, ("127.0.0.1",), 1, b"", b"", b"", parcels,
         )  # fmt: skip
-        self.team.grant(lease, self.now)
+        self.team.grant(lease, self.now, **more)
         return self.wires[-1] if self.wires else PaperWire(lease, self.now)
 
-    def meet(self, name: str = "lease-1") -> PaperWire:
-        wire = self.grant(name)
+    def meet(self, name: str = "lease-1", node: str = "n", **more: bool) -> PaperWire:
+        wire = self.grant(name, node=node, **more)
         wire.dial_until_s = None
         self.team.wire_up(wire)
         self.team.send(self.now)
         return wire
 
-    def answer(self, wire: PaperWire, task: TaskHead, *shape: int) -> None:
+    def answer(self, wire: PaperWire, task: TaskHead, *shape: int, value: int = 0) -> None:
         size = shape or (task.points,)
         head = ArrayHead("x", "u1", size)
         result = ResultHead(task.number, task.attempt, 0.001, (head,))
         parcel = ResultParcel(wire.lease.id, (result,))
-        frames = raw_frames(parcel, [bytes(size[0])])
+        frames = raw_frames(parcel, [bytes([value]) * size[0]])
         parts = Manifest(parcel).parts(frames, lambda _: b"")
         self.team.wire_parcel(wire, parcel, parts)
 
@@ -266,3 +268,76 @@ def test_closing_hangs_up_on_everybody(case: Case) -> None:
     case.team.lose(LeaseLost(LeaseId("lease-2"), "preempted", "turn"), case.now)
     case.team.close()
     assert (one.closed, two.closed) == (True, True)
+
+
+def two_of(case: Case) -> tuple[PaperWire, PaperWire]:
+    """Return the runners of two nodes that were asked the same."""
+    one, other = case.meet("lease-1", "one"), case.meet("lease-2", "two")
+    assert one.sent[0].number == other.sent[0].number
+    assert one.sent[0].attempt != other.sent[0].attempt
+    return one, other
+
+
+def test_a_verified_answer_is_held_until_another_device_agrees(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    case = Case(monkeypatch, points=1, verify=2)
+    one, other = two_of(case)
+    case.answer(one, one.sent[0], value=7)
+    assert case.items() == []
+    case.answer(other, other.sent[0], value=7)
+    (block,) = case.items()
+    assert (block.start, block.points) == (0, 1)
+    (told,) = case.team.jury.take()
+    assert (told.places, told.classes) == (("one/cpu0", "two/cpu0"), (0, 0))
+
+
+def test_answers_that_differ_go_to_a_third_device_and_the_majority_is_delivered(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    case = Case(monkeypatch, points=1, verify=2)
+    one, other = two_of(case)
+    case.answer(one, one.sent[0], value=8)
+    case.answer(other, other.sent[0], value=7)
+    assert case.items() == []
+    third = case.meet("lease-3", "three")
+    case.answer(third, third.sent[0], value=7)
+    (block,) = case.items()
+    assert block.arrays()["x"].tolist() == [7]
+    (told,) = case.team.jury.take()
+    assert told.classes == (0, 1, 1)
+    assert told.places == ("one/cpu0", "three/cpu0", "two/cpu0")
+    assert len(set(told.digests)) == 2
+
+
+def test_two_that_differ_and_no_third_are_an_error_that_names_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    case = Case(monkeypatch, points=1, verify=2)
+    one, other = two_of(case)
+    case.answer(one, one.sent[0], value=8)
+    case.answer(other, other.sent[0], value=7)
+    case.pass_time(10.1)
+    (gap,) = case.items()
+    assert isinstance(gap, Gap)
+    assert isinstance(gap.error, ResultDisagreement)
+    assert "no third device came" in str(gap.error)
+    assert case.team.jury.take()[0].classes == (0, 1)
+
+
+def test_a_device_on_trial_delivers_nothing(case: Case, caplog: pytest.LogCaptureFixture) -> None:
+    case.team.audit(1.0, 1.0)
+    tried = case.meet("lease-9", "tried", shadow=True)
+    assert (case.team.workers, tried.sent) == (0, [])
+    worker = case.meet("lease-1", "one")
+    case.answer(worker, worker.sent[0], value=7)
+    case.team.send(case.now)
+    (block,) = case.items()
+    case.answer(tried, tried.sent[0], value=8)
+    assert case.items() == []
+    assert block.start == 0
+    assert case.team.jury.take() == (), "a third decides"
+    case.pass_time(10.1)
+    (told,) = case.team.jury.take()
+    assert told.shadow
+    assert "may be wrong" in caplog.text

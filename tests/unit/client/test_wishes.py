@@ -63,3 +63,10 @@ def test_a_parameter_called_like_an_option_is_never_guessed() -> None:
     assert (options.priority, options.retries) == (7, 1)
     assert given == {"priority": 3, "x": 1.0}
     assert take_wishes(None, {"x": 1.0}, declared) is DEFAULTS
+
+
+def test_verify_is_a_whole_number() -> None:
+    assert take_wishes(None, {"verify": 2}) == JobOptions(verify=2)
+    for value in (True, 2.0, "2"):
+        with pytest.raises(UsageError, match="verify"):
+            take_wishes(None, {"verify": value})

@@ -161,3 +161,11 @@ def test_specs_and_catalog_load_neither_numpy_nor_numba() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=20
     )
     assert done.stdout.strip() == "[]"
+
+
+def test_tolerances_name_only_the_outputs_that_have_one() -> None:
+    spec = KernelSpec(
+        "k", 1, "d", (), (Output("x", "f8"), Output("y", "f8", atol=1e-6, rtol=1e-3)),
+        lambda _: Cost(1.0),
+    )  # fmt: skip
+    assert spec.tolerances() == {"y": (1e-6, 1e-3)}
