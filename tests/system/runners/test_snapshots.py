@@ -8,6 +8,7 @@ from msgspec.structs import replace
 from qallow_agent.jobs.parcels import STATE, ArrayHead, Fault, TaskHead
 from qallow_agent.kernels.registry import load_catalog
 from qallow_agent.kernels.state import decode_checkpoint, encode_checkpoint
+from qallow_agent.runtime import workshop
 from qallow_agent.runtime.workshop import Cut, Done, Workshop
 
 SCALARS = {"ticks": 400_000, "pockets": 8, "coupling": 0.001, "record_every": 100_000}
@@ -79,3 +80,13 @@ def test_numbers_of_madness_in_a_state_harm_nobody(shop: Workshop, section: str)
     done, _ = run(shop, 0, encode_checkpoint(replace(state, sections=mad)))
     assert done.fault is None
     assert run(shop, 0, first)[0].small == run(shop, 0)[0].small
+
+
+def test_a_device_that_cannot_go_on_from_a_state_does_all_of_the_run(
+    shop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, (first, *_) = run(shop, 10_000)
+    other = Workshop(load_catalog((), ()), "cpu", 1 << 30)
+    monkeypatch.setattr(workshop, "load_stage", lambda *_: None)
+    done, states = run(other, 10_000, first)
+    assert (done.small, done.share, states) == (whole.small, 1.0, [])
