@@ -98,15 +98,16 @@ class Vault:
         shelf.coming = None
         if message.epoch in shelf.whole:
             return [], ""
-        effects = self._make_room(size, message.job)
+        room = self._make_room(size, message.job)
         shelf.whole[message.epoch] = parts
         shelf.whole = dict(sorted(shelf.whole.items()))
         self._bytes += size
-        effects += [
+        effects: list[Effect] = [
             Persist(epoch_name(message.job, message.epoch, parts, part), data)
             for part, data in enumerate(parts)
         ]
-        return [*effects, *self._thin(message.job, self._settings.checkpoints_kept)], ""
+        # The new one is on disk before an old one goes.
+        return [*effects, *room, *self._thin(message.job, self._settings.checkpoints_kept)], ""
 
     def epochs(self, job: JobId) -> tuple[tuple[int, int], ...]:
         """Return number and bytes of every epoch that is kept of a job, oldest first."""
