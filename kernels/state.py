@@ -140,6 +140,15 @@ def decode_checkpoint(blob: bytes, *, kernel_hash: str = "") -> Checkpoint:
     )  # fmt: skip
 
 
+def tick_of(blob: bytes) -> int:
+    """Return after which tick a blob says it was taken; nothing else of it is checked.
+
+    Raises:
+        CheckpointCorrupt: It has no header.
+    """
+    return _split(blob)[0].tick
+
+
 def _split(blob: bytes) -> tuple[_Header, bytes]:
     start = len(MAGIC) + LENGTH_BYTES
     if len(blob) < start or not blob.startswith(MAGIC):

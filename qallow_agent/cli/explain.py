@@ -124,6 +124,7 @@ def _job(document: Mapping[str, Any]) -> None:
         rows.append(("why", str(document["why"])))
     if document.get("hint"):
         rows.append(("fix", str(document["hint"])))
+    rows += [("checkpoints", each) for each in _kept(document.get("graph", {}))]
     pairs(rows)
     if (document.get("refusal") or {}).get("text"):
         click.echo(f"\n{document['refusal']['text']}")
@@ -137,6 +138,15 @@ def _job(document: Mapping[str, Any]) -> None:
         click.echo(f"{_clock(each['at_s'])}  {each['where']} {what}{why}")
     if not document.get("decisions"):
         note("nothing was decided for it yet")
+
+
+def _kept(graph: Mapping[str, Any]) -> list[str]:
+    """Return what the causal graph says of checkpoints, one line each."""
+    nodes = graph.get("nodes", ())
+    kept = [node for node in nodes if node["kind"] == "checkpoint"]
+    lines = [f"{len(kept)} shown, the last of {kept[-1]['label']}"] if kept else []
+    told = [node for node in nodes if node["kind"] in {"resumed", "corrupt"}]
+    return [*lines, *(f"{node['label']}: {node.get('detail', '')}" for node in told)]
 
 
 def _kernel(document: Mapping[str, Any]) -> None:

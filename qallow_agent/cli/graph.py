@@ -9,7 +9,7 @@ import click
 from qallow_agent.base.errors import StorageError, UsageError
 from qallow_agent.cli.drawing import dot, svg
 from qallow_agent.cli.output import emit, note
-from qallow_agent.jobs.causality import graph_of
+from qallow_agent.jobs.causality import folded, graph_of
 
 SCHEMA = "qallow.graph/v1"
 
@@ -38,7 +38,7 @@ def print_graph(
     drawn_as_svg = form == "svg" or (form is None and output and output.suffix == ".svg")
     draw = svg if drawn_as_svg else dot
     title = f"{document.get('job')}: {document.get('kernel')}, {document.get('state')}"
-    drawing = draw(graph_of(found), title)
+    drawing = draw(folded(graph_of(found)), title)
     if output is None:
         click.echo(drawing, nl=False)
         return

@@ -139,7 +139,7 @@ class Mesh:
 
         Args:
             checkpoint: As :meth:`~qallow_agent.client.futures.JobFuture.checkpoint` returns it.
-            options: How it is run.
+            options: How it is run; on a CPU if nothing is said, as boards begin at the beginning.
 
         Raises:
             CheckpointCorrupt: It is damaged, or its kernel has changed since; nothing was sent.
@@ -147,7 +147,7 @@ class Mesh:
             AgentUnreachable: It was lost.
         """
         kernel, trail = retrace(checkpoint, self._book)
-        wanted = take_wishes(options, {}, ())
+        wanted = take_wishes(options or JobOptions(device="cpu"), {}, ())
         return self._start(kernel, wanted, trail.scalars, None, trail)
 
     def map(

@@ -84,6 +84,7 @@ class _Weaver:
         self._cause = SUBMITTED
         """What the next decision follows from."""
         self._decision = SUBMITTED
+        self._cause_s = self._decision_s = Stamp(0, 0)
         self._last: dict[str, str] = {}
         """Lease -> the newest node of it."""
         self._loose: list[str] = []
@@ -100,7 +101,7 @@ class _Weaver:
         plural = "" if each.wanted == 1 else "s"
         label = f"{each.wanted} runner{plural} wanted"
         self._add(Node(name, "decision", each.stamp, label, detail), self._cause)
-        self._decision = name
+        self._decision, self._decision_s = name, each.stamp
 
     def passed(self, each: Passage) -> None:
         """A grant or refusal follows from a decision, a loss from what was done under its lease."""
@@ -108,15 +109,17 @@ class _Weaver:
         where = self._labels.get(each.where, each.where)
         node = Node(name, each.what, each.stamp, f"{each.what} {where}", each.why)
         if each.what == "granted":
-            self._add(node, self._decision)
+            # A decision that came to the same again is told once, by its first time.
+            again = self._decision_s < self._cause_s
+            self._add(node, self._decision, self._cause if again else "")
             self._last[each.lease] = name
         elif each.what == "lost":
             self._add(node, self._last.get(each.lease, self._decision))
             self._loose.append(name)
-            self._cause = name
         else:
             self._add(node, self._decision)
-            self._cause = name
+        if each.what != "granted":
+            self._cause, self._cause_s = name, each.stamp
 
     def stepped(self, each: Step) -> None:
         """A state follows from the one before and from its attempt."""
@@ -124,7 +127,11 @@ class _Weaver:
         where = f"epoch {each.epoch}, tick {each.tick:,}"
         if each.what == KEPT:
             before = f"checkpoint:{each.previous[:16]}"
-            first = self._last.get(each.lease) != before
+            newest = self._last.get(each.lease, "")
+            if before not in self.nodes and newest in self.nodes:
+                # Those in between were thinned out: it follows from the newest that was not.
+                before = newest if self.nodes[newest].kind in {KEPT, RESUMED} else before
+            first = newest != before
             node = Node(name, KEPT, each.stamp, where, each.digest[:16], each.tick, each.epoch)
             attempt = self._attempt(each) if first else ""
             going_on = attempt in self.nodes and self.nodes[attempt].kind == RESUMED
@@ -181,6 +188,43 @@ class _Weaver:
 def _after(nodes: Mapping[str, Node]) -> Stamp:
     newest = max(node.stamp for node in nodes.values())
     return Stamp(newest.wall_ms, newest.counter + 1)
+
+
+def folded(graph: Graph, ends: int = 2) -> Graph:
+    """Return a graph in which long chains of states show their ends, and one node for the rest.
+
+    Args:
+        graph: As it is.
+        ends: States to show at either end of a chain.
+    """
+    above: dict[str, list[str]] = {}
+    below: dict[str, list[str]] = {}
+    for parent, child in graph.edges:
+        above.setdefault(child, []).append(parent)
+        below.setdefault(parent, []).append(child)
+    nodes = {node.id: node for node in graph.nodes}
+    chains: dict[str, list[str]] = {}
+    first_of: dict[str, str] = {}
+    for node in graph.nodes:
+        if node.kind != KEPT:
+            continue
+        parents = above.get(node.id, [])
+        first = first_of.get(parents[0]) if len(parents) == 1 else None
+        if first is None or len(below[parents[0]]) > 1:
+            first = node.id
+        first_of[node.id] = first
+        chains.setdefault(first, []).append(node.id)
+    into: dict[str, str] = {}
+    for chain in chains.values():
+        inner = chain[ends:-ends]
+        if len(inner) > 1:
+            begun, last = nodes[inner[0]], nodes[inner[-1]]
+            label, detail = f"{len(inner)} checkpoints", f"epochs {begun.epoch} to {last.epoch}"
+            nodes[begun.id] = Node(begun.id, KEPT, last.stamp, label, detail, last.tick, last.epoch)
+            into |= dict.fromkeys(inner, begun.id)
+    edges = {(into.get(a, a), into.get(b, b)): None for a, b in graph.edges}
+    shown = tuple(nodes[node.id] for node in graph.nodes if into.get(node.id, node.id) == node.id)
+    return Graph(shown, tuple((a, b) for a, b in edges if a != b))
 
 
 def document(graph: Graph) -> dict[str, Any]:

@@ -43,7 +43,7 @@ class Roster:
         self._found, self._cleanup = self.archive.load(kept)
         self.vault = self.archive.vault
         """The states of long runs."""
-        self._cleanup += self.vault.load(kept)
+        self._cleanup += self.vault.load(kept, [record.id for record in self._found])
 
     def add(self, job: LiveJob) -> Effect:
         """Take in a new job."""

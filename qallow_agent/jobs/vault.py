@@ -5,7 +5,7 @@ jobs the oldest job's go first.
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from qallow_agent.base.ids import JobId
@@ -47,8 +47,13 @@ class Vault:
         self._shelves: dict[JobId, _Shelf] = {}
         self._bytes = 0
 
-    def load(self, kept: Mapping[str, bytes]) -> list[Effect]:
-        """Take in what was persisted; return what to clean up, and which states are damaged."""
+    def load(self, kept: Mapping[str, bytes], known: Collection[JobId]) -> list[Effect]:
+        """Take in what was persisted; return what to clean up, and which states are damaged.
+
+        Args:
+            kept: What was persisted under ``jobs/``.
+            known: The jobs that are remembered; the states of others go.
+        """
         effects: list[Effect] = []
         parts: dict[tuple[JobId, int], list[str]] = {}
         for name in sorted(kept):
@@ -58,6 +63,9 @@ class Vault:
                 parts.setdefault((JobId(before.rpartition("/")[2]), int(number)), []).append(name)
         for (job, epoch), names in parts.items():
             whole = [kept[name] for name in names]
+            if job not in known:
+                effects += [Persist(name, None) for name in names]
+                continue
             if names == [epoch_name(job, epoch, whole, part) for part in range(len(whole))]:
                 self._shelves.setdefault(job, _Shelf()).whole[epoch] = whole
                 self._bytes += sum(map(len, whole))
@@ -90,15 +98,16 @@ class Vault:
         shelf.coming = None
         if message.epoch in shelf.whole:
             return [], ""
-        effects = self._make_room(size, message.job)
+        room = self._make_room(size, message.job)
         shelf.whole[message.epoch] = parts
         shelf.whole = dict(sorted(shelf.whole.items()))
         self._bytes += size
-        effects += [
+        effects: list[Effect] = [
             Persist(epoch_name(message.job, message.epoch, parts, part), data)
             for part, data in enumerate(parts)
         ]
-        return [*effects, *self._thin(message.job, self._settings.checkpoints_kept)], ""
+        # The new one is on disk before an old one goes.
+        return [*effects, *room, *self._thin(message.job, self._settings.checkpoints_kept)], ""
 
     def epochs(self, job: JobId) -> tuple[tuple[int, int], ...]:
         """Return number and bytes of every epoch that is kept of a job, oldest first."""

@@ -341,7 +341,7 @@ class Server:
         tally.busy_s += result.seconds
         if result.fault is None:
             tally.points += max(task.points, 1)
-            tally.ops += self._workshop.ops(kernel, task)
+            tally.ops += self._workshop.ops(kernel, task) * result.share
 
     def _report_tallies(self, now_s: float) -> None:
         self._tally_due_s = now_s + TALLY_S

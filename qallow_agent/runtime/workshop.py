@@ -3,7 +3,7 @@
 import time
 import traceback
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -35,6 +35,7 @@ from qallow_agent.kernels.execution import run_canary, run_task
 from qallow_agent.kernels.registry import Catalog
 from qallow_agent.kernels.spec import Kernel
 from qallow_agent.kernels.staging import GRAIN_TICKS, PAUSE_S, Plan, run_staged
+from qallow_agent.kernels.state import tick_of
 from qallow_agent.runtime.plugins import Attachment
 
 Array = NDArray[Any]
@@ -63,6 +64,7 @@ class Done:
         own: Outputs with a frame of their own.
         apart: Outputs that travel before the parcel, under these names.
         fault: Why there are none.
+        share: Which part of the task was done here; less than all when it went on from a state.
     """
 
     seconds: float
@@ -71,6 +73,7 @@ class Done:
     own: tuple[memoryview, ...] = ()
     apart: tuple[tuple[bytes, memoryview], ...] = ()
     fault: Fault | None = None
+    share: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,8 +141,14 @@ class Workshop:
             kernel, backend = self._chosen.get(kernel_name) or self._choose(kernel_name)
             stage = self._stages.get(kernel_name)
             if stage is not None and cut is not None and self._long(kernel_name, task, cut):
-                outputs = self._run_long(kernel, stage, task, parts, cut)
-            elif task.columns or task.arrays:
+                since = b"".join(parts)
+                outputs = self._run_long(kernel, stage, task, since, cut)
+                done = self._pack(kernel_name, outputs, began_s, task.room, room)
+                return replace(done, share=_share(kernel, task, since))
+            if stage is None and [head.name for head in task.arrays] == [STATE]:
+                # This device cannot go on from a state: it does all of it, and comes to the same.
+                task = structs.replace(task, arrays=())
+            if task.columns or task.arrays:
                 buffers = iter(parts)
                 columns = {head.name: _array(head, next(buffers)) for head in task.columns}
                 arrays = {head.name: _array(head, next(buffers)) for head in task.arrays}
@@ -184,7 +193,7 @@ class Workshop:
         return cut.every > 0 or self.ops(kernel_name, task) > _LONG_OPS
 
     def _run_long(
-        self, kernel: Kernel, stage: Stage, task: TaskHead, parts: Iterable[Buffer], cut: Cut
+        self, kernel: Kernel, stage: Stage, task: TaskHead, since: bytes, cut: Cut
     ) -> dict[str, Array]:
         plan = Plan(
             grain=max(1, cut.every or GRAIN_TICKS),
@@ -194,7 +203,7 @@ class Workshop:
         )
         return run_staged(
             kernel, stage, task.scalars, plan,
-            since=b"".join(parts), keep=lambda blob: cut.keep(task, blob), clock=time.monotonic,
+            since=since, keep=lambda blob: cut.keep(task, blob), clock=time.monotonic,
         )  # fmt: skip
 
     def _pack(
@@ -272,6 +281,14 @@ class Workshop:
             hint = _FENCED if isinstance(error.__cause__, PermissionError) else _clean(error.hint)
             return Fault(error.code, _clean(error.message), hint, told)
         return Fault(KernelFailed.code, f"the kernel raised {_line(error)}", "", _trace(error))
+
+
+def _share(kernel: Kernel, task: TaskHead, since: bytes) -> float:
+    """Return which part of a run was left when it went on from a state."""
+    if not since or kernel.stages is None:
+        return 1.0
+    ticks = int(task.scalars.get(kernel.stages.ticks, 0))
+    return 1.0 - tick_of(since) / ticks if ticks else 1.0
 
 
 def _declared_ops(catalog: Catalog, kernel_name: str, scalars: Mapping[str, Any]) -> float:

@@ -165,6 +165,15 @@ def test_a_lost_run_goes_on_from_its_newest_state(case: Case) -> None:
     assert case.future.epochs == (1, 2)
 
 
+def test_a_piece_whose_answers_are_compared_begins_at_the_beginning(case: Case) -> None:
+    wire = case.meet("one")
+    case.snap(wire, state(1))
+    assert case.future.piece is not None
+    case.future.piece.whole = True
+    case.lose(wire)
+    assert given_state(case.meet("two").sent[0]) == b""
+
+
 def test_nobody_is_heard_who_is_not_at_that_attempt(case: Case) -> None:
     wire = case.meet("one")
     case.snap(wire, state(1), attempt=7)

@@ -1,8 +1,10 @@
 """The causal graph of a job: what led to what."""
 
+from itertools import pairwise
+
 from qallow_agent.base.hlc import Stamp
 from qallow_agent.base.ids import JobId, LeaseId
-from qallow_agent.jobs.causality import Graph, causes, document, graph_of
+from qallow_agent.jobs.causality import Graph, causes, document, folded, graph_of
 from qallow_agent.jobs.epochs import JobStep
 from qallow_agent.jobs.messages import JobOptions, JobState
 from qallow_agent.jobs.model import JobRecord
@@ -117,3 +119,52 @@ def test_what_was_forgotten_leaves_no_edge_into_nothing() -> None:
     known = {node.id for node in graph.nodes}
     assert all({parent, child} <= known for parent, child in graph.edges)
     assert "end" not in known
+
+
+def chain_of(epochs: range) -> JobRecord:
+    """Return a run that kept many states, of which the desk thinned out some."""
+    chronicle = Chronicle(BEGAN_S)
+    chronicle.note(0.1, "granted", "n1/cpu0", lease="lease-a")
+    before = ""
+    for epoch in epochs:
+        digest = f"{epoch:016d}"
+        step = JobStep(JobId("job-a"), "checkpoint", LeaseId("lease-a"), 0, 1, epoch, epoch, digest,
+                       before, 1)  # fmt: skip
+        chronicle.step(float(epoch), step)
+        before = digest
+    story = chronicle.story()
+    return JobRecord(JobId("job-a"), "k", "h", 1, JobOptions(), "f", JobState.SUCCEEDED, BEGAN_S,
+                     BEGAN_S + 999, story=story)  # fmt: skip
+
+
+def test_states_whose_forerunner_was_thinned_out_follow_from_the_one_before() -> None:
+    graph = causes(chain_of(range(1, 300)))
+    kept = [node for node in graph.nodes if node.kind == "checkpoint"]
+    assert len(kept) == 64
+    for before, after in pairwise(kept):
+        assert (before.id, after.id) in graph.edges
+    assert len(graph.edges) == len(graph.nodes) - 1
+
+
+def test_a_long_chain_is_drawn_by_its_ends() -> None:
+    graph = folded(causes(chain_of(range(1, 20))))
+    labels = [node.label for node in graph.nodes if node.kind == "checkpoint"]
+    assert labels == [
+        "epoch 1, tick 1", "epoch 2, tick 2", "15 checkpoints", "epoch 18, tick 18",
+        "epoch 19, tick 19",
+    ]  # fmt: skip
+    assert len(graph.edges) == len(graph.nodes) - 1
+    short = causes(chain_of(range(1, 6)))
+    assert folded(short) == short
+
+
+def test_a_repeated_decision_does_not_hide_what_made_it_necessary() -> None:
+    chronicle = Chronicle(BEGAN_S)
+    chronicle.decided(0.0, 1, CHOSEN)
+    chronicle.note(0.2, "granted", "n1/cpu0", lease="lease-a")
+    chronicle.note(1.0, "lost", "n1/cpu0", "killed", "lease-a")
+    chronicle.decided(1.1, 1, CHOSEN)
+    chronicle.note(1.2, "granted", "n1/cpu0", lease="lease-b")
+    record = JobRecord(JobId("j"), "k", "h", 1, JobOptions(), "f", JobState.RUNNING, BEGAN_S,
+                       story=chronicle.story())  # fmt: skip
+    assert ("lost n1/cpu0", "granted n1/cpu0") in edges(causes(record))

@@ -75,7 +75,7 @@ def test_what_is_damaged_on_disk_is_named_and_an_older_state_serves() -> None:
     disk[third] = disk[third][:-1] + b"?"
     disk[second] = b""
     again = Vault(JobSettings())
-    effects = again.load(disk)
+    effects = again.load(disk, [JOB])
     assert [each.facts["epoch"] for each in effects if isinstance(each, Notice)] == [2, 3]
     durable(disk, effects)
     assert again.epochs(JOB) == ((1, 5),)
@@ -89,5 +89,13 @@ def test_a_state_that_lost_a_part_is_damaged() -> None:
         durable(disk, vault.put(KeepEpoch(JOB, 1, part, b"part", last=part == 1))[0])
     del disk[sorted(disk)[1]]
     again = Vault(JobSettings())
-    again.load(disk)
+    again.load(disk, [JOB])
     assert again.epochs(JOB) == ()
+
+
+def test_states_of_a_job_that_is_forgotten_go() -> None:
+    disk: dict[str, bytes] = {}
+    durable(disk, put(Vault(JobSettings()), 1, b"state", OTHER))
+    again = Vault(JobSettings())
+    durable(disk, again.load(disk, [JOB]))
+    assert (disk, again.epochs(OTHER)) == ({}, ())
