@@ -3,6 +3,8 @@
 import math
 from collections import deque
 
+import msgspec
+
 from qallow_agent.base.errors import BadSignature
 from qallow_agent.base.ids import JobId, NodeId, Sender
 from qallow_agent.base.machine import Announce, Effect, Reply, Send
@@ -28,6 +30,8 @@ Refused = tuple[float, JobId, NodeId, str, str]
 """Wall time, job, node, device, reason."""
 
 _MOST_REFUSALS = 64
+_MOST_SCORES = 128
+_MOST_SCORE_BYTES = 600
 _MOST_TTL_S = 3_600.0
 _MOST_CREDITS = 65_536
 _KEY_BYTES = 32
@@ -119,6 +123,7 @@ class Leasing:
         if late or job.submitter is None or len(job.held) >= job.wanted:
             return [Send(lease.node, LeaseRelease((lease.id,)))]
         started_s = job.hold(lease, now)
+        _note_score(job, lease, grant.admitted)
         job.move(JobEvent.LEASED)
         job.chronicle.note(now, "granted", f"{lease.node}/{lease.device}")
         told: list[Effect] = [Reply(job.submitter, LeaseGrant(lease, rate))]
@@ -239,3 +244,11 @@ class Leasing:
             and len(lease.runner_key) == _KEY_BYTES
         )
         return "" if sane else "credits, life, address or key are out of range"
+
+
+def _note_score(job: LiveJob, lease: Lease, score: bytes) -> None:
+    """Keep under which score an executor took work of a job, for its receipt."""
+    place, known = f"{lease.node_name}/{lease.device}", job.record.admitted
+    fits = 0 < len(score) <= _MOST_SCORE_BYTES
+    if fits and (place in known or len(known) < _MOST_SCORES):
+        job.record = msgspec.structs.replace(job.record, admitted=known | {place: score})

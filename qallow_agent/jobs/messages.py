@@ -267,10 +267,14 @@ class LeaseRequest(Message, tag="lease.request"):
 
 
 class LeaseGrant(Message, tag="lease.grant"):
-    """One runner, granted; ``rate`` is what its executor measured there, ops per second, if any."""
+    """One runner, granted; ``rate`` is what its executor measured there, ops per second, if any.
+
+    ``admitted``: the score under which the executor took the work, for the receipt; opaque here.
+    """
 
     lease: Lease
     rate: float = 0.0
+    admitted: bytes = b""
 
 
 class LeaseRefusal(Message, tag="lease.refusal"):

@@ -241,6 +241,7 @@ class JobRecord(msgspec.Struct, frozen=True, omit_defaults=True):
         energy: One tab for each device, and more for one whose agent restarted.
         story: Why it ran where it ran; of a job that is not over its chronicle knows more.
         printed: What went in and came out, as hashes, as its submitter told.
+        admitted: By ``node-name/device``, under which score it took the work; opaque here.
         receipt: The entry of its receipt in this node's log; -1 while there is none.
     """
 
@@ -266,6 +267,7 @@ class JobRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     energy: tuple[EnergyTab, ...] = ()
     story: Story = Story()
     printed: Fingerprint = Fingerprint()
+    admitted: dict[str, bytes] = msgspec.field(default_factory=dict)
     receipt: int = -1
 
 
