@@ -11,6 +11,7 @@ from pathlib import Path
 from qallow_agent import __version__
 from qallow_agent.base.errors import EXIT_OK
 from qallow_agent.base.hlc import HybridClock
+from qallow_agent.base.ids import MeshId
 from qallow_agent.base.machine import Instant
 from qallow_agent.base.notice import Notice
 from qallow_agent.config.schema import Settings
@@ -31,6 +32,7 @@ from qallow_agent.runtime.limits import close_memory
 from qallow_agent.runtime.log import Chronicle, start_logging
 from qallow_agent.runtime.logbook import Logbook
 from qallow_agent.runtime.logfiles import LEDGER
+from qallow_agent.runtime.mirrors import MIRRORED, Mirrors
 from qallow_agent.runtime.plugins import Plugins, load_plugins
 from qallow_agent.runtime.sensors import SensorSource
 from qallow_agent.runtime.store import StateStore
@@ -73,7 +75,9 @@ def run_agent(settings: Settings, *, join: str | None, ready: Ready) -> int:
         epoch = store.next_epoch()
         plugins = load_plugins(settings.devices.plugins)
         catalog = _catalog(settings, plugins, say)
-        node, transport, logbook = _enter_mesh(settings, store, epoch, join, catalog, cleanup)
+        node, transport, logbook, mirrors = _enter_mesh(
+            settings, store, epoch, join, catalog, cleanup
+        )
         yard = _yard(settings, plugins, say)
         cleanup.callback(yard.close)
         sensors = SensorSource(settings.devices, catalog, plugins)
@@ -87,6 +91,7 @@ def run_agent(settings: Settings, *, join: str | None, ready: Ready) -> int:
             control=control,
             store=store,
             logbook=logbook,
+            mirrors=mirrors,
             sources=(sensors, clocks),
             say=say,
             clock=read_clock,
@@ -116,7 +121,7 @@ def _enter_mesh(
     join: str | None,
     catalog: Catalog,
     cleanup: ExitStack,
-) -> tuple[Node, Transport, Logbook]:
+) -> tuple[Node, Transport, Logbook, Mirrors]:
     close_memory()  # before there is a key in it
     keys = load_keys(store.directory)
     rng = random.Random(os.urandom(16))
@@ -139,8 +144,7 @@ def _enter_mesh(
         standing, keys = entrance.found(settings.node.mesh_name)
     sealer = Sealer(standing.keyring, standing.mesh, standing.node, epoch)
     transport.unlock(sealer.seal, sealer.open)
-    logbook = Logbook(store.directory / LEDGER / standing.mesh)
-    cleanup.callback(logbook.close)
+    logbook, mirrors = _logs(store, standing.mesh, cleanup)
     node = build_node(
         Ingredients(
             keys=keys,
@@ -154,10 +158,19 @@ def _enter_mesh(
             kept=store.kept,
             past=logbook.open(),
             read_tile=logbook.read,
+            mirrored=mirrors.past,
             clock=HybridClock(),
         )
     )
-    return node, transport, logbook
+    return node, transport, logbook, mirrors
+
+
+def _logs(store: StateStore, mesh: MeshId, cleanup: ExitStack) -> tuple[Logbook, Mirrors]:
+    logbook = Logbook(store.directory / LEDGER / mesh)
+    cleanup.callback(logbook.close)
+    mirrors = Mirrors(logbook.files.directory / MIRRORED)
+    cleanup.callback(mirrors.close)
+    return logbook, mirrors
 
 
 def _yard(settings: Settings, plugins: Plugins, say: Callable[[Notice], None]) -> RunnerYard:

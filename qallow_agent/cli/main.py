@@ -46,6 +46,7 @@ COMMANDS = {
     "cancel": ("jobs:cancel", "Cancel a job."),
     "receipt": ("receipt:receipt", "Show and prove what a job was and did."),
     "energy": ("energy:energy", "Say how many joules work took."),
+    "ledger": ("ledger:ledger", "Show, check and export this node's signed log."),
     "explain": ("explain:explain", "Say why here, why not there, and what would change it."),
     "kernels": ("kernels:kernels", "List, test and measure kernels."),
     "config": ("config:config", "Show, explain and validate the configuration."),

@@ -64,16 +64,18 @@ class Progress:
     """How far this node's log is certified.
 
     Args:
-        head: Entries under the newest signed head.
+        head: Entries that are written.
         certified: Entries under the newest certificate.
         by: How many of the committee signed that.
         members: How large that committee is.
+        took_s: Seconds from the newest certified head's signature to its certificate.
     """
 
     head: int
     certified: int
     by: int
     members: int
+    took_s: Seconds = 0.0
 
     @property
     def provisional(self) -> int:
@@ -102,8 +104,8 @@ class Certifier:
         self._next: HeadSigned | None = None
         self._known: dict[NodeId, int] = {}
         self._stated: int | None = None
-        self._head_size = 0
         self._certified_size = 0
+        self._took_s: Seconds = 0.0
         self._awake = False
         self._load(kept.get(CERTIFIED))
 
@@ -115,13 +117,12 @@ class Certifier:
     def progress(self) -> Progress:
         """How far the log is certified."""
         members = len(self.manifest.seats) if self.manifest else 0
-        return Progress(self._head_size, self._certified_size, len(self.by), members)
+        return Progress(self._log.size, self._certified_size, len(self.by), members, self._took_s)
 
     # --- heads ------------------------------------------------------------------------------------
 
     def signed(self, head: HeadSigned, now: Instant) -> list[Effect]:
         """Show a new head to the committee, or let it wait for the one in hand."""
-        self._head_size = max(self._head_size, head.size)
         if head.size <= self._certified_size:
             return []
         hand = self._hand
@@ -274,7 +275,7 @@ class Certifier:
         by = tuple(node for node in manifest.nodes if (node, WITNESSED) in hand.lines)
         if len(by) >= manifest.quorum.needed:
             self.by, self._certified_size, self._hand = by, hand.size, None
-            self.certified = hand.note()
+            self.certified, self._took_s = hand.note(), now.mono_s - hand.taken_s
             data = self.certified.encode()
             certified = Certified(self._card.origin, hand.size, data, by)
             more = self._take(self._next, now) if self._next else []

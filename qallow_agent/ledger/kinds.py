@@ -204,6 +204,12 @@ class CommitteeChanged(Message, tag="fact.committee"):
     version: int
 
 
+class Objected(Message, tag="fact.objected"):
+    """This node, as a validator, objects to decisions of another."""
+
+    objection: Objection
+
+
 class Judged(Message, tag="fact.judged"):
     """Validators have answered about a batch, or their time is over.
 

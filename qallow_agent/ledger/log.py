@@ -20,7 +20,7 @@ from qallow_agent.ledger.checkpoint import Checkpoint, parse_checkpoint
 from qallow_agent.ledger.growth import Growth, Past
 from qallow_agent.ledger.leaf import NEVER_US, NO_POLICY, Leaf, LeafKind
 from qallow_agent.ledger.merkle import leaf_hash
-from qallow_agent.ledger.messages import HeadSigned, LogFailed, LogKept
+from qallow_agent.ledger.messages import HeadSigned, LogClosing, LogFailed, LogKept
 from qallow_agent.ledger.note import Note, parse_note, verified
 from qallow_agent.ledger.proofs import prove_consistency, prove_inclusion
 from qallow_agent.ledger.settings import LedgerSettings
@@ -46,6 +46,16 @@ Read = Callable[[Tile], bytes]
 def origin_of(mesh: MeshId, node: NodeId) -> str:
     """Return the name of a node's log."""
     return f"qallow-agent/{mesh}/{node}"
+
+
+def keys_of(seed: bytes, origin: str) -> tuple[NoteKey, NoteKey]:
+    """Return the public halves of what signs a log's heads: Ed25519 and ML-DSA-44."""
+    key, lattice = _signers(seed)
+    return log_key(origin, key), cosigner_key(origin, lattice)
+
+
+def _signers(seed: bytes) -> tuple[SigningKey, LatticeKey]:
+    return SigningKey(derive(seed, "log")), LatticeKey(derive(seed, "log-lattice"))
 
 
 def mark_of(mesh: MeshId) -> str:
@@ -95,11 +105,14 @@ class Log:
         self.head: Note | None = None
         self.trouble = ""
         """Why the log is not written; empty while all is well."""
+        self.refused = 0
+        """Entries that were not added since the disk last took any."""
         self.stopped = False
         """Whether the disk lost what it said it had; nothing is signed then until a restart."""
         self._node = node
-        self._key = SigningKey(derive(seed, "log"))
-        self._lattice = LatticeKey(derive(seed, "log-lattice"))
+        self._key, self._lattice = _signers(seed)
+        self.keys = keys_of(seed, self.origin)
+        """The public halves of what signs the heads: Ed25519 and ML-DSA-44."""
         self._settings = settings
         self._read = read
         self._bound = bound
@@ -115,6 +128,10 @@ class Log:
         self._lattice_s = -float("inf")
         self._mark = mark_of(mesh)
         self._marked = past.began
+        self._take_up(past)
+
+    def _take_up(self, past: Past) -> None:
+        """Go on from what the storage found."""
         if past.began and not past.head:
             raise StorageCorrupt(
                 "this node's log is gone: it has signed heads, and its folder holds none",
@@ -123,15 +140,10 @@ class Log:
         if past.head:
             self.head = _own_head(past, self.keys, self.origin)
             self._signed = parse_checkpoint(self.head.text).size
-            if len(self.head.signatures) < len(self.keys):
+            if self._settings.lattice_s and len(self.head.signatures) < len(self.keys):
                 self._lattice_due_s = 0.0
         if past.size > self._signed:
             self._due_s = 0.0
-
-    @property
-    def keys(self) -> tuple[NoteKey, NoteKey]:
-        """The public halves of what signs the heads: Ed25519 and ML-DSA-44."""
-        return log_key(self.origin, self._key), cosigner_key(self.origin, self._lattice)
 
     @property
     def size(self) -> int:
@@ -157,12 +169,16 @@ class Log:
             at_once: Make it durable in this step, not with the epoch.
 
         Returns:
-            What to do; a Notice when the log cannot be written and the entry was not added.
+            What to do. An entry that cannot be added, as ``trouble`` tells, is counted in
+            ``refused``; a Notice says so once.
 
         Raises:
             ValueError: The body is too long.
         """
         if self.stopped or self._waiting_bytes > MAX_WAITING_BYTES:
+            self.refused += 1
+            if self.refused > 1:
+                return []
             facts: dict[str, str | int | float | bool | None] = {
                 "kind": kind.name,
                 "why": self.trouble,
@@ -190,7 +206,12 @@ class Log:
     # --- the Machine interface --------------------------------------------------------------------
 
     def receive(self, _: Sender, message: Message, now: Instant) -> list[Effect]:
-        """Take in what the disk made of an Append."""
+        """Take in what the disk made of an Append, or that the agent stops."""
+        if isinstance(message, LogKept | LogFailed) and message.log:
+            return []  # of a mirrored log
+        if isinstance(message, LogClosing):
+            self._due_s = now.mono_s if self._growth.size > self._signed else self._due_s
+            return self.tick(now)
         if isinstance(message, LogKept):
             return self._note_kept(message)
         if isinstance(message, LogFailed):
@@ -224,18 +245,19 @@ class Log:
     def _sign(self, now: Instant) -> bytes:
         checkpoint = Checkpoint(self.origin, self._growth.size, self._growth.root())
         signatures = [sign_checkpoint(checkpoint, self._key)]
-        if now.mono_s - self._lattice_s >= self._settings.lattice_s:
+        every_s = self._settings.lattice_s
+        if every_s and now.mono_s >= self._lattice_s + every_s:
             seconds = now.wall_ns // 1_000_000_000
             signatures.append(cosign(checkpoint, self.origin, self._lattice, seconds))
             self._lattice_s, self._lattice_due_s = now.mono_s, None
-        else:
-            self._lattice_due_s = self._lattice_s + self._settings.lattice_s
+        elif every_s:
+            self._lattice_due_s = self._lattice_s + every_s
         self._signed = checkpoint.size
         return Note(checkpoint.text(), tuple(signatures)).encode()
 
     def _note_kept(self, kept: LogKept) -> list[Effect]:
         self._forget(kept.size)
-        self.trouble = ""
+        self.trouble, self.refused = "", 0
         if not kept.head:
             return []
         self.head = parse_note(kept.head)
@@ -284,6 +306,24 @@ class Log:
         bundle, at = divmod(index, WIDTH)
         width = min(WIDTH, self._kept - bundle * WIDTH)
         return unpack_entries(self._read(Tile(-1, bundle, width)))[at]
+
+    def entries(self, first: int, end: int, most_bytes: int) -> list[bytes]:
+        """Return entries from ``first`` to below ``end`` until they are so many bytes together.
+
+        Raises:
+            ValueError: There are no such entries.
+        """
+        found: list[bytes] = []
+        size = 0
+        while first < end and size < most_bytes:
+            bundle, at = divmod(first, WIDTH)
+            width = min(WIDTH, self._kept - bundle * WIDTH)
+            held = (self.entry(first),) if width <= at else ()
+            for entry in held or unpack_entries(self._read(Tile(-1, bundle, width)))[at:]:
+                if first < end and size < most_bytes:
+                    found.append(entry)
+                    first, size = first + 1, size + len(entry)
+        return found
 
     def inclusion(self, index: int, size: int | None = None) -> tuple[bytes, ...]:
         """Return the proof that an entry is under a head.

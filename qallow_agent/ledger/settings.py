@@ -20,8 +20,18 @@ class LedgerSettings:
     lattice_s: float = setting(
         30.0,
         "How often a checkpoint is also signed with ML-DSA-44, which no quantum computer is known "
-        "to break; it covers everything before it.",
+        "to break; it covers everything before it. 0: never.",
         unit="s",
-        ge=1.0,
+        ge=0.0,
         le=3600.0,
+    )
+    mirrors: int = setting(
+        3,
+        "How many other nodes keep each log; 2f + 1 of them outlive f. 0: none, and this node "
+        "keeps nobody's.",
+        ge=0,
+        le=31,
+    )
+    mirror_s: float = setting(
+        30.0, "How often a mirror asks for what is new.", unit="s", ge=1.0, le=3600.0
     )

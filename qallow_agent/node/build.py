@@ -13,8 +13,11 @@ from qallow_agent.jobs.desk import Desk
 from qallow_agent.jobs.model import KernelOffer
 from qallow_agent.jobs.settings import JobSettings
 from qallow_agent.kernels.registry import OURS, Catalog
+from qallow_agent.ledger.council import Council
 from qallow_agent.ledger.growth import Past
 from qallow_agent.ledger.log import Log, Read, mark_of
+from qallow_agent.ledger.mirror import Mirror, MirrorParts
+from qallow_agent.ledger.seats import keys_from
 from qallow_agent.ledger.settings import LedgerSettings
 from qallow_agent.mesh.adverts.book import AdvertBook
 from qallow_agent.mesh.adverts.settings import AdvertSettings
@@ -29,7 +32,7 @@ from qallow_agent.mesh.trust.settings import TrustSettings
 from qallow_agent.mesh.trust.standing import Standing
 from qallow_agent.mesh.wire.kinds import Incarnation, MemberRecord, MemberState
 from qallow_agent.node.node import Node
-from qallow_agent.node.observer import Observer, make_council
+from qallow_agent.node.observer import Observer, make_council, make_validation
 from qallow_agent.node.rooms import Rooms, Self
 from qallow_agent.placement.settings import PlacementSettings
 
@@ -67,6 +70,7 @@ class Ingredients:
         kept: What its rooms persisted before.
         past: What its own log holds.
         read_tile: Reads that log's durable tiles.
+        mirrored: Opens the copy of another node's log that is kept here.
         clock: Stamps what it logs and what it sends.
     """
 
@@ -81,6 +85,7 @@ class Ingredients:
     kept: Kept
     past: Past
     read_tile: Read
+    mirrored: Callable[[NodeId], Past]
     clock: HybridClock
 
 
@@ -108,19 +113,13 @@ def build_node(given: Ingredients) -> Node:
 def _rooms(given: Ingredients, me: Self) -> Rooms:
     keys, settings, rng, kept = given.keys, given.settings, given.rng, given.kept
     sync = Sync(me=me.node, settings=settings.sync, rng=rng)
-    doorkeeper = Doorkeeper(
-        keys=keys,
-        standing=given.standing,
-        contact=given.contact,
-        settings=settings.trust,
-        rng=rng,
-        kept=kept("trust"),
-    )
+    doorkeeper = _doorkeeper(given)
     membership = Membership(
         me=_record(given, me), settings=settings.membership, rng=rng, kept=kept("membership")
     )
     log = _log(given, me, sync)
     observer = Observer(membership, doorkeeper, sync, log)
+    council = make_council(me.node, given.standing, keys, log, observer, rng, kept("coherence"))
     return Rooms(
         doorkeeper=doorkeeper,
         discovery=Discovery(
@@ -154,11 +153,36 @@ def _rooms(given: Ingredients, me: Self) -> Rooms:
         ),
         meters=Meters(given.epoch, kept("energy")),
         ledger=log,
-        council=make_council(me.node, given.standing, keys, log, observer, rng, kept("coherence")),
+        council=council,
+        mirror=_mirror(given, me, log, observer, council),
         observer=observer,
+        validation=make_validation(me.node, me.mesh, keys, observer),
         catalog=given.catalog,
         placement=settings.placement,
     )
+
+
+def _doorkeeper(given: Ingredients) -> Doorkeeper:
+    return Doorkeeper(
+        keys=given.keys,
+        standing=given.standing,
+        contact=given.contact,
+        settings=given.settings.trust,
+        rng=given.rng,
+        kept=given.kept("trust"),
+    )
+
+
+def _mirror(given: Ingredients, me: Self, log: Log, observer: Observer, council: Council) -> Mirror:
+    """Return what keeps the logs of other nodes."""
+    parts = MirrorParts(
+        members=observer.members,
+        past=given.mirrored,
+        card=council.card,
+        key_for=keys_from(given.keys.ledger),
+        manifest=lambda: council.committee.manifest,
+    )
+    return Mirror(me=me.node, mesh=me.mesh, settings=given.settings.ledger, log=log, parts=parts)
 
 
 def _log(given: Ingredients, me: Self, sync: Sync) -> Log:

@@ -12,6 +12,7 @@ from qallow_agent.base.ids import NodeId
 from qallow_agent.base.machine import Instant
 from qallow_agent.base.units import Seconds, show_seconds
 from qallow_agent.kernels.registry import Catalog
+from qallow_agent.ledger import health
 from qallow_agent.mesh.wire.facts import Sensed
 from qallow_agent.mesh.wire.kinds import (
     Advert,
@@ -83,7 +84,9 @@ def status(view: View) -> Document:
         },
         "canaries": _canaries(view),
         "clock": rooms.sync.document(view.now),
-        "ledger": ledger_document(rooms),
+        "ledger": health.describe(rooms.ledger)
+        | {"mirrors": rooms.mirror.kept, "mirrored_by": rooms.mirror.vouched}
+        | ledger_document(rooms),
         "work": {
             "jobs_running": rooms.desk.running(),
             "leases": rooms.bench.lease_count(),
@@ -234,6 +237,7 @@ def _problems(view: View) -> list[dict[str, str]]:
     own = complaints(view.sensed, own_devices(view))
     if view.trouble:
         own.append(Complaint(view.trouble, "free space on the disk of the state directory"))
+    own += health.complaints(view.rooms.ledger)
     found += fork_problems(view.rooms)
     return found + [
         {"node": view.me.node, "name": view.me.name, "what": each.why, "fix": each.fix}

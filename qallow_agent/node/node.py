@@ -10,13 +10,23 @@ from typing import Any
 
 from qallow_agent.base.errors import QallowError, UnknownKind
 from qallow_agent.base.ids import Entropy, NodeId, Sender, is_local
-from qallow_agent.base.machine import Announce, Effect, Instant, Machine, Reply, Send, soonest
+from qallow_agent.base.machine import (
+    Announce,
+    Effect,
+    Instant,
+    Machine,
+    Reply,
+    Send,
+    Shutdown,
+    soonest,
+)
 from qallow_agent.base.message import Failure, Message, failure, kind_of
 from qallow_agent.base.notice import Notice
 from qallow_agent.jobs import local
 from qallow_agent.jobs import messages as jobs
 from qallow_agent.ledger import council, kinds
 from qallow_agent.ledger import messages as ledger
+from qallow_agent.ledger.mirror_kinds import MIRROR_KINDS
 from qallow_agent.mesh.wire import facts
 from qallow_agent.mesh.wire import kinds as mesh
 from qallow_agent.node import commands, documents, permissions
@@ -24,7 +34,7 @@ from qallow_agent.node.devices import bench_devices
 from qallow_agent.node.explain import Explanations
 from qallow_agent.node.front import FrontDesk
 from qallow_agent.node.metering import Metering
-from qallow_agent.node.quorum import Coherence
+from qallow_agent.node.quorum import JUDGING, Coherence
 from qallow_agent.node.receipts import Receipts
 from qallow_agent.node.rooms import Rooms, Self
 from qallow_agent.node.submission import Submissions
@@ -65,6 +75,8 @@ class Node:
             rooms.desk,
             rooms.ledger,
             rooms.council,
+            rooms.mirror,
+            rooms.validation,
         )
         self._routes = self._wire()
 
@@ -165,14 +177,18 @@ class Node:
         return table | self._wire_ledger()
 
     def _wire_ledger(self) -> dict[type[Message], tuple[Route, ...]]:
-        log = self.rooms.ledger.receive
+        log, mirror = self.rooms.ledger.receive, self.rooms.mirror.receive
         return {
-            ledger.LogKept: (log,),
-            ledger.LogFailed: (log,),
-            ledger.HeadSigned: (self.rooms.council.receive, self._receipts.news),
+            ledger.LogKept: (log, mirror),
+            ledger.LogFailed: (log, mirror),
+            **dict.fromkeys(MIRROR_KINDS, (mirror,)),
+            ledger.HeadSigned: (self.rooms.council.receive, mirror, self._receipts.news),
             kinds.CommitteeChanged: (self._coherence.committee_changed,),
             kinds.ForkDetected: (self._coherence.forked,),
             kinds.Certified: (self._receipts.certified,),
+            kinds.Objected: (self._coherence.objected,),
+            kinds.Judged: (self._coherence.judged,),
+            **dict.fromkeys(JUDGING, (self.rooms.validation.receive,)),
             **dict.fromkeys(council.HEARD, (self.rooms.council.receive,)),
             local.JobOver: (self._receipts.over,),
             commands.GetReceipt: (self._receipts.answer,),
@@ -198,6 +214,8 @@ class Node:
             effect = waiting.popleft()
             inside = self._inside(effect)
             if inside is None:
+                if isinstance(effect, Shutdown):
+                    outward += self.rooms.ledger.receive(self.me.node, ledger.LogClosing(), now)
                 outward.append(effect)
                 continue
             hops += 1

@@ -4,13 +4,14 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from math import isfinite
 
-from qallow_agent.base.ids import Entropy, NodeId
+from qallow_agent.base.ids import Entropy, MeshId, NodeId
 from qallow_agent.base.keys import NodeKeys
 from qallow_agent.base.machine import Instant
 from qallow_agent.ledger.council import Council, Surroundings
 from qallow_agent.ledger.leaf import NEVER_US
 from qallow_agent.ledger.log import Log
 from qallow_agent.ledger.statement import Statement, digest_members, disagreement
+from qallow_agent.ledger.validation import Validation, believe_all
 from qallow_agent.mesh.membership.swim import Membership
 from qallow_agent.mesh.sync.sync import Sync
 from qallow_agent.mesh.trust.doorkeeper import Doorkeeper
@@ -66,6 +67,11 @@ class Observer:
         """Return the members that are up and may work, sorted."""
         roles = self._doorkeeper.roles_of
         return tuple(node for node in self.members() if Role.WORKER in roles(node))
+
+    def key_of(self, node: NodeId) -> bytes | None:
+        """Return a member's identity key; None for strangers."""
+        credential = self._doorkeeper.credential_of(node)
+        return credential.certificate.node_key if credential else None
 
     def enrolled(self, node: NodeId) -> bool:
         """Return whether a node is still a member that may work, up or not."""
@@ -127,6 +133,18 @@ def make_council(
         around=observer.surroundings(),
         rng=rng,
         kept=kept,
+    )
+
+
+def make_validation(me: NodeId, mesh: MeshId, keys: NodeKeys, observer: Observer) -> Validation:
+    """Return what asks validators; whoever knows how installs ``recheck``."""
+    return Validation(
+        me=me,
+        mesh=mesh,
+        identity=keys.identity,
+        workers=observer.workers,
+        key_of=observer.key_of,
+        recheck=believe_all,
     )
 
 

@@ -2,13 +2,26 @@
 
 from typing import Any
 
+import msgspec
+
 from qallow_agent.base.ids import Sender
 from qallow_agent.base.machine import Effect, Instant
 from qallow_agent.ledger.forks import Fork
-from qallow_agent.ledger.kinds import CommitteeChanged, ForkDetected
+from qallow_agent.ledger.kinds import (
+    Assent,
+    CommitteeChanged,
+    DecisionBatch,
+    ForkDetected,
+    Judged,
+    Objected,
+    Objection,
+)
 from qallow_agent.ledger.leaf import LeafKind
 from qallow_agent.mesh.wire.facts import MemberDown, MemberUp
 from qallow_agent.node.rooms import Rooms, Self
+
+JUDGING = (DecisionBatch, Assent, Objection)
+"""What validators and those they judge say."""
 
 
 class Coherence:
@@ -26,11 +39,13 @@ class Coherence:
     def member_up(self, _: Sender, fact: MemberUp, now: Instant) -> list[Effect]:
         """Bring a member that came up to what holds."""
         self._rooms.observer.note()
+        self._rooms.mirror.member_changed(now)
         return self._rooms.council.member_up(fact.record.node, now)
 
     def member_down(self, _: Sender, _fact: MemberDown, now: Instant) -> list[Effect]:
         """Note that a member is gone."""
         self._rooms.observer.note()
+        self._rooms.mirror.member_changed(now)
         return self._rooms.council.member_down(now)
 
     def committee_changed(
@@ -43,6 +58,18 @@ class Coherence:
         body = fact.version.to_bytes(8) + held.digest()
         logged = self._rooms.ledger.write(LeafKind.MEMBERSHIP, body, now, at_once=True)
         return [*logged, *self._rooms.council.receive(sender, fact, now)]
+
+    def objected(self, _: Sender, fact: Objected, now: Instant) -> list[Effect]:
+        """Log what this node objects to, so that its author cannot hide it."""
+        return self._object(fact.objection, now)
+
+    def judged(self, _: Sender, fact: Judged, now: Instant) -> list[Effect]:
+        """Log what validators object to in this node's decisions."""
+        return [effect for each in fact.objections for effect in self._object(each, now)]
+
+    def _object(self, objection: Objection, now: Instant) -> list[Effect]:
+        body = msgspec.msgpack.encode(msgspec.structs.astuple(objection))
+        return self._rooms.ledger.write(LeafKind.OBJECTION, body, now, at_once=True)
 
     def forked(self, _: Sender, fact: ForkDetected, now: Instant) -> list[Effect]:
         """Log that a node showed two histories."""
@@ -60,6 +87,7 @@ def ledger_document(rooms: Rooms) -> dict[str, Any]:
         "certified": progress.certified,
         "provisional": progress.provisional,
         "certified_by": progress.by,
+        "took_s": progress.took_s,
         "committee": progress.members,
         "version": held.version if held else 0,
         "standing": held.quorum.standing if held else "no committee yet",

@@ -22,8 +22,8 @@ from qallow_agent.ledger.log import RESTORE
 from qallow_agent.ledger.merkle import EMPTY_ROOT, leaf_hash
 from qallow_agent.ledger.note import parse_note
 from qallow_agent.ledger.proofs import root_of
-from qallow_agent.ledger.tiles import HEIGHT, WIDTH, Tile, TiledTree, pack_entries
-from qallow_agent.runtime.logfiles import CHECKPOINT, LogFiles, sound, whole_entries
+from qallow_agent.ledger.tiles import HEIGHT, WIDTH, Tile, TiledTree, pack_entries, whole_entries
+from qallow_agent.runtime.logfiles import CHECKPOINT, LogFiles, sound
 from qallow_agent.runtime.store import write_atomically
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -94,7 +94,7 @@ class Logbook:
 
     def _recover(self, signed: int) -> tuple[int, list[bytes]]:
         """Return how many full bundles there are, and the entries of the growing one."""
-        index = signed // WIDTH
+        index = max(signed - 1, 0) // WIDTH
         while True:
             kept = self._recover_bundle(index, signed)
             if len(kept) < WIDTH:
@@ -219,11 +219,14 @@ class Logbook:
         return self._descriptor
 
     def _store(self, tile: Tile, hashes: bytes) -> None:
-        """Write a tile of hashes; one that is missing is made anew, so failing is no loss."""
+        """Write a tile of hashes; no space for one is no loss, since it can be made anew."""
         path = self.files.path(tile)
-        with suppress(OSError):
+        try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             write_atomically(path, hashes)
+        except OSError as error:
+            if error.errno not in _FULL:
+                self._fail(error, path)
 
     def _store_growing(self) -> None:
         """Write the growing tiles above the leaves, and delete what they grew from."""

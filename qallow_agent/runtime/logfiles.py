@@ -15,7 +15,7 @@ from qallow_agent.ledger.leaf import parse_leaf
 from qallow_agent.ledger.log import RESTORE
 from qallow_agent.ledger.merkle import HASH_BYTES, leaf_hash
 from qallow_agent.ledger.note import Note, parse_note
-from qallow_agent.ledger.tiles import WIDTH, Tile, fold, unpack_hashes
+from qallow_agent.ledger.tiles import WIDTH, Tile, fold, unpack_hashes, whole_entries
 
 CHECKPOINT = "checkpoint"
 LEDGER = "ledger"
@@ -58,15 +58,20 @@ class LogFiles:
     def bundle(self, index: int) -> bytes:
         """Return the bytes of a bundle as they lie there; empty when there is none.
 
+        An exported folder holds the last one as a partial tile.
+
         Raises:
             StorageCorrupt: The file cannot be read.
         """
         path = self.path(Tile(-1, index))
+        partial = path.with_name(path.name + ".p")
         try:
+            if not path.exists() and partial.is_dir():
+                path = max(partial.iterdir(), key=lambda each: int(each.name), default=path)
             return path.read_bytes()
         except FileNotFoundError:
             return b""
-        except OSError as error:
+        except (OSError, ValueError) as error:
             raise unreadable(path, error) from error
 
     def entries(self, index: int, width: int = WIDTH) -> list[bytes]:
@@ -118,20 +123,6 @@ class LogFiles:
         return unpack_hashes(data, tile.width) if len(data) == tile.width * HASH_BYTES else ()
 
 
-def whole_entries(bundle: bytes, most: int = WIDTH) -> list[bytes]:
-    """Return the entries of a bundle up to where it is torn."""
-    entries: list[bytes] = []
-    at = 0
-    while len(entries) < most:
-        start = at + LENGTH_BYTES
-        end = start + int.from_bytes(bundle[at:start])
-        if start > len(bundle) or end > len(bundle):
-            break
-        entries.append(bundle[start:end])
-        at = end
-    return entries
-
-
 def sound(entry: bytes) -> bool:
     """Return whether an entry is a whole leaf, of whatever version."""
     try:
@@ -141,6 +132,7 @@ def sound(entry: bytes) -> bool:
     return True
 
 
-def unreadable(path: Path, error: OSError) -> StorageCorrupt:
+def unreadable(path: Path, error: Exception) -> StorageCorrupt:
     """Return why a file cannot be read."""
-    return StorageCorrupt(f"{path} cannot be read: {error.strerror}", hint="check the disk")
+    why = error.strerror if isinstance(error, OSError) else error
+    return StorageCorrupt(f"{path} cannot be read: {why}", hint="check the disk")

@@ -41,6 +41,10 @@ class Disk:
         self._logs.clear()
         self.files = {name: data for name, data in self.files.items() if "ledger/" not in name}
 
+    def mirror(self, mesh: str, owner: str) -> VirtualLogbook:
+        """Return the copy of another node's log."""
+        return self.logbook(f"{mesh}/{owner}")
+
     def _check_log(self) -> None:
         if self.full:
             raise StorageFull("cannot write the log: No space left on device")

@@ -30,6 +30,7 @@ DOCUMENTS = {
     "map": (["map", "moody", "--sweep", "mood=5:9:5"], "qallow.map/v1"),
     "jobs": (["jobs"], "qallow.jobs/v1"),
     "energy": (["energy", "report"], "qallow.energy/v1"),
+    "ledger": (["ledger", "tail"], "qallow.ledger/v1"),
     "explain": (["explain", "--kernel", "moody"], "qallow.explain/v1"),
     "kernels": (["kernels", "ls"], "qallow.kernels/v1"),
     "kernels info": (["kernels", "info", "harmonic"], "qallow.kernel/v1"),

@@ -9,10 +9,11 @@ from qallow_agent.base.machine import Announce, Append, Effect, Instant, Persist
 from qallow_agent.base.message import Done
 from qallow_agent.base.notice import Notice
 from qallow_agent.ledger.checkpoint import parse_checkpoint
+from qallow_agent.ledger.health import complaints, describe
 from qallow_agent.ledger.leaf import NEVER_US, LeafKind, parse_leaf
 from qallow_agent.ledger.log import MAX_WAITING_BYTES, RETRY_S, Log
 from qallow_agent.ledger.merkle import leaf_hash
-from qallow_agent.ledger.messages import HeadSigned, LogFailed, LogKept
+from qallow_agent.ledger.messages import HeadSigned, LogClosing, LogFailed, LogKept
 from qallow_agent.ledger.note import parse_note, verified
 from qallow_agent.ledger.proofs import verify_consistency, verify_inclusion
 from qallow_agent.ledger.settings import LedgerSettings
@@ -37,6 +38,7 @@ class Desk:
         self.notices: list[Notice] = []
         self.kept: dict[str, bytes] = {}
         self.bound_s = 0.5
+        self.settings = LedgerSettings()
         self.log = self.boot()
 
     def _check(self) -> None:
@@ -48,7 +50,7 @@ class Desk:
             node=NODE,
             mesh=mesh,
             seed=seed,
-            settings=LedgerSettings(),
+            settings=self.settings,
             past=replace(self.book.open(), began=MARK in self.kept),
             read=self.book.read,
             clock=HybridClock(),
@@ -128,6 +130,18 @@ def test_the_last_head_gets_its_second_signature_although_nothing_more_is_writte
     assert desk.log.next_deadline() is None
     assert [head.size for head in desk.heads] == [1, 2, 2]
     assert len(parse_note(desk.heads[-1].note).signatures) == 2
+
+
+def test_a_log_that_shall_not_have_the_second_signature_never_has() -> None:
+    desk = Desk()
+    desk.settings = LedgerSettings(lattice_s=0.0)
+    desk.boot()
+    for second in (0.0, 100.0):
+        desk.write(b"x", second)
+        desk.tick(second + 1.0)
+    desk.boot()
+    assert desk.log.next_deadline() is None
+    assert [len(parse_note(head.note).signatures) for head in desk.heads] == [1, 1]
 
 
 def test_an_entry_at_once_is_durable_in_its_step_and_signed_with_the_epoch() -> None:
@@ -246,9 +260,14 @@ def test_a_full_disk_is_tried_again_with_the_same_entries() -> None:
     assert desk.notices[0].event == "ledger.failed"
     assert desk.write(b"two", 2.0, at_once=True) == []  # waits with the others
     assert desk.log.next_deadline() == 1.0 + RETRY_S
+    assert [each.why for each in complaints(desk.log)] == ["its log waits: no space"]
     desk.trouble = None
     desk.tick(1.0 + RETRY_S)
     assert (desk.log.trouble, desk.book.size, desk.heads[0].size) == ("", 2, 2)
+    assert complaints(desk.log) == []
+    assert describe(desk.log) == {
+        "origin": desk.log.origin, "entries": 2, "signed": 2, "stopped": False, "trouble": "",
+    }  # fmt: skip
     assert len(parse_note(desk.heads[0].note).signatures) == 2
 
 
@@ -257,12 +276,14 @@ def test_entries_that_wait_for_a_full_disk_are_limited() -> None:
     desk.trouble = StorageFull("no space")
     desk.write(b"first", 0.0, at_once=True)
     written = 0
-    while not desk.log.write(LeafKind.DECISIONS, bytes(64_000), at(1.0)):
+    while not (said := desk.log.write(LeafKind.DECISIONS, bytes(64_000), at(1.0))):
         written += 1
     assert written == MAX_WAITING_BYTES // 64_096 + 1
-    [refused] = desk.log.write(LeafKind.DECISIONS, b"", at(1.0))
+    [refused] = said
     assert isinstance(refused, Notice)
     assert refused.facts["why"] == "no space"
+    assert desk.log.write(LeafKind.DECISIONS, b"", at(1.0)) == []
+    assert desk.log.refused == 2
     assert desk.log.size == written + 1
 
 
@@ -274,7 +295,8 @@ def test_a_disk_that_loses_what_it_took_stops_the_log_until_a_restart() -> None:
     desk.write(b"lost", 2.0)
     desk.tick(3.0)
     assert desk.log.stopped is True
-    assert desk.log.trouble == "Input/output error"
+    [complaint] = complaints(desk.log)
+    assert complaint.why == "its log is signed no more: Input/output error"
     desk.trouble = None
     assert desk.tick(100.0) == []
     assert desk.log.next_deadline() is None
@@ -285,6 +307,15 @@ def test_a_disk_that_loses_what_it_took_stops_the_log_until_a_restart() -> None:
     desk.write(b"again", 200.0)
     desk.tick(201.0)
     assert desk.heads[-1].size == 2
+
+
+def test_what_gathers_is_signed_when_the_agent_stops() -> None:
+    desk = Desk()
+    desk.do(desk.log.receive(NODE, LogClosing(), at(0.0)), 0.0)
+    assert desk.heads == []
+    desk.write(b"last", 1.0)
+    desk.do(desk.log.receive(NODE, LogClosing(), at(1.1)), 1.1)
+    assert [head.size for head in desk.heads] == [1]
 
 
 def test_a_failed_append_fails_what_was_to_follow_it() -> None:
