@@ -78,6 +78,8 @@ class Bench:
         self._settings = settings
         self._kernels = {offer.name: offer for offer in sorted(kernels, key=lambda k: k.name)}
         self._tenancies = Tenancies(me, node_name, identity, hosts, settings, rng)
+        self.scores = self._tenancies.scores
+        """Under which score each device takes work now; the hallway sets it, opaque here."""
         self._crew = Crew(self._kernels, self._tenancies, settings, rng)
         self._hearings = Hearings(self._crew.trials, self._tenancies, settings)
         self._pump = Pump(self._crew, self._tenancies, settings)

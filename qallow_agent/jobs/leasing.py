@@ -3,6 +3,8 @@
 import math
 from collections import deque
 
+import msgspec
+
 from qallow_agent.base.errors import BadSignature, Forbidden, NotAdmitted
 from qallow_agent.base.ids import JobId, NodeId, Sender
 from qallow_agent.base.machine import Announce, Effect, Reply, Send
@@ -30,6 +32,8 @@ Refused = tuple[float, JobId, NodeId, str, str]
 _GATES = (NotAdmitted.code, Forbidden.code)
 """Codes of refusals that a gate decided."""
 _MOST_REFUSALS = 64
+_MOST_SCORES = 128
+_MOST_SCORE_BYTES = 600
 _MOST_TTL_S = 3_600.0
 _MOST_CREDITS = 65_536
 _KEY_BYTES = 32
@@ -132,6 +136,7 @@ class Leasing:
         if late or job.submitter is None or len(job.held) >= job.wanted:
             return [Send(lease.node, LeaseRelease((lease.id,)))]
         started_s = job.hold(lease, now)
+        _note_score(job, lease, grant.admitted)
         job.move(JobEvent.LEASED)
         job.chronicle.note(now, "granted", f"{lease.node}/{lease.device}", lease=lease.id)
         told: list[Effect] = [Reply(job.submitter, LeaseGrant(lease, rate)), *_shadow_wish(job)]
@@ -273,3 +278,11 @@ def _tell_lost(job: LiveJob, revoked: LeaseRevoked) -> list[Effect]:
         return []
     told = LeaseLost(revoked.lease, revoked.code, revoked.reason, revoked.task, revoked.attempt)
     return [Reply(job.submitter, told)]
+
+
+def _note_score(job: LiveJob, lease: Lease, score: bytes) -> None:
+    """Keep under which score an executor took work of a job, for its receipt."""
+    place, known = f"{lease.node_name}/{lease.device}", job.record.admitted
+    fits = 0 < len(score) <= _MOST_SCORE_BYTES
+    if fits and (place in known or len(known) < _MOST_SCORES):
+        job.record = msgspec.structs.replace(job.record, admitted=known | {place: score})

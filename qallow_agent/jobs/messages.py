@@ -294,11 +294,13 @@ class LeaseGrant(Message, tag="lease.grant"):
     """One runner, granted; ``rate`` is what its executor measured there, ops per second, if any.
 
     ``shadow``, said by the desk: its device is on trial, and nothing it answers is to be delivered.
+    ``admitted``: the score under which the executor took the work, for the receipt; opaque here.
     """
 
     lease: Lease
     rate: float = 0.0
     shadow: bool = False
+    admitted: bytes = b""
 
 
 class LeaseRefusal(Message, tag="lease.refusal"):

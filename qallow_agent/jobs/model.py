@@ -285,6 +285,7 @@ class JobRecord(msgspec.Struct, frozen=True, omit_defaults=True):
         story: Why it ran where it ran; of a job that is not over its chronicle knows more.
         refusal: What a gate said of it that never let it start.
         printed: What went in and came out, as hashes, as its submitter told.
+        admitted: By ``node-name/device``, under which score it took the work; opaque here.
         receipt: The entry of its receipt in this node's log; -1 while there is none.
     """
 
@@ -311,6 +312,7 @@ class JobRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     story: Story = Story()
     refusal: bytes = b""
     printed: Fingerprint = Fingerprint()
+    admitted: dict[str, bytes] = msgspec.field(default_factory=dict)
     receipt: int = -1
 
 

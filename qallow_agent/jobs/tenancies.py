@@ -46,6 +46,8 @@ class Tenancies:
         self._hosts = hosts
         self._settings = settings
         self._rng = rng
+        self.scores: dict[str, bytes] = {}
+        """Goes with every lease of a device."""
         self.stations: dict[LeaseId, Station] = {}
         """Where each living lease is."""
         self._served: dict[tuple[NodeId, JobId, str], None] = {}
@@ -99,7 +101,10 @@ class Tenancies:
         # The runner must know the key before the submitter can show it.
         return [
             self._allow(station, station.tenancy),
-            Send(waiting.desk, LeaseGrant(station.tenancy.lease, rate)),
+            Send(
+                waiting.desk,
+                LeaseGrant(station.tenancy.lease, rate, self.scores.get(lease.device, b"")),
+            ),
             Announce(
                 LeaseBegun(
                     lease.id, lease.runner, lease.job, waiting.desk, lease.device, lease.kernel

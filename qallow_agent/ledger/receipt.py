@@ -143,6 +143,7 @@ class Receipt(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_field
 
 _ENCODER = msgspec.msgpack.Encoder()
 _DECODER = msgspec.msgpack.Decoder(Receipt)
+_ADMISSION = msgspec.msgpack.Decoder(Admission)
 
 
 def pack(receipt: Receipt) -> bytes:
@@ -177,23 +178,45 @@ def unpack(body: bytes) -> Receipt:
     return receipt
 
 
+def pack_admission(admission: Admission) -> bytes:
+    """Return an admission as an executor sends it along with a lease."""
+    return _ENCODER.encode(admission)
+
+
+def unpack_admission(data: bytes) -> Admission:
+    """Return the admission that an executor sent.
+
+    Raises:
+        Malformed: It is none.
+    """
+    try:
+        admission = _ADMISSION.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise Malformed(f"an admission does not decode: {error}") from error
+    _check_admission(admission, "an executor")
+    return admission
+
+
 def _check(receipt: Receipt) -> None:
     """Check what the types do not say.
 
     Raises:
         Malformed: Something contradicts itself.
     """
-    hashes = [receipt.inputs, receipt.outputs]
     for each in receipt.executors:
         if each.admission is not None:
-            hashes += [each.admission.evidence, each.admission.policy]
-            admitted = each.admission
-            if admitted.s + admitted.c + admitted.h != admitted.e:
-                raise Malformed(f"S, C and H of {each.place} do not add up to E")
-    if any(len(each) not in {0, HASH_BYTES} for each in hashes):
+            _check_admission(each.admission, each.place)
+    if any(len(each) not in {0, HASH_BYTES} for each in (receipt.inputs, receipt.outputs)):
         raise Malformed("a hash in a receipt is not 32 bytes long")
     for energy in (receipt.energy, *(each.energy for each in receipt.executors)):
         if not energy.low_uj <= energy.net_uj <= energy.gross_uj <= energy.high_uj:
             raise Malformed("the bounds of an energy in a receipt are out of order")
     if receipt.ended_ms < receipt.submitted_ms:
         raise Malformed("a job in a receipt ends before it begins")
+
+
+def _check_admission(admitted: Admission, whose: str) -> None:
+    if admitted.s + admitted.c + admitted.h != admitted.e:
+        raise Malformed(f"S, C and H of {whose} do not add up to E")
+    if any(len(each) not in {0, HASH_BYTES} for each in (admitted.evidence, admitted.policy)):
+        raise Malformed(f"a digest in the admission of {whose} is not 32 bytes long")

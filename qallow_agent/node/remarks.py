@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from qallow_agent.base.errors import Malformed
 from qallow_agent.base.joules import Joules, total
 from qallow_agent.base.units import Seconds
 from qallow_agent.jobs.messages import JobState
@@ -90,11 +91,21 @@ def _executors(record: JobRecord, remarks: Remarks) -> tuple[leaves.Executor, ..
             ops=_whole(sum(tab.ops for tab in each)),
             busy_us=_whole(sum(tab.busy_s for tab in each) * 1e6),
             energy=_energy(total(tab.joules for tab in each), place if place in late else ""),
-            admission=remarks.admissions.get(place),
+            admission=remarks.admissions.get(place) or _admission(record.admitted.get(place)),
         )
         for place, each in tabs.items()
     ]
     return tuple(sorted(found, key=lambda each: (-each.points, each.place)))
+
+
+def _admission(told: bytes | None) -> leaves.Admission | None:
+    """Return what an executor said of its score; None when that is nothing, or nonsense."""
+    if not told:
+        return None
+    try:
+        return leaves.unpack_admission(told)
+    except Malformed:
+        return None
 
 
 def _energy(joules: Joules, silent: str) -> leaves.Energy:
