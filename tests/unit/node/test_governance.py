@@ -213,3 +213,15 @@ def test_a_partition_leaves_a_box_open_that_measures_enough() -> None:
     simulation.run(40.0)
     own = status(simulation, "a")["admission"]
     assert (own["h"], own["culprits"][2], own["state"]) == (950, "h0", "open")
+
+
+def test_audits_that_disagree_and_a_forked_ledger_count_once_somebody_tells() -> None:
+    simulation = mesh("a")
+    governance = simulation.boxes["a"].node.governance
+    governance.agreement = lambda device, _: 940_000 if device == "cpu0" else None
+    simulation.run(2.0)
+    assert governance.judged["cpu0"].score.culprits[2] == "h2"
+    governance.forked = lambda _: True
+    simulation.run(2.0)
+    assert governance.judged["cpu0"].score.stops == ("h5",)
+    assert status(simulation, "a")["admission"]["state"] == "refuses"
