@@ -67,7 +67,10 @@ def set_(
     What an owner sets with --local can only be stricter than the mesh's policy.
     """
     if sum(each is not None for each in (file, local, preset)) != 1:
-        raise UsageError("policy set takes one of FILE, --local and --preset")
+        raise UsageError(
+            "policy set takes one of FILE, --local and --preset",
+            hint="qallow-agent policy set mesh.toml",
+        )
     wish: Message
     if file is not None:
         wish = ethics.SetPolicy(_sized(encode_policy(read_mesh_policy(file)), file))

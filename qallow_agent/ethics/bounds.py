@@ -156,12 +156,12 @@ def override_faults(
     if not 0 <= override.until_ms < 1 << 53:
         yield Fault((*where, "until"), override.until_ms, "a moment")
     if not is_reason(override.reason):
-        yield Fault((*where, "why"), "...", f"at most {WHY_LIMIT} letters on one line")
+        yield Fault((*where, "why"), "...", f"at most {WHY_LIMIT} bytes on one line")
 
 
 def is_reason(text: str) -> bool:
     """Return whether a text may be kept as a reason: short, and harmless on a terminal."""
-    return len(text) <= WHY_LIMIT and (not text or text.isprintable())
+    return len(text.encode()) <= WHY_LIMIT and (not text or text.isprintable())
 
 
 def signals_of(word: str) -> tuple[str, ...]:

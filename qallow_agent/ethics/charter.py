@@ -75,6 +75,7 @@ class Charter:
         self._signer = signer
         self._spread = Spread(settings.offer_s, rng)
         self._quiet = False
+        self._begun = False
         self._look_s: Seconds | None = 0.0
 
     # --- what others read -----------------------------------------------------------------------
@@ -139,6 +140,9 @@ class Charter:
         effects = self._spread.tick(self._offer(), now)
         if self._look_s is None or now.mono_s < self._look_s:
             return effects
+        if not self._begun:
+            self._begun = True
+            effects += self._changed("begin", None, now)
         if self.holds.doubt:
             effects.append(Notice("policy.left-out", self.holds.doubt, "warning"))
             self.holds.doubt = ""
@@ -217,12 +221,22 @@ class Charter:
         return [
             self.holds.hold_mesh(held, policy),
             *self._changed("mesh", None, now),
-            *self._spread.tell_many(self._offer()),
+            *self._spread.tell_many(self._offer(), now),
         ]
 
     def _changed(self, what: Change, subject: object, now: Instant) -> list[Effect]:
-        """Announce a change, with what a ledger shall keep of it; look at everything again."""
+        """Announce a change, and look at everything again."""
         self._look_s = now.mono_s
+        facts: dict[str, str | int | float | bool | None] = {
+            "what": what,
+            "version": self.holds.mesh.version,
+            "policy": self.digest.hex()[:16],
+        }
+        notice = Notice("policy.changed", "what this node may do has changed", facts=facts)
+        return [*([] if what == "begin" else [notice]), self._fact(what, subject, now)]
+
+    def _fact(self, what: Change, subject: object, now: Instant) -> Announce:
+        """Return a change as the node's rooms hear of it, with what a ledger shall keep."""
         effective = self.holds.effective_digest(now)
         value = {
             "what": what,
@@ -231,18 +245,10 @@ class Charter:
             "mesh": self.digest,
             "effective": effective,
         }
-        if what in {"mesh", "owner"}:
+        if what in {"begin", "mesh", "owner"}:
             value["policy"] = msgspec.to_builtins(self.effective(now), builtin_types=(bytes,))
         record = canonical(_RECORD, value)
-        facts: dict[str, str | int | float | bool | None] = {
-            "what": what,
-            "version": self.holds.mesh.version,
-            "policy": self.digest.hex()[:16],
-        }
-        return [
-            Notice("policy.changed", "what this node may do has changed", facts=facts),
-            Announce(CharterChanged(what, self.digest, effective, record)),
-        ]
+        return Announce(CharterChanged(what, self.digest, effective, record))
 
     def _next_look_s(self, now: Instant) -> Seconds | None:
         next_s = self.holds.next_change_s(now)

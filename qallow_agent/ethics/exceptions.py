@@ -105,7 +105,7 @@ class Exceptions:
 def _check_why(why: str) -> None:
     if not is_reason(why):
         raise UsageError(
-            f"the reason {why[:40]!r} cannot be", hint=f"at most {WHY_LIMIT} letters on one line"
+            f"the reason {why[:40]!r} cannot be", hint=f"at most {WHY_LIMIT} bytes on one line"
         )
 
 

@@ -26,7 +26,7 @@ from qallow_agent.ethics.policy import (
 PRESETS: tuple[PresetName, ...] = ("dedicated", "desktop", "field")
 STRICTEST_FIRST: tuple[PresetName, ...] = ("desktop", "field", "dedicated")
 
-MAX_DOCUMENT_BYTES = 48_000
+MAX_DOCUMENT_BYTES = 44_000
 """With what an owner adds it fits into one leaf of a ledger, and into one message."""
 
 MAX_VERSION = 1 << 31

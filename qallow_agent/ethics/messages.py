@@ -34,12 +34,14 @@ POLICY_KINDS: tuple[type[Message], ...] = (PolicyOffer, PolicyWanted, PolicyDocu
 # --- within a node --------------------------------------------------------------------------------
 
 Change = Literal[
-    "mesh", "owner", "override", "override-over", "pause", "resume", "quiet", "quiet-over"
+    "begin", "mesh", "owner", "override", "override-over", "pause", "resume", "quiet", "quiet-over"
 ]
 
 
 class CharterChanged(Message, tag="fact.charter-changed"):
     """Something changed in what this node is allowed to do; it is in force already.
+
+    ``begin`` tells once a boot what is in force, so that each boot's log holds it.
 
     ``digest`` is that of the mesh's policy, ``effective`` that of the policy in force here.
     ``record`` is what the ledger keeps of the change, canonical bytes without floats: of a policy

@@ -12,6 +12,7 @@ LONGEST_OVERRIDE_S = 24 * 3_600
 """An exception that lasts longer than a day is a policy, and belongs into one."""
 
 WHY_LIMIT = 200
+"""Bytes of a reason."""
 
 MAX_OWNER_BYTES = 12_000
 """Beside a mesh's policy it fits into one leaf of a ledger."""

@@ -39,7 +39,7 @@ class OwnersWord:
             )
         check_owner(policy)
         kept = self._holds.hold_owner(policy, self._holds.chosen)
-        return [kept, *self._tell("owner", policy, now)]
+        return [kept, *self._tell("owner", None, now)]
 
     def choose_preset(self, name: str, now: Instant) -> list[Effect]:
         """Judge this node by another preset than its settings name; empty for theirs again.
@@ -63,7 +63,7 @@ class OwnersWord:
         if self._holds.preset == before:
             return []
         self._holds.forget()
-        return self._tell("owner", preset, now)
+        return self._tell("begin", preset, now)
 
     def override(self, signal: str, for_s: float, why: str, now: Instant) -> list[Effect]:
         """Do without a signal for a while; 0 seconds end that.

@@ -85,6 +85,7 @@ class Refusal(msgspec.Struct, frozen=True):
         evidence: Hex SHA-256 of the evidence.
         policy: Hex SHA-256 of the policy.
         ledger: Where the decision is logged, when known.
+        overridden: Signals that count as comfortable by the owner's word, each with its end.
     """
 
     job: str
@@ -103,6 +104,7 @@ class Refusal(msgspec.Struct, frozen=True):
     evidence: str
     policy: str
     ledger: Position | None = None
+    overridden: tuple[str, ...] = ()
 
     @property
     def target(self) -> Target | None:
@@ -159,6 +161,7 @@ def refuse(
         evidence=digest(evidence).hex(),
         policy=policy_digest(policy).hex(),
         ledger=ledger,
+        overridden=tuple(f"{each.signal} {each.why}" for each in score.marks if each.overridden),
     )
 
 
@@ -172,6 +175,8 @@ def text(refusal: Refusal) -> str:
     for number, fix in enumerate(refusal.fixes, start=1):
         lines += _fold(f"{number}. {fix.text}{':' if fix.commands else ''}", 2, 5)
         lines += [f"     {each}" for each in fix.commands]
+    if refusal.overridden:
+        lines += _fold(f"Not counted: {'; '.join(refusal.overridden)}.")
     if refusal.ledger is not None:
         lines += _fold(f"Logged as entry {refusal.ledger.index} of {refusal.ledger.origin}.")
     return "\n".join(lines)
@@ -184,12 +189,13 @@ def document(refusal: Refusal) -> dict[str, Any]:
     """
     worst = refusal.causes[0]
     signal = SIGNALS.get(worst.signal)
+    instance = {"instance": f"urn:qallow:job:{refusal.job}"} if refusal.job else {}
     return {
         "type": f"urn:qallow:{refusal.code}:{worst.signal or 'reopening'}",
         "title": f"{refusal.code.capitalize()}: {signal.name if signal else 'closed before'}",
         "status": _STATUS.get(refusal.exit_code, 503),
         "detail": f"{_headline(refusal)}.",
-        "instance": f"urn:qallow:job:{refusal.job}" if refusal.job else "",
+        **instance,
         "code": refusal.code,
         "exit_code": refusal.exit_code,
         "job": refusal.job,
@@ -203,6 +209,7 @@ def document(refusal: Refusal) -> dict[str, Any]:
         "components": [_document_cause(each) for each in refusal.causes],
         "targets": [_document_target(each) for each in refusal.targets],
         "overrides": list(refusal.overrides),
+        "overridden": list(refusal.overridden),
         "fixes": [msgspec.to_builtins(each) for each in refusal.fixes],
         "evidence": refusal.evidence,
         "policy": refusal.policy,
@@ -245,7 +252,8 @@ def _causes(score: Score, policy: Policy) -> tuple[Cause, ...]:
     for component, culprit in zip(COMPONENTS, score.culprits, strict=True):
         mark = score.mark(culprit)
         if mark is None:
-            found.append(Cause(component, score.component(component)))
+            why = "solo" if component == "h" and score.solo else ""
+            found.append(Cause(component, score.component(component), why=why))
             continue
         signal = SIGNALS[culprit]
         ends = ramp_of(signal, policy) if signal.role == "signal" and not signal.stop else None
@@ -290,7 +298,7 @@ def _headline(refusal: Refusal) -> str:
 def _show_cause(cause: Cause) -> str:
     head = f"{cause.component.upper()} {show_thousandths(cause.thousandths)}"
     if not cause.signal:
-        return f"{head}  {_NAMES[cause.component]}: comfortable"
+        return f"{head}  {_NAMES[cause.component]}: {cause.why or 'comfortable'}"
     signal = SIGNALS.get(cause.signal)
     name = signal.name if signal else "unknown signal"
     if cause.stop:

@@ -1,7 +1,7 @@
 """Spreading: offers of the newest policy, so that everybody learns of it and nobody is flooded."""
 
 from qallow_agent.base.ids import Entropy, NodeId
-from qallow_agent.base.machine import Effect, Instant, Send
+from qallow_agent.base.machine import Effect, Instant, Send, soonest
 from qallow_agent.base.units import Seconds
 from qallow_agent.ethics.messages import PolicyDocument, PolicyOffer, PolicyWanted
 
@@ -9,6 +9,9 @@ FANOUT = 16
 """Members told at once of a new policy; each tells as many, so that four rounds reach 65,000."""
 PATIENCE_S: Seconds = 2.0
 """A member is asked again for what it offered, or given it again, after this long."""
+
+REPEATS_S: tuple[Seconds, ...] = (1.0, 2.0, 4.0)
+"""Who has just come is told again after these: a link may carry one way before the other."""
 
 
 class Spread:
@@ -23,27 +26,34 @@ class Spread:
         self._period_s = period_s
         self._rng = rng
         self._peers: dict[NodeId, None] = {}
+        self._again: dict[NodeId, tuple[Seconds, int]] = {}
         self._asked_s: dict[NodeId, tuple[bytes, Seconds]] = {}
         self._served_s: dict[NodeId, Seconds] = {}
         self._told_s: dict[NodeId, Seconds] = {}
         self._due_s: Seconds | None = None
 
     def member_up(self, node: NodeId, offer: PolicyOffer, now: Instant) -> list[Effect]:
-        """Take in that a member is there, and tell it which policy we hold."""
+        """Take in that a member is there, and tell it which policy we hold.
+
+        Everybody holds the built-in one, of which nobody needs to hear.
+        """
         self._peers[node] = None
-        if self._due_s is None:
-            self._due_s = now.mono_s + self._period_s
+        if not offer.version:
+            return []
+        self._wait(now)
+        self._again[node] = (now.mono_s + REPEATS_S[0], 0)
         return [Send(node, offer)]
 
     def member_down(self, node: NodeId) -> None:
         """Take in that a member is gone."""
-        for table in (self._peers, self._asked_s, self._served_s, self._told_s):
+        for table in (self._peers, self._again, self._asked_s, self._served_s, self._told_s):
             table.pop(node, None)
         if not self._peers:
             self._due_s = None
 
-    def tell_many(self, offer: PolicyOffer) -> list[Effect]:
+    def tell_many(self, offer: PolicyOffer, now: Instant) -> list[Effect]:
         """Tell as many members as one node shall tell at once."""
+        self._wait(now)
         rest = list(self._peers)
         while len(rest) > FANOUT:
             rest[self._rng.randrange(len(rest))] = rest[-1]
@@ -72,16 +82,28 @@ class Spread:
         if served_s is not None and now.mono_s < served_s + PATIENCE_S:
             return []
         self._served_s[node] = now.mono_s
+        self._again.pop(node, None)
         return [Send(node, document)]
 
     def tick(self, offer: PolicyOffer, now: Instant) -> list[Effect]:
-        """Tell one member, when that is due."""
-        if self._due_s is None or now.mono_s < self._due_s:
-            return []
-        self._due_s = now.mono_s + self._period_s
-        peers = list(self._peers)
-        return [Send(peers[self._rng.randrange(len(peers))], offer)]
+        """Tell one member when that is due, and again those that have just come."""
+        effects: list[Effect] = []
+        for node, (due_s, repeat) in list(self._again.items()):
+            if now.mono_s >= due_s:
+                effects.append(Send(node, offer))
+                del self._again[node]
+                if repeat + 1 < len(REPEATS_S):
+                    self._again[node] = (now.mono_s + REPEATS_S[repeat + 1], repeat + 1)
+        if self._due_s is not None and now.mono_s >= self._due_s:
+            self._due_s = now.mono_s + self._period_s
+            peers = list(self._peers)
+            effects.append(Send(peers[self._rng.randrange(len(peers))], offer))
+        return effects
 
     def next_deadline(self) -> Seconds | None:
         """Return when somebody is to be told again; None while nobody is there."""
-        return self._due_s
+        return soonest(self._due_s, *(due_s for due_s, _ in self._again.values()))
+
+    def _wait(self, now: Instant) -> None:
+        if self._due_s is None and self._peers:
+            self._due_s = now.mono_s + self._period_s

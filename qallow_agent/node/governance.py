@@ -102,11 +102,9 @@ class Governance:
     def sense(self, sensed: Sensed, now: Instant) -> list[Effect]:
         """Judge every own device by a fresh sample; the bench knows the devices already."""
         self._sensed = sensed
-        holds, found = self._rooms.charter.holds, "desktop" if sensed.desktop else "dedicated"
-        if holds.found != found:
-            holds.found = found
-            holds.forget()
-        return self.look_again(now)
+        found = "desktop" if sensed.desktop else "dedicated"
+        told = self._rooms.charter.owner.look_like(found, now)
+        return [*told, *self.look_again(now)]
 
     def look_again(self, now: Instant) -> list[Effect]:
         """Judge every own device by what is known: something else than a reading has changed."""

@@ -13,6 +13,7 @@ from qallow_agent.ethics.origins import describe
 from qallow_agent.ethics.owner import NOTHING, decode_owner
 from qallow_agent.ethics.policy import Policy
 from qallow_agent.jobs.messages import LeaseRefusal, LeaseRequest
+from qallow_agent.ledger.leaf import LeafKind
 from qallow_agent.mesh.wire.facts import MemberDown, MemberUp
 from qallow_agent.mesh.wire.kinds import Role
 from qallow_agent.node.commands import CreateInvite, GetDevices, GetPeers, Revoke
@@ -21,6 +22,12 @@ from qallow_agent.node.rooms import Rooms, Self
 
 Route = Callable[[Sender, Any, Instant], list[Effect]]
 Routes = tuple[Route, ...]
+
+_LEAVES: Mapping[ethics.Change, LeafKind] = {
+    **dict.fromkeys(("begin", "mesh", "owner"), LeafKind.POLICY),
+    **dict.fromkeys(("override", "override-over", "pause", "resume"), LeafKind.OVERRIDE),
+}
+"""What the ledger keeps of a change; quiet hours follow from the policy that is there already."""
 
 
 class Rules:
@@ -164,9 +171,13 @@ class Rules:
         self._rooms.charter.member_down(fact.node)
         return []
 
-    def changed(self, _: Sender, _fact: ethics.CharterChanged, now: Instant) -> list[Effect]:
-        """Let waiting jobs look for places again: what was forbidden may be allowed now."""
-        return self._rooms.desk.devices_changed(now)
+    def changed(self, _: Sender, fact: ethics.CharterChanged, now: Instant) -> list[Effect]:
+        """Have the ledger keep a change at once, and let waiting jobs look for places again."""
+        ledger = self._rooms.ledger
+        ledger.policy = fact.effective
+        kind = _LEAVES.get(fact.what)
+        logged = [] if kind is None else ledger.write(kind, fact.record, now, at_once=True)
+        return [*logged, *self._rooms.desk.devices_changed(now)]
 
     # --- how it is done ---------------------------------------------------------------------------
 

@@ -12,7 +12,9 @@ from qallow_agent.ethics import messages as ethics
 from qallow_agent.ethics.clauses import Grant
 from qallow_agent.ethics.mesh_policy import MeshPolicy, built_in, encode_policy, sign_policy
 from qallow_agent.ethics.owner import OwnerPolicy, encode_owner
+from qallow_agent.ethics.policy import Policy, policy_digest
 from qallow_agent.jobs.messages import JobState
+from qallow_agent.ledger.leaf import LeafKind, parse_leaf
 from qallow_agent.node.commands import CreateInvite, GetPeers, GetStatus
 from qallow_agent.testing.effort import Order
 from qallow_agent.testing.simulation import Plan, Simulation
@@ -172,3 +174,35 @@ def test_an_override_ends_by_itself(mesh: Simulation) -> None:
     assert ask(mesh, "b", GetStatus())["policy"]["overrides"] == []
     with pytest.raises(UsageError):
         mesh.ask("b", ethics.OverridePolicy("c8", 30.0))
+
+
+def leaves(mesh: Simulation, name: str, kind: LeafKind) -> list[tuple[bytes, dict[str, Any]]]:
+    """Return the digest in the head and the body of every leaf of a kind in a node's log."""
+    log = mesh.boxes[name].node.rooms.ledger
+    found = [parse_leaf(log.entry(index)) for index in range(log.size)]
+    prefix = len(b"qallow/charter-change/v1\x00")
+    return [
+        (leaf.policy, msgspec.msgpack.decode(leaf.body[prefix:]))
+        for leaf in found
+        if leaf.kind is kind
+    ]
+
+
+def test_the_ledger_keeps_every_policy_and_every_exception(mesh: Simulation) -> None:
+    set_policy(mesh, threshold=2950)
+    ask(mesh, "b", ethics.OverridePolicy("c3", 10.0, "demo"))
+    ask(mesh, "b", ethics.PauseWork(0.0, "a call"))
+    mesh.run(2 * SECONDS)
+    ask(mesh, "b", ethics.ResumeWork())
+    mesh.run(SECONDS)
+    policies = leaves(mesh, "b", LeafKind.POLICY)
+    assert [each["what"] for _, each in policies][-1] == "mesh"
+    assert {each["what"] for _, each in policies[:-1]} == {"begin"}
+    for digest, body in policies:
+        assert policy_digest(msgspec.convert(body["policy"], Policy)) == digest
+    exceptions = leaves(mesh, "b", LeafKind.OVERRIDE)
+    told = [each["what"] for _, each in exceptions]
+    assert sorted(told) == ["override", "override-over", "pause", "resume"]
+    by_what = {each["what"]: each["subject"] for _, each in exceptions}
+    assert by_what["pause"][2] == "a call"
+    assert by_what["override"][0]["reason"] == "demo"

@@ -51,7 +51,7 @@ def at(seconds: float) -> Instant:
 NOW = at(0)
 
 
-def charter(
+def fresh(
     kept: Mapping[str, bytes] | None = None,
     *,
     signs: bool = False,
@@ -66,6 +66,19 @@ def charter(
         kept=kept or {},
         by_file=by_file,
     )
+
+
+def charter(
+    kept: Mapping[str, bytes] | None = None,
+    *,
+    signs: bool = False,
+    by_file: OwnerPolicy | None = None,
+    **settings: str,
+) -> Charter:
+    """Return a charter that has told what is in force."""
+    made = fresh(kept, signs=signs, by_file=by_file, **settings)
+    made.tick(NOW)
+    return made
 
 
 def version(number: int, **fields: object) -> MeshPolicy:
@@ -99,6 +112,16 @@ def test_a_new_node_holds_the_built_in_policy_and_every_one_the_same() -> None:
     assert first.effective(NOW).preset == "desktop"
     assert second.effective(NOW).preset == "dedicated"
     first.check()
+
+
+def test_each_boot_tells_once_what_is_in_force() -> None:
+    held = fresh()
+    [told] = held.tick(NOW)
+    assert isinstance(told, Announce)
+    assert isinstance(told.message, CharterChanged)
+    assert told.message.what == "begin"
+    assert held.tick(at(100)) == []
+    assert held.next_deadline() is None
 
 
 def test_a_signed_later_policy_is_kept_before_it_is_announced_and_told_on() -> None:
@@ -173,10 +196,13 @@ def test_a_large_mesh_is_told_by_many_not_by_one() -> None:
 
 
 def test_members_are_told_again_every_so_often() -> None:
-    held = charter()
+    held = charter(signs=True)
     held.tick(NOW)
     assert held.next_deadline() is None
-    held.member_up(PEER, NOW)
+    assert held.member_up(PEER, NOW) == []
+    assert held.next_deadline() is None
+    held.sign(version(0), NOW)
+    held.tick(NOW)
     due_s = held.next_deadline()
     assert due_s == NOW.mono_s + EthicsSettings().offer_s
     [told] = held.tick(at(EthicsSettings().offer_s))
@@ -332,7 +358,7 @@ def test_an_owner_s_file_counts_instead_of_what_was_set() -> None:
 
 def test_the_preset_is_the_owner_s_then_the_setting_s_then_what_it_looks_like() -> None:
     held = charter()
-    assert said(held.owner.look_like("dedicated", NOW)) == ["owner"]
+    assert said(held.owner.look_like("dedicated", NOW)) == ["begin"]
     assert held.effective(NOW).preset == "dedicated"
     assert held.owner.look_like("dedicated", NOW) == []
     effects = held.owner.choose_preset("field", NOW)

@@ -194,6 +194,20 @@ def test_an_unknown_consent_says_why_it_is_unknown() -> None:
 def test_a_device_judged_for_nobody_is_named_without_a_job() -> None:
     shown = text(refused(comfortable({"s1": 0.0}, job="")))
     assert shown.startswith("nano1/cpu0 takes no work: E 2.000 is")
+    assert "instance" not in document(refused(comfortable({"s1": 0.0}, job="")))
+
+
+def test_what_is_overridden_already_is_shown_with_its_end() -> None:
+    policy = Policy(overrides=(Override("c3", START_MS + 7_200_000),))
+    refusal = refused(comfortable({"c3": 0.9, "s1": 0.0}), policy)
+    assert "Not counted: c3 overridden until 2026-11-18 13:06 UTC." in text(refusal)
+    assert document(refusal)["overridden"] == ["c3 overridden until 2026-11-18 13:06 UTC"]
+    assert refusal.overrides == ("s1",)
+
+
+def test_a_node_without_peers_by_design_is_shown_as_solo() -> None:
+    shown = text(refused(comfortable({"h.known": 0, "h.fresh": 0, "c3": 0.5})))
+    assert "  H 1.000  harmony: solo" in shown.splitlines()
 
 
 def test_the_commands_of_a_fix_fit_into_one_line_for_a_shell() -> None:
