@@ -33,6 +33,7 @@ class Wishes(TypedDict, total=False):
         checkpoint_every: Ticks between the states of a long run that are kept; retains the job.
         fingerprint: Hash what goes in and comes out, for the receipt; False saves the time where
             arrays are large and the work is small.
+        data_class: What kind of data it works on: a policy's zones admit some classes only.
     """
 
     deadline: float | str | None
@@ -47,6 +48,7 @@ class Wishes(TypedDict, total=False):
     verify: int | None
     checkpoint_every: int | None
     fingerprint: bool | None
+    data_class: str | None
 
 
 NAMES = frozenset(Wishes.__annotations__)
@@ -54,13 +56,13 @@ _SECONDS = {"deadline": "deadline_s", "start_within": "start_s"}
 _TYPES: dict[str, tuple[type, ...]] = {
     "retries": (int,), "priority": (int,), "max_joules": (int, float), "retain": (bool,),
     "device": (str,), "prefer": (str,), "idempotency_key": (str,), "verify": (int,),
-    "checkpoint_every": (int,), "fingerprint": (bool,),
+    "checkpoint_every": (int,), "fingerprint": (bool,), "data_class": (str,),
 }  # fmt: skip
 _WORDS = {
     "retries": "a whole number", "priority": "a whole number",
     "checkpoint_every": "a whole number", "max_joules": "a number",
     "retain": "True or False", "device": "a text", "prefer": "a text", "idempotency_key": "a text",
-    "verify": "1, 2 or 3", "fingerprint": "True or False",
+    "verify": "1, 2 or 3", "fingerprint": "True or False", "data_class": "a text",
 }  # fmt: skip
 
 

@@ -103,7 +103,9 @@ class Tenancies:
             self._allow(station, station.tenancy),
             Send(
                 waiting.desk,
-                LeaseGrant(station.tenancy.lease, rate, self.scores.get(lease.device, b"")),
+                LeaseGrant(
+                    station.tenancy.lease, rate, admitted=self.scores.get(lease.device, b"")
+                ),
             ),
             Announce(
                 LeaseBegun(

@@ -27,6 +27,8 @@ _SURROUNDINGS = {
 }
 _MOST_STEP_S: Seconds = 10.0
 """Two readings of a counter further apart say nothing of the power now."""
+CLOCK_S: Seconds = 5.0
+"""Comparing the clocks of a thousand peers costs more than all the rest; they drift slowly."""
 _OURS_HOLD = "the board itself holds its limit while our own work is on it"
 
 
@@ -49,6 +51,7 @@ class Gathering:
         self._me = me
         self._rooms = rooms
         self._counters: dict[str, _Counter] = {}
+        self._off: tuple[Seconds, Seconds] | None = None
         self._shared: tuple[Item, ...] | None = None
         self.extras: list[Extra] = []
         self.commons: list[Common] = [self._peers]
@@ -136,16 +139,24 @@ class Gathering:
             Item("h.known", millionths(known), "count", wall_ms, "membership"),
             Item("h.fresh", millionths(alive), "count", wall_ms, "membership"),
         ]
-        together = rooms.sync.mesh_offset(now) if alive else None
-        if together is not None:
-            hull = together.hull
-            off_s = abs(hull.middle_s) + hull.half_s + together.spread_s
-            items.append(Item("h1", millionths(off_s), "seconds", wall_ms, "sync pulses"))
+        if alive:
+            items += self._clock(now)
         likeness = rooms.views.likeness(now.mono_s) if alive else None
         if likeness is not None:
             alike, at_s = likeness
             items.append(Item("h4", alike, "ratio", _ms(now, at_s), "live sets of peers"))
         return tuple(items)
+
+    def _clock(self, now: Instant) -> tuple[Item, ...]:
+        """Return how far our clock is off; looked at rarely, since agreeing takes time."""
+        if self._off is None or not 0 <= now.mono_s - self._off[0] < CLOCK_S:
+            together = self._rooms.sync.mesh_offset(now)
+            if together is None:
+                return ()
+            hull = together.hull
+            self._off = now.mono_s, abs(hull.middle_s) + hull.half_s + together.spread_s
+        at_s, off_s = self._off
+        return (Item("h1", millionths(off_s), "seconds", _ms(now, at_s), "sync pulses"),)
 
 
 def _ms(now: Instant, at_s: Seconds) -> int:

@@ -89,8 +89,8 @@ class Governance:
         self.gathering = Gathering(me, rooms)
         self._bylaws = Bylaws(me, rooms)
         self._clerk = Clerk(rooms.ledger)
-        self.gathering.commons.append(self._bylaws.items)
-        self.gathering.commons.append(partial(ledger_items, rooms))
+        self.gathering.commons += [self._bylaws.items, partial(ledger_items, rooms)]
+        self.gathering.extras.append(self._audits)
         self.judged: dict[str, Judged] = {}
         """The newest judgement of each own device that offers slots."""
 
@@ -141,6 +141,14 @@ class Governance:
         if known is None or known.verdict.admission is not verdict.admission:
             effects += self._clerk.note(evidence, found, verdict, now)
         return effects
+
+    def _audits(self, device: DeviceAdvert, now: Instant) -> tuple[Item, ...]:
+        book, place = self._rooms.audits.book, f"{self._me.node}/{device.name}"
+        audited = book.audited(place)
+        if not audited:
+            return ()
+        share = book.agreement(place, int(now.wall_s))
+        return (Item("h2", share, "ratio", now.wall_ns // 1_000_000, f"{audited:,} audits"),)
 
     # --- a request -------------------------------------------------------------------------------
 
