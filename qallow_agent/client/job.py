@@ -47,7 +47,6 @@ from qallow_agent.jobs.messages import (
     SubmitJob,
 )
 from qallow_agent.jobs.model import LeaseEnd
-from qallow_agent.jobs.opinions import AuditDone
 from qallow_agent.jobs.settings import DispatchSettings
 
 _log = logging.getLogger(__name__)
@@ -325,7 +324,7 @@ class Job:
             self._desk.tell(MoreSlots(self.id, slots, places))
         if news is not None:
             self._desk.tell(news)
-        _tell_comparisons(self.id, self._team, self._desk)
+        self._team.tell_comparisons(self.id, self._desk)
 
     def _be_patient(self) -> None:
         """Give the desk the whole time limit for what it shall do next."""
@@ -360,7 +359,7 @@ class Job:
         if self._watching:
             self._leave()
             return
-        _tell_comparisons(self.id, self._team, self._desk)
+        self._team.tell_comparisons(self.id, self._desk)
         printed = self._payload.fingerprint(
             self.order.kernel, self._kernel_hash, self.account.added
         )
@@ -386,13 +385,6 @@ class Job:
 def _state_of(error: QallowError) -> JobState:
     """Return how a job ends that we gave up."""
     return _STATES.get(type(error), JobState.FAILED)
-
-
-def _tell_comparisons(job: JobId, team: Team, desk: Switch) -> None:
-    """Tell the desk which answers were compared, and what came of it."""
-    comparisons = team.jury.take()
-    if comparisons:
-        desk.tell(AuditDone(job, comparisons))
 
 
 def _silence(phase: Phase, limit_s: Seconds) -> AgentUnreachable:

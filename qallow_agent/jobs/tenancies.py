@@ -95,24 +95,23 @@ class Tenancies:
         )
         station.enter(Phase.LEASED, now.mono_s, expires_s)
         self.stations[lease.id] = station
-        self._served[waiting.desk, request.job, station.device] = None
-        if len(self._served) > _MOST_SERVED:
-            del self._served[next(iter(self._served))]
+        self._note_served((waiting.desk, request.job, station.device))
+        admitted = self.scores.get(lease.device, b"")
         # The runner must know the key before the submitter can show it.
         return [
             self._allow(station, station.tenancy),
-            Send(
-                waiting.desk,
-                LeaseGrant(
-                    station.tenancy.lease, rate, admitted=self.scores.get(lease.device, b"")
-                ),
-            ),
+            Send(waiting.desk, LeaseGrant(station.tenancy.lease, rate, admitted=admitted)),
             Announce(
                 LeaseBegun(
                     lease.id, lease.runner, lease.job, waiting.desk, lease.device, lease.kernel
                 )
             ),
         ]
+
+    def _note_served(self, who: tuple[NodeId, JobId, str]) -> None:
+        self._served[who] = None
+        if len(self._served) > _MOST_SERVED:
+            del self._served[next(iter(self._served))]
 
     def renew(self, desk: NodeId, leases: Sequence[LeaseId], now: Instant) -> list[Effect]:
         """Extend a desk's leases; tell it which of them are gone."""
