@@ -324,7 +324,7 @@ class Job:
             self._desk.tell(MoreSlots(self.id, slots, places))
         if news is not None:
             self._desk.tell(news)
-        self._team.tell_comparisons(self.id, self._desk)
+        self._team.jury.tell(self.id, self._desk)
 
     def _be_patient(self) -> None:
         """Give the desk the whole time limit for what it shall do next."""
@@ -359,7 +359,7 @@ class Job:
         if self._watching:
             self._leave()
             return
-        self._team.tell_comparisons(self.id, self._desk)
+        self._team.jury.tell(self.id, self._desk)
         printed = self._payload.fingerprint(
             self.order.kernel, self._kernel_hash, self.account.added
         )

@@ -11,9 +11,11 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from qallow_agent.base.agreement import grouped, majority
+from qallow_agent.base.ids import JobId
 from qallow_agent.client.cargo import Cargo
 from qallow_agent.client.results import Block
-from qallow_agent.jobs.opinions import Comparison
+from qallow_agent.client.switch import Switch
+from qallow_agent.jobs.opinions import AuditDone, Comparison
 from qallow_agent.jobs.panel import Answer, Panel
 from qallow_agent.jobs.work import Piece
 
@@ -79,6 +81,12 @@ class Jury:
         """Return what is to be told, and forget it."""
         pending, self._pending = tuple(self._pending), []
         return pending
+
+    def tell(self, job: JobId, desk: Switch) -> None:
+        """Tell the desk which answers were compared since it was told last."""
+        comparisons = self.take()
+        if comparisons:
+            desk.tell(AuditDone(job, comparisons))
 
     def _add(self, found: Comparison) -> None:
         plain = not found.task

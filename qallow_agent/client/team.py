@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from qallow_agent.base.errors import QallowError, VersionMismatch, WireError
-from qallow_agent.base.ids import JobId, LeaseId
+from qallow_agent.base.ids import LeaseId
 from qallow_agent.base.machine import soonest
 from qallow_agent.base.units import Seconds
 from qallow_agent.client.delivery import Delivery
@@ -16,14 +16,12 @@ from qallow_agent.client.jury import Jury
 from qallow_agent.client.keeper import Keeping
 from qallow_agent.client.payload import Payload
 from qallow_agent.client.results import Block
-from qallow_agent.client.switch import Switch
 from qallow_agent.client.wires import Exchange, Wire
 from qallow_agent.jobs.dispatch import Dispatcher
 from qallow_agent.jobs.lines import under_way
 from qallow_agent.jobs.manifest import Parts
 from qallow_agent.jobs.messages import JobOptions, Lease, LeaseLost
 from qallow_agent.jobs.model import LeaseEnd
-from qallow_agent.jobs.opinions import AuditDone
 from qallow_agent.jobs.parcels import (
     PARCELS,
     STATE,
@@ -236,12 +234,6 @@ class Team:
         sampler = self.dispatcher.arbiter.sampler
         if sampler is not None:
             sampler.set(share, task_s)
-
-    def tell_comparisons(self, job: JobId, desk: Switch) -> None:
-        """Tell the desk which answers were compared, and what came of it."""
-        comparisons = self.jury.take()
-        if comparisons:
-            desk.tell(AuditDone(job, comparisons))
 
     def recall(self, block: Block) -> None:
         """Settle everything that has no outcome with the retained result of the whole job."""
