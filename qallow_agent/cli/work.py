@@ -170,6 +170,8 @@ def work_options(function: Command) -> Command:
         click.option("--max-joules", "max_joules", type=click.FloatRange(0, min_open=True),
                      metavar="JOULES",
                      help="Stop when it has used more, gross; needs devices with a meter."),
+        click.option("--data", "data_class", default="public", show_default=True,
+                     metavar="CLASS", help="What kind of data it works on, as policies name it."),
         click.option("--detach", "detached", is_flag=True, help="Run in the background."),
         socket_option,
     )  # fmt: skip
@@ -211,6 +213,7 @@ def read_order(kernel: str, flags: Mapping[str, Any], sweeps: Sequence[str] = ()
         idempotency_key=flags["key"],
         retain=flags["retain"],
         max_joules=flags["max_joules"] or 0.0,
+        data_class=flags["data_class"],
     )
     form = "json" if flags["as_json"] else flags["form"]
     return Order(kernel, inputs, options, flags["output"], flags["socket"], form)

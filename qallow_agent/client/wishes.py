@@ -28,6 +28,7 @@ class Wishes(TypedDict, total=False):
         retain: Keep the results at the agent for later.
         max_joules: Gross joules that the job may use; single evaluations with equal options share
             a job, and so a budget.
+        data_class: What kind of data it works on: a policy's zones admit some classes only.
     """
 
     deadline: float | str | None
@@ -39,6 +40,7 @@ class Wishes(TypedDict, total=False):
     idempotency_key: str | None
     retain: bool | None
     max_joules: float | None
+    data_class: str | None
 
 
 NAMES = frozenset(Wishes.__annotations__)
@@ -46,10 +48,12 @@ _SECONDS = {"deadline": "deadline_s", "start_within": "start_s"}
 _TYPES: dict[str, tuple[type, ...]] = {
     "retries": (int,), "priority": (int,), "max_joules": (int, float), "retain": (bool,),
     "device": (str,), "prefer": (str,), "idempotency_key": (str,),
+    "data_class": (str,),
 }  # fmt: skip
 _WORDS = {
     "retries": "a whole number", "priority": "a whole number", "max_joules": "a number",
     "retain": "True or False", "device": "a text", "prefer": "a text", "idempotency_key": "a text",
+    "data_class": "a text",
 }  # fmt: skip
 
 

@@ -6,7 +6,6 @@ from qallow_agent.base.machine import Instant
 from qallow_agent.base.units import Seconds
 from qallow_agent.ethics.clauses import HOURS_A_DAY
 from qallow_agent.ethics.evidence import MILLION, Item
-from qallow_agent.mesh.wire.kinds import DeviceAdvert
 from qallow_agent.node.grants import zone_of
 from qallow_agent.node.rooms import Rooms, Self
 
@@ -29,7 +28,7 @@ class Bylaws:
         self._rooms = rooms
         self._apart_s: Seconds | None = None
 
-    def items(self, _: DeviceAdvert, now: Instant) -> tuple[Item, ...]:
+    def items(self, now: Instant) -> tuple[Item, ...]:
         """Return the owner's pause and consent, the price of this hour, and the mesh's accord."""
         found = [self._pause(now), self._consent(now), self._accord(now)]
         prices = self._rooms.charter.effective(now).prices

@@ -12,7 +12,9 @@ from qallow_agent.mesh.wire.kinds import DeviceAdvert, MemberState
 from qallow_agent.node.rooms import Rooms, Self
 
 Extra = Callable[[DeviceAdvert, Instant], tuple[Item, ...]]
-"""Adds evidence about a device that other parts of the node hold."""
+"""Adds evidence about a device that other parts of the node hold: audits, for one."""
+Common = Callable[[Instant], tuple[Item, ...]]
+"""Adds evidence that is the same for every device of the node: policies, the ledger."""
 
 _SLOWED = ("slowdown", "heat", "heat-hardware", "power-brake")
 """Reasons for which hardware slows down that mean heat or a brake; a power cap alone is none."""
@@ -25,6 +27,8 @@ _SURROUNDINGS = {
 }
 _MOST_STEP_S: Seconds = 10.0
 """Two readings of a counter further apart say nothing of the power now."""
+CLOCK_S: Seconds = 5.0
+"""Comparing the clocks of a thousand peers costs more than all the rest; they drift slowly."""
 _OURS_HOLD = "the board itself holds its limit while our own work is on it"
 
 
@@ -47,8 +51,14 @@ class Gathering:
         self._me = me
         self._rooms = rooms
         self._counters: dict[str, _Counter] = {}
+        self._off: tuple[Seconds, Seconds] | None = None
+        self._shared: tuple[Item, ...] | None = None
         self.extras: list[Extra] = []
-        """What else is known of a device: policies, audits, ledgers."""
+        self.commons: list[Common] = [self._peers]
+
+    def begin(self) -> None:
+        """Work out anew what holds for every device; within one moment much may change."""
+        self._shared = None
 
     def of(
         self, device: DeviceAdvert, sensed: Sensed, now: Instant, *, busy: bool, job: str = ""
@@ -69,7 +79,7 @@ class Gathering:
             *_battery(sensed, _ms(now, now.mono_s)),
             *_people(device, sensed, now),
             *_tenants(device, _ms(now, read_s)),
-            *self._peers(now),
+            *self._common(now),
         ]
         for extra in self.extras:
             items += extra(device, now)
@@ -112,7 +122,13 @@ class Gathering:
             return None
         return Reading(last.watts, "watts", energy.source)
 
-    def _peers(self, now: Instant) -> list[Item]:
+    def _common(self, now: Instant) -> tuple[Item, ...]:
+        """Return what holds for every device; worked out once a round."""
+        if self._shared is None:
+            self._shared = tuple(item for each in self.commons for item in each(now))
+        return self._shared
+
+    def _peers(self, now: Instant) -> tuple[Item, ...]:
         """Return what agreement with peers can be told from: clocks, live sets, their words."""
         me, rooms = self._me.node, self._rooms
         wall_ms = now.wall_ns // 1_000_000
@@ -123,16 +139,24 @@ class Gathering:
             Item("h.known", millionths(known), "count", wall_ms, "membership"),
             Item("h.fresh", millionths(alive), "count", wall_ms, "membership"),
         ]
-        together = rooms.sync.mesh_offset(now) if alive else None
-        if together is not None:
-            hull = together.hull
-            off_s = abs(hull.middle_s) + hull.half_s + together.spread_s
-            items.append(Item("h1", millionths(off_s), "seconds", wall_ms, "sync pulses"))
+        if alive:
+            items += self._clock(now)
         likeness = rooms.views.likeness(now.mono_s) if alive else None
         if likeness is not None:
             alike, at_s = likeness
             items.append(Item("h4", alike, "ratio", _ms(now, at_s), "live sets of peers"))
-        return items
+        return tuple(items)
+
+    def _clock(self, now: Instant) -> tuple[Item, ...]:
+        """Return how far our clock is off; looked at rarely, since agreeing takes time."""
+        if self._off is None or not 0 <= now.mono_s - self._off[0] < CLOCK_S:
+            together = self._rooms.sync.mesh_offset(now)
+            if together is None:
+                return ()
+            hull = together.hull
+            self._off = now.mono_s, abs(hull.middle_s) + hull.half_s + together.spread_s
+        at_s, off_s = self._off
+        return (Item("h1", millionths(off_s), "seconds", _ms(now, at_s), "sync pulses"),)
 
 
 def _ms(now: Instant, at_s: Seconds) -> int:

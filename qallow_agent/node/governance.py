@@ -5,6 +5,7 @@ people learn it from ``status`` and ``explain``; the ledger keeps what was decid
 """
 
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -87,7 +88,12 @@ class Governance:
         self.gathering = Gathering(me, rooms)
         self._bylaws = Bylaws(me, rooms)
         self._clerk = Clerk(rooms.ledger)
-        self.gathering.extras.append(self._bylaws.items)
+        self.gathering.commons += [self._bylaws.items, self._ledger]
+        self.gathering.extras.append(self._audits)
+        self.agreement: Callable[[str, Instant], int | None] = lambda *_: None
+        """Tells the millionths of a device's audits that agreed; None where none were drawn."""
+        self.forked: Callable[[NodeId], bool] = lambda _: False
+        """Tells whether a node's ledger was found forked."""
         self.judged: dict[str, Judged] = {}
         """The newest judgement of each own device that offers slots."""
 
@@ -105,6 +111,7 @@ class Governance:
         if self._sensed is None:
             return []
         policy = self.law.effective(now)
+        self.gathering.begin()
         self._gate.threshold = policy.threshold
         effects: list[Effect] = []
         offered = [device for device in self._sensed.devices if device.slots]
@@ -137,6 +144,17 @@ class Governance:
         if known is None or known.verdict.admission is not verdict.admission:
             effects += self._clerk.note(evidence, found, verdict, now)
         return effects
+
+    def _audits(self, device: DeviceAdvert, now: Instant) -> tuple[Item, ...]:
+        share = self.agreement(device.name, now)
+        if share is None:
+            return ()
+        return (Item("h2", share, "ratio", now.wall_ns // 1_000_000, "audits"),)
+
+    def _ledger(self, now: Instant) -> tuple[Item, ...]:
+        if not self.forked(self._me.node):
+            return ()
+        return (Item("h5", 0, "flag", now.wall_ns // 1_000_000, "witnesses"),)
 
     # --- a request -------------------------------------------------------------------------------
 

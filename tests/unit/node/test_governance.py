@@ -6,7 +6,13 @@ import pytest
 
 from qallow_agent.base.message import Report
 from qallow_agent.ethics.gate import Admission, Running
-from qallow_agent.ethics.messages import OverridePolicy, PauseWork, ResumeWork
+from qallow_agent.ethics.messages import (
+    OverridePolicy,
+    PauseWork,
+    ResumeWork,
+    SetOwnerPolicy,
+)
+from qallow_agent.ethics.owner import OwnerPolicy, encode_owner
 from qallow_agent.ethics.records import RECORD_BYTES, job_hash, unpack
 from qallow_agent.jobs.messages import JobOptions
 from qallow_agent.ledger.leaf import LeafKind, parse_leaf
@@ -213,3 +219,48 @@ def test_a_partition_leaves_a_box_open_that_measures_enough() -> None:
     simulation.run(40.0)
     own = status(simulation, "a")["admission"]
     assert (own["h"], own["culprits"][2], own["state"]) == (950, "h0", "open")
+
+
+def test_audits_that_disagree_and_a_forked_ledger_count_once_somebody_tells() -> None:
+    simulation = mesh("a")
+    governance = simulation.boxes["a"].node.governance
+    governance.agreement = lambda device, _: 940_000 if device == "cpu0" else None
+    simulation.run(2.0)
+    assert governance.judged["cpu0"].score.culprits[2] == "h2"
+    governance.forked = lambda _: True
+    simulation.run(2.0)
+    assert governance.judged["cpu0"].score.stops == ("h5",)
+    assert status(simulation, "a")["admission"]["state"] == "refuses"
+
+
+def test_data_goes_only_where_its_class_is_admitted() -> None:
+    simulation = mesh("a")
+    secret = JobOptions(data_class="secret", start_s=3.0)
+    owner = OwnerPolicy(classes=("public",))
+    simulation.ask("a", SetOwnerPolicy(encode_owner(owner)))
+    client = simulation.submit("a", Order(points=20, options=secret))
+    open_to_all = simulation.submit("a", Order(points=20))
+    simulation.run(10.0)
+    assert open_to_all.effort.done == 20
+    assert client.effort.done == 0
+    refusal = explained(simulation, "a", str(client.job))["refusal"]
+    assert refusal["exit_code"] == 77
+    assert refusal["components"][0]["signal"] == "c7"
+
+
+def test_neither_a_join_nor_a_death_closes_the_gates_of_others() -> None:
+    simulation = mesh("abc")
+    simulation.run(10.0)
+    simulation.join("d", "a")
+    states: dict[str, None] = {}
+
+    def watch(seconds: int) -> None:
+        for _ in range(seconds):
+            simulation.run(1.0)
+            states.update(dict.fromkeys(status(simulation, name)["admission"]["state"]
+                                        for name in "abc"))  # fmt: skip
+
+    watch(20)
+    simulation.faults.kill("d")
+    watch(20)
+    assert list(states) == ["open"]

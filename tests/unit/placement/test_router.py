@@ -297,3 +297,8 @@ def test_a_device_that_is_only_busy_elsewhere_keeps_a_job_waiting() -> None:
     shut = candidate("a", gate="refuses", gate_why="why", e=2500)
     decision = decide(request(), shut, candidate("b", state="quarantined"))
     assert decision.denied == ""
+
+
+def test_a_verdict_names_the_score_that_a_device_was_admitted_with() -> None:
+    decision = decide(request(), candidate("a", e=2950))
+    assert "E 2.950" in decision.explanation[0].why
