@@ -34,6 +34,8 @@ _GATES = (NotAdmitted.code, Forbidden.code)
 _MOST_REFUSALS = 64
 _MOST_SCORES = 128
 _MOST_SCORE_BYTES = 600
+_MOST_DOCUMENT_BYTES = 16 << 10
+"""What a bench says of a refusal is kept with the job; nobody needs more for it."""
 _MOST_TTL_S = 3_600.0
 _MOST_CREDITS = 65_536
 _KEY_BYTES = 32
@@ -153,7 +155,9 @@ class Leasing:
         if job.asked.pop((sender, refusal.device), None) is None:
             return []
         code = refusal.code if refusal.code in _GATES else ""
-        job.blame(refusal.reason, refusal.hint, code, refusal.document if code else b"")
+        short_enough = len(refusal.document) <= _MOST_DOCUMENT_BYTES
+        document = refusal.document if code and short_enough else b""
+        job.blame(refusal.reason, refusal.hint, code, document)
         job.chronicle.note(now, "refused", f"{sender}/{refusal.device}", refusal.reason)
         at_s = job.chronicle.wall_s(now)
         self.refusals.append((at_s, job.record.id, sender, refusal.device, short(refusal.reason)))

@@ -246,3 +246,21 @@ def test_data_goes_only_where_its_class_is_admitted() -> None:
     refusal = explained(simulation, "a", str(client.job))["refusal"]
     assert refusal["exit_code"] == 77
     assert refusal["components"][0]["signal"] == "c7"
+
+
+def test_neither_a_join_nor_a_death_closes_the_gates_of_others() -> None:
+    simulation = mesh("abc")
+    simulation.run(10.0)
+    simulation.join("d", "a")
+    states: dict[str, None] = {}
+
+    def watch(seconds: int) -> None:
+        for _ in range(seconds):
+            simulation.run(1.0)
+            states.update(dict.fromkeys(status(simulation, name)["admission"]["state"]
+                                        for name in "abc"))  # fmt: skip
+
+    watch(20)
+    simulation.faults.kill("d")
+    watch(20)
+    assert list(states) == ["open"]
