@@ -38,10 +38,8 @@ class Bylaws:
         return tuple(found)
 
     def zone(self, data_class: str, now: Instant) -> tuple[Item, ...]:
-        """Return whether data of a class may be worked on here; nothing where nobody asked."""
+        """Return whether data of a class may be worked on here; where no zones are, all may."""
         policy = self._rooms.charter.effective(now)
-        if not policy.zones and not policy.own_classes:
-            return ()
         zone = zone_of(self._rooms, self._me.node)
         takes = policy.takes(zone, data_class)
         why = "" if takes else f"{data_class} data in zone {zone or '(none)'}"

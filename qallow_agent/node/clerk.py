@@ -5,11 +5,13 @@ A leaf of decisions holds the milliseconds since 1970 of its first one (8 bytes,
 """
 
 import struct
+from collections.abc import Callable
 
 from qallow_agent.base.machine import Effect, Instant
 from qallow_agent.base.units import Seconds
 from qallow_agent.ethics.evidence import Evidence
 from qallow_agent.ethics.gate import Admission, Verdict
+from qallow_agent.ethics.policy import Policy
 from qallow_agent.ethics.records import DecisionRecord, pack, record
 from qallow_agent.ethics.score import Score
 from qallow_agent.ledger.leaf import LeafKind
@@ -23,6 +25,10 @@ _LONGEST_MS = 60_000
 _START = struct.Struct(">Q")
 
 
+Show = Callable[[int, tuple[tuple[Evidence, Policy], ...], Instant], list[Effect]]
+"""(index of the leaf, each decision's evidence and policy, now) -> what to do to have it judged."""
+
+
 class Clerk:
     """Writes decisions into a node's own log, many at a time.
 
@@ -34,11 +40,13 @@ class Clerk:
         self._log = log
         self._start_ms = 0
         self._records: list[DecisionRecord] = []
+        self._decided: list[tuple[Evidence, Policy]] = []
+        self.show: Show = _show_nobody
         self._denied = False
         self._synced_s: Seconds = -SYNC_S
 
     def note(
-        self, evidence: Evidence, score: Score, verdict: Verdict, now: Instant
+        self, evidence: Evidence, score: Score, verdict: Verdict, policy: Policy, now: Instant
     ) -> list[Effect]:
         """Take in a decision."""
         effects: list[Effect] = []
@@ -46,6 +54,7 @@ class Clerk:
             effects += self.write(now)  # the clock was set
         if not self._records:
             self._start_ms = evidence.at_ms
+        self._decided.append((evidence, policy))
         self._records.append(record(evidence, score, verdict, self._start_ms))
         self._denied |= verdict.admission is not Admission.ADMIT
         if len(self._records) >= MOST_RECORDS:
@@ -59,7 +68,18 @@ class Clerk:
             return []
         body = _START.pack(self._start_ms) + b"".join(pack(each) for each in self._records)
         denied, self._denied = self._denied, False
+        decided, self._decided = tuple(self._decided), []
         self._records.clear()
         if denied:
             self._synced_s = now.mono_s
-        return self._log.write(LeafKind.DECISIONS, body, now, at_once=denied)
+        index = self._log.next_index
+        written = self._log.write(LeafKind.DECISIONS, body, now, at_once=denied)
+        if self._log.next_index == index:
+            return written  # the log takes nothing; it says why
+        return [*written, *self.show(index, decided, now)]
+
+
+def _show_nobody(
+    _index: int, _decided: tuple[tuple[Evidence, Policy], ...], _now: Instant
+) -> list[Effect]:
+    return []

@@ -29,6 +29,7 @@ from qallow_agent.mesh.wire.kinds import DeviceAdvert
 from qallow_agent.node.bylaws import Bylaws
 from qallow_agent.node.clerk import Clerk
 from qallow_agent.node.gathering import Gathering
+from qallow_agent.node.judges import Judges
 from qallow_agent.node.quorum import ledger_items
 from qallow_agent.node.rooms import Rooms, Self
 from qallow_agent.node.survey import Survey
@@ -89,6 +90,7 @@ class Governance:
         self.gathering = Gathering(me, rooms)
         self._bylaws = Bylaws(me, rooms)
         self._clerk = Clerk(rooms.ledger)
+        self._clerk.show = Judges(me, rooms).show
         self.gathering.commons += [self._bylaws.items, partial(ledger_items, rooms)]
         self.gathering.extras.append(self._audits)
         self.judged: dict[str, Judged] = {}
@@ -139,7 +141,7 @@ class Governance:
             judged.refusal = self._refusal(judged, evidence, found, verdict)
         effects = self._rooms.bench.admit(device.name, admission_of(judged), now)
         if known is None or known.verdict.admission is not verdict.admission:
-            effects += self._clerk.note(evidence, found, verdict, now)
+            effects += self._clerk.note(evidence, found, verdict, policy, now)
         return effects
 
     def _audits(self, device: DeviceAdvert, now: Instant) -> tuple[Item, ...]:
@@ -158,7 +160,7 @@ class Governance:
         if judged is None:
             return self._rooms.bench.receive(sender, wish, now)
         placed = self._placed(judged, wish, now)
-        noted = self._clerk.note(placed.evidence, placed.score, placed.verdict, now)
+        noted = self._clerk.note(placed.evidence, placed.score, placed.verdict, placed.policy, now)
         alone = judged.verdict.admission is Verdicts.ADMIT is not placed.verdict.admission
         if not alone:  # the bench itself says no where nobody is let in
             return [*noted, *self._rooms.bench.receive(sender, wish, now)]

@@ -5,6 +5,7 @@ from typing import Any
 
 from qallow_agent.base.ids import NodeId
 from qallow_agent.base.machine import Instant
+from qallow_agent.ethics.evidence import MILLION
 from qallow_agent.ethics.owner import Pause
 from qallow_agent.ethics.policy import Policy
 from qallow_agent.mesh.wire.gate import GateReport, GateState
@@ -79,6 +80,7 @@ def test_the_price_of_the_hour_is_that_of_the_schedule() -> None:
 
 
 def test_data_zones_count_where_somebody_asked_for_them() -> None:
-    assert bylaws().zone("public", at(0.0)) == ()
+    (item,) = bylaws().zone("public", at(0.0))
+    assert item.value == MILLION
     (item,) = bylaws(policy=Policy(own_classes=("public",))).zone("private", at(0.0))
     assert (item.signal, item.value, item.why) == ("c7", 0, "private data in zone (none)")

@@ -19,10 +19,12 @@ class Log:
 
     def __init__(self) -> None:
         self.written: list[tuple[bytes, bool]] = []
+        self.next_index = 0
 
     def write(self, kind: LeafKind, body: bytes, _: Instant, *, at_once: bool) -> list[Effect]:
         assert kind is LeafKind.DECISIONS
         self.written.append((body, at_once))
+        self.next_index += 1
         return []
 
 
@@ -38,7 +40,7 @@ class Desk:
         evidence = comfortable({"s2": 1.0} if hot else None, at_ms=at_ms, job=job)
         found = score(evidence, preset("desktop"), at_ms)
         verdict = Gate().judge("cpu0", found, seconds)
-        self.clerk.note(evidence, found, verdict, self.now(seconds))
+        self.clerk.note(evidence, found, verdict, preset("desktop"), self.now(seconds))
 
     def now(self, seconds: float) -> Instant:
         return Instant(seconds, (BEGAN_MS + round(seconds * 1000)) * 1_000_000)
