@@ -64,6 +64,9 @@ def _say(document: dict[str, Any]) -> None:
         ("clock", _clock(document.get("clock") or {})),
         ("work", _work(document.get("work") or {})),
     ]
+    audits = document.get("audits") or {}
+    if audits.get("audits"):
+        rows.append(("audits", str(audits.get("text", ""))))
     if document.get("memory_rss_bytes"):
         rows.append(("memory", show_bytes(document["memory_rss_bytes"])))
     pairs(rows)

@@ -88,6 +88,7 @@ def status(view: View) -> Document:
             "slots_busy": sum(device.busy for device in own_devices(view)),
             "slots_total": sum(device.slots for device in own_devices(view)),
         },
+        "audits": rooms.audits.document(),
         "memory_rss_bytes": None if memory is None else memory.value,
         "problems": problems,
     }
