@@ -69,6 +69,9 @@ def _say(document: dict[str, Any]) -> None:
     ]
     if document.get("admission"):
         rows.append(("gate", gate_line(document["admission"])))
+    audits = document.get("audits") or {}
+    if audits.get("audits"):
+        rows.append(("audits", str(audits.get("text", ""))))
     if document.get("memory_rss_bytes"):
         rows.append(("memory", show_bytes(document["memory_rss_bytes"])))
     pairs(rows)

@@ -99,6 +99,16 @@ class Audits:
         """Return ``node/device`` -> why it gets no work of this node."""
         return dict(self._out)
 
+    def document(self) -> dict[str, object]:
+        """Return what audits say of the mesh, as ``status`` shows it."""
+        mesh = self.book.mesh()
+        return {
+            "audits": mesh.audits,
+            "mesh_entropy": mesh.mesh_entropy / WHOLE if mesh.audits else None,
+            "enough": mesh.enough,
+            "text": mesh.text(),
+        }
+
     def _consents(self, found: Comparison) -> list[Effect]:
         """Tell the devices on trial how often they agreed."""
         adverts = self._adverts.snapshot()

@@ -98,6 +98,7 @@ def status(view: View) -> Document:
         "closed": closed(
             view.adverts(), {each.node: each.name for each in rooms.membership.members()}
         ),
+        "audits": rooms.audits.document(),
         "memory_rss_bytes": None if memory is None else memory.value,
         "policy": _policy(view),
         "problems": problems,

@@ -1,6 +1,7 @@
 """Machines that pass their canaries and lie, in a mesh of complete nodes."""
 
 from dataclasses import replace
+from random import Random
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,6 +12,7 @@ from qallow_agent.ethics.settings import EthicsSettings
 from qallow_agent.jobs.messages import JobOptions, JobState
 from qallow_agent.jobs.settings import JobSettings
 from qallow_agent.node.commands import GetDevices, GetStatus
+from qallow_agent.testing.chaos import Chaos
 from qallow_agent.testing.client import VirtualClient
 from qallow_agent.testing.effort import Order
 from qallow_agent.testing.runners import Craft
@@ -120,3 +122,18 @@ def test_a_desk_leaves_a_liar_alone_whose_own_node_does_not_mind(tools: SimpleNa
     later = done(simulation, simulation.submit("a", order(3_000)))
     assert "d/cpu0" not in later.effort.dispatcher.share
     assert later.effort.lies == 0
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_whatever_else_fails_verified_work_ends_and_delivers_no_lie(
+    tools: SimpleNamespace, seed: int
+) -> None:
+    simulation = lying(tools, "abcde", {"e": 0.2}, seed=seed)
+    clients = [
+        simulation.submit(name, order(4_000, verify=verify, retries=100))
+        for name, verify in (("a", 2), ("b", 3), ("c", 1))
+    ]
+    Chaos(simulation, Random(seed)).torment(20.0)
+    simulation.settle()
+    assert all(client.over for client in clients)
+    assert all(client.effort.lies == 0 for client in clients[:2])

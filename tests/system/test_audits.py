@@ -134,12 +134,16 @@ def test_copies_of_real_work_keep_a_liar_out_and_bring_it_back_once_it_is_honest
 ) -> None:
     eventually(lambda: three.device(three.asked)["trial"] > 0, 30, "its canaries passed")
     with three.connect() as mesh:
-        found = mesh.map("mix", {"n": range(3000)}, seconds=0.001).arrays()
-        assert np.array_equal(found["value"], numbers(3000))
-        lied = three.liar.log.count(QUARANTINED)
-        assert lied >= 2, "a copy of real work has caught it once more"
-        three.lie(begin=False)
+        before = three.liar.log.count(QUARANTINED)
         for _ in range(12):
+            found = mesh.map("mix", {"n": range(3000)}, seconds=0.001).arrays()
+            assert np.array_equal(found["value"], numbers(3000))
+            if three.liar.log.count(QUARANTINED) > before:
+                break
+        lied = three.liar.log.count(QUARANTINED)
+        assert lied > before, "a copy of real work has caught it once more"
+        three.lie(begin=False)
+        for _ in range(20):
             found = mesh.map("mix", {"n": range(3000)}, seconds=0.001).arrays()
             assert np.array_equal(found["value"], numbers(3000))
             if three.device(three.liar)["state"] == "ok":

@@ -82,6 +82,15 @@ def test_status_of_a_healthy_node_exits_with_zero(
     assert "offset 100 us, at most 500 us off" in out
 
 
+def test_status_shows_what_audits_say_once_there_are_some(
+    serve: Serve, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = "mesh entropy 0.000000: not enough evidence (7 of 1,000 audits)"
+    audited = STATUS | {"audits": {"audits": 7, "text": text}}
+    assert call(serve(lambda _, __: [Report("qallow.status/v1", audited)]), "status") == 0
+    assert f"audits    {text}" in capsys.readouterr().out
+
+
 def test_a_problem_makes_status_degraded_and_names_the_fix(
     serve: Serve, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -133,6 +133,15 @@ def test_a_book_that_does_not_decode_is_not_taken_for_an_empty_one() -> None:
         Hall(ethics_audits=b"nonsense")
 
 
+def test_status_counts_the_audits_as_long_as_they_are_not_enough() -> None:
+    hall = Hall()
+    assert hall.audits.document()["mesh_entropy"] is None
+    hall.see(split(0, 0, times=999))
+    assert "not enough evidence (999 of 1,000 audits)" in str(hall.audits.document()["text"])
+    hall.see(split(0, 0))
+    assert hall.audits.document()["enough"] is True
+
+
 def test_anything_else_is_our_own_mistake() -> None:
     with pytest.raises(InvariantBroken):
         Hall().audits.receive(ME, Done(), at(0.0))
