@@ -3,7 +3,7 @@
 Runs with and without states alternate, so that whatever else the machine does meets both alike;
 medians of CPU seconds are compared.
 
-Usage: ``python benchmarks/checkpoints.py [--seconds 4] [--repeats 5]``.
+Usage: ``python benchmarks/checkpoints.py [--seconds 4] [--repeats 5] [--only harmonic]``.
 """
 
 import argparse
@@ -83,6 +83,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--seconds", type=float, default=4.0, help="of one run, about")
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--only", default="", help="cases whose name contains this")
     asked = parser.parse_args()
     for line in describe():
         print(f"- {line}")
@@ -90,6 +91,8 @@ def main() -> int:
     shop = Workshop(load_catalog((), ()), "cpu", 1 << 30)
     print(_HEADER)
     for label, (kernel, given) in CASES.items():
+        if asked.only not in label:
+            continue
         ticks = ticks_for(shop, kernel, given, asked.seconds)
         every = int(given["record_every"])
         records = {"record_every": max(1, ticks // -every) if every < 0 else every}
