@@ -29,6 +29,7 @@ from qallow_agent.client.stream import End, Gap, Stream
 from qallow_agent.jobs.messages import (
     Deposit,
     Fetch,
+    Fingerprint,
     JobAccepted,
     JobEnded,
     JobOptions,
@@ -125,6 +126,19 @@ class Case:
         while (item := self.stream.get(0.0)) is not None:
             items.append(item)
         return items
+
+
+def test_its_end_tells_the_hashes_of_what_went_in_and_came_out() -> None:
+    ended = []
+    for hashed in (True, True, False):
+        case = Case(JobOptions(fingerprint=hashed))
+        case.accept()
+        case.add()
+        case.job.give_up(JobCancelled("enough"))
+        ended.append(case.desk.last(JobEnded).fingerprint)
+    assert ended[0] == ended[1] != ended[2] == Fingerprint()
+    assert len(ended[0].inputs) == len(ended[0].outputs) == 32
+    assert ended[0].columns == ()
 
 
 def test_its_name_is_known_once_it_is_accepted() -> None:
