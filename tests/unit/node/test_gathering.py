@@ -156,3 +156,16 @@ def test_a_device_is_dated_by_when_it_was_read() -> None:
     assert item is not None
     assert item.time_ms == NOW_MS - 3_000
     assert (evidence.node, evidence.device, evidence.at_ms) == ("me", "gpu0", NOW_MS)
+
+
+def test_pressure_of_the_whole_machine_is_not_held_against_us_while_we_work() -> None:
+    board = device("cpu")
+    host = {"pressure_cpu": Noted(Reading(0.6, "ratio", "/proc/pressure/cpu"), 100.0)}
+    beside = {"pressure_cpu": Noted(Reading(0.6, "ratio", "cgroup user.slice"), 100.0)}
+    by = gathering()
+    idle = seen(board, sensed=Sensed({}, (board,), surroundings=host), by=by)
+    assert value(idle, "c1.cpu") == 600_000
+    ours = seen(board, busy=True, sensed=Sensed({}, (board,), surroundings=host), by=by)
+    assert value(ours, "c1.cpu") is None
+    theirs = seen(board, busy=True, sensed=Sensed({}, (board,), surroundings=beside), by=by)
+    assert value(theirs, "c1.cpu") == 600_000
