@@ -93,7 +93,7 @@ class Singles:
         future = _future(piece)
         given = future.arguments
         trail = future.trail
-        if trail is not None and trail.tip is not None and not piece.whole:
+        if trail is not None and trail.tip is not None and piece.panel is None:
             state, buffer = trail.tip.as_array()
             head = TaskHead(piece.number, piece.attempt, 1, given.scalars, (), (state,))
             return head, (buffer,)

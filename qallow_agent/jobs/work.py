@@ -56,7 +56,7 @@ class Piece:
 
     __slots__ = (
         "attempt", "flying", "hedged", "input_bytes", "losses", "number", "panel", "points",
-        "settled", "start", "strikes", "sweep", "token", "whole",
+        "settled", "start", "strikes", "sweep", "token",
     )  # fmt: skip
 
     def __init__(
@@ -77,12 +77,10 @@ class Piece:
         self.strikes = 0
         """Runners it has killed."""
         self.hedged = False
-        self.whole = False
-        """It is run from its beginning wherever it runs: its answers are compared."""
         self.settled = False
         """Its outcome was reported: whatever comes later is late."""
         self.panel: Panel | None = None
-        """Who else is asked the same; None for work that one answer settles."""
+        """Who else is asked the same, each from the beginning; None for work that one answer settles."""
 
 
 class Dispatch(msgspec.Struct, frozen=True, gc=False):

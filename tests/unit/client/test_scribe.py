@@ -17,6 +17,7 @@ from qallow_agent.client.team import Team
 from qallow_agent.jobs.manifest import Manifest
 from qallow_agent.jobs.messages import JobOptions, JobStep, KeepEpoch, Lease, LeaseLost
 from qallow_agent.jobs.model import LeaseEnd
+from qallow_agent.jobs.panel import Panel
 from qallow_agent.jobs.parcels import (
     PARCELS,
     STATE,
@@ -169,7 +170,7 @@ def test_a_piece_whose_answers_are_compared_begins_at_the_beginning(case: Case) 
     wire = case.meet("one")
     case.snap(wire, state(1))
     assert case.future.piece is not None
-    case.future.piece.whole = True
+    case.future.piece.panel = Panel(2)
     case.lose(wire)
     assert given_state(case.meet("two").sent[0]) == b""
 
