@@ -7,7 +7,11 @@ from typing import Any
 from qallow_agent.base.errors import WireError
 from qallow_agent.ledger.leaf import Leaf, LeafKind
 
-DECODERS: dict[LeafKind, str] = {}
+DECODERS: dict[LeafKind, str] = {
+    LeafKind.MEMBERSHIP: "qallow_agent.ledger.bodies:read_membership",
+    LeafKind.EPOCH: "qallow_agent.ledger.bodies:read_epoch",
+    LeafKind.OBJECTION: "qallow_agent.ledger.bodies:read_objection",
+}
 """Kind -> ``module:function`` that turns a body into a JSON-shaped mapping.
 
 The function may raise WireError; a kind without one is shown in hexadecimal.
