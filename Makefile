@@ -24,6 +24,7 @@ check: $(STAMP)  ## style, types, layers: fast
 	$(BIN)/lint-imports
 
 test: $(STAMP)   ## every test
+	@scripts/interop
 	$(BIN)/pytest -q
 
 cover: $(STAMP)  ## every test, and which lines none of them reaches

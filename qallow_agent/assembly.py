@@ -11,6 +11,7 @@ from pathlib import Path
 from qallow_agent import __version__
 from qallow_agent.base.errors import EXIT_OK
 from qallow_agent.base.hlc import HybridClock
+from qallow_agent.base.ids import MeshId
 from qallow_agent.base.machine import Instant
 from qallow_agent.base.notice import Notice
 from qallow_agent.config.policies import read_owner_file
@@ -32,6 +33,7 @@ from qallow_agent.runtime.limits import close_memory, take_name
 from qallow_agent.runtime.log import Chronicle, start_logging
 from qallow_agent.runtime.logbook import Logbook
 from qallow_agent.runtime.logfiles import LEDGER
+from qallow_agent.runtime.mirrors import MIRRORED, Mirrors
 from qallow_agent.runtime.plugins import Plugins, load_plugins
 from qallow_agent.runtime.sensing.lateness import Lateness
 from qallow_agent.runtime.sensing.surroundings import Surroundings
@@ -77,7 +79,9 @@ def run_agent(settings: Settings, *, join: str | None, ready: Ready) -> int:
         epoch = store.next_epoch()
         plugins = load_plugins(settings.devices.plugins)
         catalog = _catalog(settings, plugins, say)
-        node, transport, logbook = _enter_mesh(settings, store, epoch, join, catalog, cleanup)
+        node, transport, logbook, mirrors = _enter_mesh(
+            settings, store, epoch, join, catalog, cleanup
+        )
         yard = _yard(settings, plugins, say)
         cleanup.callback(yard.close)
         felt = Surroundings(Lateness(), control.peers)
@@ -92,27 +96,31 @@ def run_agent(settings: Settings, *, join: str | None, ready: Ready) -> int:
             control=control,
             store=store,
             logbook=logbook,
+            mirrors=mirrors,
             sources=(sensors, clocks),
             say=say,
             clock=read_clock,
             lateness=felt.lateness,
         )
-        ready(
-            {
-                "node": node.me.node,
-                "name": node.me.name,
-                "mesh": node.me.mesh,
-                "mesh_name": node.me.mesh_name,
-                "addresses": list(transport.contact.addresses(transport.contact.stream)),
-                "socket": str(control.path),
-                "seconds": time.monotonic() - started_s,
-            }
-        )
+        ready(_served(node, control) | {"seconds": time.monotonic() - started_s})
         reason = Driver(node, world).run()
         if reason == "left":
             forget_mesh(store)
         say(Notice("agent.stopped", "the agent stopped", facts={"why": reason}))
     return EXIT_OK
+
+
+def _served(node: Node, control: ControlServer) -> dict[str, object]:
+    """Return who serves, and where."""
+    me = node.me
+    return {
+        "node": me.node,
+        "name": me.name,
+        "mesh": me.mesh,
+        "mesh_name": me.mesh_name,
+        "addresses": list(me.contact.addresses(me.contact.stream)),
+        "socket": str(control.path),
+    }
 
 
 def _enter_mesh(
@@ -122,7 +130,7 @@ def _enter_mesh(
     join: str | None,
     catalog: Catalog,
     cleanup: ExitStack,
-) -> tuple[Node, Transport, Logbook]:
+) -> tuple[Node, Transport, Logbook, Mirrors]:
     close_memory()  # before there is a key in it
     keys = load_keys(store.directory)
     rng = random.Random(os.urandom(16))
@@ -145,8 +153,7 @@ def _enter_mesh(
         standing, keys = entrance.found(settings.node.mesh_name)
     sealer = Sealer(standing.keyring, standing.mesh, standing.node, epoch)
     transport.unlock(sealer.seal, sealer.open)
-    logbook = Logbook(store.directory / LEDGER / standing.mesh)
-    cleanup.callback(logbook.close)
+    logbook, mirrors = _logs(store, standing.mesh, cleanup)
     node = build_node(
         Ingredients(
             keys=keys,
@@ -160,11 +167,20 @@ def _enter_mesh(
             kept=store.kept,
             past=logbook.open(),
             read_tile=logbook.read,
+            mirrored=mirrors.past,
             clock=HybridClock(),
             owner_policy=read_owner_file(settings.ethics.policy_file),
         )
     )
-    return node, transport, logbook
+    return node, transport, logbook, mirrors
+
+
+def _logs(store: StateStore, mesh: MeshId, cleanup: ExitStack) -> tuple[Logbook, Mirrors]:
+    logbook = Logbook(store.directory / LEDGER / mesh)
+    cleanup.callback(logbook.close)
+    mirrors = Mirrors(logbook.files.directory / MIRRORED)
+    cleanup.callback(mirrors.close)
+    return logbook, mirrors
 
 
 def _yard(settings: Settings, plugins: Plugins, say: Callable[[Notice], None]) -> RunnerYard:

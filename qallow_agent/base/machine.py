@@ -100,7 +100,7 @@ class Persist:
 
 @dataclass(frozen=True, slots=True)
 class Append:
-    """Make entries of this node's own log durable, then the signed head that covers them.
+    """Make entries of a log durable, this node's own or a mirrored one, then the head over them.
 
     Every Append that holds is answered by ``LogKept`` from :data:`~qallow_agent.base.ids.STORE`;
     one that fails by ``LogFailed``, and nothing that depends on it is said.
@@ -109,11 +109,13 @@ class Append:
         first: Index of the first entry.
         entries: In order; may be none, when only a head is to be kept.
         head: A signed checkpoint over everything up to the last entry; empty for none yet.
+        log: Whose log, when it is one that this node mirrors.
     """
 
     first: int
     entries: tuple[bytes, ...]
     head: bytes = b""
+    log: str = ""
 
 
 @dataclass(frozen=True, slots=True)

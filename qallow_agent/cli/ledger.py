@@ -1,11 +1,10 @@
-"""``ledger tail|show|verify|export``: a node's own log, read from its files; no agent is asked."""
+"""``ledger tail|show|verify|export|restore``: a node's own log, by its files; no agent is asked."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from functools import wraps
+from collections.abc import Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 import msgspec
@@ -13,22 +12,21 @@ import msgspec
 from qallow_agent.base.errors import ConfigError, Malformed, UsageError
 from qallow_agent.base.units import show_bytes
 from qallow_agent.cli.bodies import decoded
-from qallow_agent.cli.options import config_option, json_option, set_option
+from qallow_agent.cli.options import config_option, duration, json_option, set_option
 from qallow_agent.cli.output import emit, pairs, table
-from qallow_agent.config.load import find_socket, load_settings
+from qallow_agent.cli.shelf import Shelf, find_shelf, reads_log
 from qallow_agent.ledger.leaf import Leaf, parse_leaf
 from qallow_agent.ledger.log import keys_of
 from qallow_agent.ledger.merkle import leaf_hash
 from qallow_agent.ledger.policy import TrustPolicy, parse_policy
 from qallow_agent.ledger.proofs import prove_inclusion, verify_inclusion
 from qallow_agent.ledger.signing import NoteKey, parse_note_key
-from qallow_agent.ledger.tiles import WIDTH, TiledTree
-from qallow_agent.mesh.trust import standing
-from qallow_agent.runtime.keyring import read_key
+from qallow_agent.ledger.tiles import WIDTH, TiledTree, whole_entries
 from qallow_agent.runtime.logaudit import KEYS, Findings, audit, export, newest
-from qallow_agent.runtime.logfiles import LEDGER, LogFiles, whole_entries
-
-Command = TypeVar("Command", bound=Callable[..., Any])
+from qallow_agent.runtime.logfiles import LogFiles
+from qallow_agent.runtime.logprune import prune as delete
+from qallow_agent.runtime.logrestore import restore as put_back
+from qallow_agent.runtime.store import StateStore
 
 _POLL_S = 0.5
 
@@ -36,65 +34,6 @@ _POLL_S = 0.5
 @click.group()
 def ledger() -> None:
     """Show, check and export this node's signed log of what it decided."""
-
-
-@dataclass(frozen=True, slots=True)
-class Shelf:
-    """Where a log lies, and the key that its node signs with, if that is here."""
-
-    files: LogFiles
-    seed: bytes | None
-
-    def keys(self) -> tuple[NoteKey, ...]:
-        """Return the keys of this node's own log; none for somebody else's."""
-        if self.seed is None:
-            return ()
-        return keys_of(self.seed, newest(self.files)[1].origin)
-
-
-def reads_log(function: Command) -> Command:
-    """Give a command ``--from``, ``--config``, ``--set`` and ``--json``, and pass it ``shelf``."""
-    from_option = click.option(
-        "--from",
-        "folder",
-        type=click.Path(path_type=Path),
-        metavar="DIR",
-        help="The log's folder; default this node's own.",
-    )
-
-    @wraps(function)
-    def called(
-        folder: Path | None, files: tuple[str, ...], assignments: tuple[str, ...], **rest: Any
-    ) -> Any:
-        return function(shelf=find_shelf(folder, files, assignments), **rest)
-
-    return json_option(set_option(config_option(from_option(called))))  # type: ignore[return-value]
-
-
-def find_shelf(folder: Path | None, files: Sequence[str], assignments: Sequence[str]) -> Shelf:
-    """Return the log that a command means: a folder's, else this node's own.
-
-    Raises:
-        UsageError: There is no log.
-        ConfigError: The configuration or the key file is wrong.
-    """
-    if folder is not None:
-        if not folder.is_dir():
-            raise UsageError(f"{folder} is no folder", hint="name the folder of a log")
-        return Shelf(LogFiles(folder), None)
-    state = Path(load_settings(files, assignments=assignments).settings.node.state_dir)
-    beside = find_socket().parent
-    if not (files or assignments) and (beside / LEDGER).is_dir():
-        state = beside  # of the agent that every other command would ask
-    kept = state / "rooms" / standing.NAME
-    mesh = standing.decode_standing(kept.read_bytes()).mesh if kept.is_file() else ""
-    found = state / LEDGER / mesh
-    if not mesh or not found.is_dir():
-        raise UsageError(
-            f"there is no log in {state}",
-            hint="name another state directory with --set node.state_dir=DIR, or a log with --from",
-        )
-    return Shelf(LogFiles(found), read_key(state / "ledger.key"))
 
 
 @ledger.command(
@@ -229,6 +168,57 @@ def export_(shelf: Shelf, target: Path, as_json: bool) -> None:
         click.echo(f"verifier key: {each.encode()}")
 
 
+@ledger.command(
+    short_help="Put a damaged log back from a copy.",
+    epilog="Example: qallow-agent ledger restore /media/usb/mirrored/NODE",
+)
+@click.argument("folder", type=click.Path(path_type=Path, file_okay=False), metavar="DIR")
+@click.option("--seen", type=click.IntRange(0), metavar="SIZE",
+              help="The newest size its witnesses saw, when its checkpoint is gone.")  # fmt: skip
+@config_option
+@set_option
+@json_option
+def restore(
+    folder: Path,
+    seen: int | None,
+    files: tuple[str, ...],
+    assignments: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Replace this node's damaged log by a copy, unless that would give it a second history.
+
+    The agent must not run. The damaged files are kept beside.
+    """
+    shelf = find_shelf(None, files, assignments, may_be_gone=True)
+    copy = find_shelf(folder, (), ())
+    if shelf.seed is None:
+        raise ConfigError("ledger.key is gone", hint="restore it first: nobody else has it")
+    keys = keys_of(shelf.seed, newest(copy.files)[1].origin)
+    with closing(StateStore(shelf.files.directory.parent.parent).open()):
+        head, away = put_back(shelf.files, copy.files, keys, seen)
+    if as_json:
+        emit("qallow.ledger.restore/v1", {"size": head.size, "damaged": str(away or "")})
+        return
+    kept = f"; the damaged files are in {away}" if away else ""
+    click.echo(f"{head.size} entries are back{kept}")
+
+
+@ledger.command(
+    short_help="Delete old entries; their hashes stay.",
+    epilog="Example: qallow-agent ledger prune --older 365d",
+)
+@click.option("--older", "older_s", type=duration, metavar="DURATION", required=True,
+              help="Entries younger than this stay.")  # fmt: skip
+@reads_log
+def prune(shelf: Shelf, older_s: float, as_json: bool) -> None:
+    """Delete bundles of old entries; heads and hashes stay, so the rest is proved as before."""
+    entries, size_bytes = delete(shelf.files, round((time.time() - older_s) * 1_000))
+    if as_json:
+        emit("qallow.ledger.prune/v1", {"entries": entries, "bytes": size_bytes})
+        return
+    click.echo(f"{entries} entries deleted, {show_bytes(size_bytes)}")
+
+
 # --- reading --------------------------------------------------------------------------------------
 
 _HEADERS = ("INDEX", "TIME", "KIND", "BYTES", "SIGNED", "WHAT")
@@ -345,6 +335,7 @@ def _document(found: Findings) -> dict[str, Any]:
         "first": _when(found.first),
         "last": _when(found.last),
         "unsigned": found.unsigned,
+        "pruned": found.pruned,
     }
 
 
@@ -365,6 +356,8 @@ def _say(found: Findings) -> None:
         rows.append(("not checked", f"signatures of {', '.join(found.strangers)}"))
     if found.first and found.last:
         rows.append(("written", f"{_when(found.first)} to {_when(found.last)}"))
+    if found.pruned:
+        rows.append(("deleted", f"{found.pruned} entries by rule; their hashes are proved"))
     if found.unsigned:
         rows.append(("not signed", f"{found.unsigned} newer entries; a running agent signs soon"))
     pairs(rows)

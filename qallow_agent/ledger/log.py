@@ -20,7 +20,7 @@ from qallow_agent.ledger.checkpoint import Checkpoint, parse_checkpoint
 from qallow_agent.ledger.growth import Growth, Past
 from qallow_agent.ledger.leaf import NEVER_US, NO_POLICY, Leaf, LeafKind
 from qallow_agent.ledger.merkle import leaf_hash
-from qallow_agent.ledger.messages import HeadSigned, LogFailed, LogKept
+from qallow_agent.ledger.messages import HeadSigned, LogClosing, LogFailed, LogKept
 from qallow_agent.ledger.note import Note, parse_note, verified
 from qallow_agent.ledger.proofs import prove_consistency, prove_inclusion
 from qallow_agent.ledger.settings import LedgerSettings
@@ -105,6 +105,8 @@ class Log:
         self.head: Note | None = None
         self.trouble = ""
         """Why the log is not written; empty while all is well."""
+        self.refused = 0
+        """Entries that were not added since the disk last took any."""
         self.stopped = False
         """Whether the disk lost what it said it had; nothing is signed then until a restart."""
         self._node = node
@@ -167,12 +169,16 @@ class Log:
             at_once: Make it durable in this step, not with the epoch.
 
         Returns:
-            What to do; a Notice when the log cannot be written and the entry was not added.
+            What to do. An entry that cannot be added, as ``trouble`` tells, is counted in
+            ``refused``; a Notice says so once.
 
         Raises:
             ValueError: The body is too long.
         """
         if self.stopped or self._waiting_bytes > MAX_WAITING_BYTES:
+            self.refused += 1
+            if self.refused > 1:
+                return []
             facts: dict[str, str | int | float | bool | None] = {
                 "kind": kind.name,
                 "why": self.trouble,
@@ -200,7 +206,12 @@ class Log:
     # --- the Machine interface --------------------------------------------------------------------
 
     def receive(self, _: Sender, message: Message, now: Instant) -> list[Effect]:
-        """Take in what the disk made of an Append."""
+        """Take in what the disk made of an Append, or that the agent stops."""
+        if isinstance(message, LogKept | LogFailed) and message.log:
+            return []  # of a mirrored log
+        if isinstance(message, LogClosing):
+            self._due_s = now.mono_s if self._growth.size > self._signed else self._due_s
+            return self.tick(now)
         if isinstance(message, LogKept):
             return self._note_kept(message)
         if isinstance(message, LogFailed):
@@ -246,7 +257,7 @@ class Log:
 
     def _note_kept(self, kept: LogKept) -> list[Effect]:
         self._forget(kept.size)
-        self.trouble = ""
+        self.trouble, self.refused = "", 0
         if not kept.head:
             return []
         self.head = parse_note(kept.head)
@@ -295,6 +306,24 @@ class Log:
         bundle, at = divmod(index, WIDTH)
         width = min(WIDTH, self._kept - bundle * WIDTH)
         return unpack_entries(self._read(Tile(-1, bundle, width)))[at]
+
+    def entries(self, first: int, end: int, most_bytes: int) -> list[bytes]:
+        """Return entries from ``first`` to below ``end`` until they are so many bytes together.
+
+        Raises:
+            ValueError: There are no such entries.
+        """
+        found: list[bytes] = []
+        size = 0
+        while first < end and size < most_bytes:
+            bundle, at = divmod(first, WIDTH)
+            width = min(WIDTH, self._kept - bundle * WIDTH)
+            held = (self.entry(first),) if width <= at else ()
+            for entry in held or unpack_entries(self._read(Tile(-1, bundle, width)))[at:]:
+                if first < end and size < most_bytes:
+                    found.append(entry)
+                    first, size = first + 1, size + len(entry)
+        return found
 
     def inclusion(self, index: int) -> tuple[bytes, ...]:
         """Return the proof that an entry is under the newest head.

@@ -19,16 +19,22 @@ class HeadSigned(Message, tag="fact.head-signed"):
     note: bytes
 
 
+class LogClosing(Message, tag="fact.log-closing"):
+    """The agent is about to stop: what gathers for the next head is signed now."""
+
+
 class LogKept(Message, tag="fact.log-kept"):
     """The driver made what an Append said durable.
 
     Args:
         size: Entries that are durable now.
         head: The signed checkpoint that was kept with them; empty for none.
+        log: Whose log, when it is a mirrored one.
     """
 
     size: int
     head: bytes = b""
+    log: str = ""
 
 
 class LogFailed(Message, tag="fact.log-failed"):
@@ -38,8 +44,10 @@ class LogFailed(Message, tag="fact.log-failed"):
         size: Entries that are durable.
         why: The system's words, with the file.
         final: The disk may have lost what it said it had: nothing is signed until a restart.
+        log: Whose log, when it is a mirrored one.
     """
 
     size: int
     why: str
     final: bool
+    log: str = ""

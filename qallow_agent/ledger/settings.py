@@ -25,3 +25,13 @@ class LedgerSettings:
         ge=0.0,
         le=3600.0,
     )
+    mirrors: int = setting(
+        3,
+        "How many other nodes keep each log; 2f + 1 of them outlive f. 0: none, and this node "
+        "keeps nobody's.",
+        ge=0,
+        le=31,
+    )
+    mirror_s: float = setting(
+        30.0, "How often a mirror asks for what is new.", unit="s", ge=1.0, le=3600.0
+    )

@@ -118,6 +118,20 @@ def unpack_entries(bundle: bytes) -> tuple[bytes, ...]:
     return tuple(entries)
 
 
+def whole_entries(bundle: bytes, most: int = WIDTH) -> list[bytes]:
+    """Return the entries of a bundle up to where it is torn."""
+    entries: list[bytes] = []
+    at = 0
+    while len(entries) < most:
+        start = at + _LENGTH_BYTES
+        end = start + int.from_bytes(bundle[at:start])
+        if start > len(bundle) or end > len(bundle):
+            break
+        entries.append(bundle[start:end])
+        at = end
+    return entries
+
+
 def unpack_hashes(data: bytes, width: int) -> tuple[bytes, ...]:
     """Return the hashes of a tile.
 

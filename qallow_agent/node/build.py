@@ -16,8 +16,11 @@ from qallow_agent.jobs.desk import Desk
 from qallow_agent.jobs.model import KernelOffer
 from qallow_agent.jobs.settings import JobSettings
 from qallow_agent.kernels.registry import OURS, Catalog
+from qallow_agent.ledger.council import Council
 from qallow_agent.ledger.growth import Past
 from qallow_agent.ledger.log import Log, Read, mark_of
+from qallow_agent.ledger.mirror import Mirror, MirrorParts
+from qallow_agent.ledger.seats import keys_from
 from qallow_agent.ledger.settings import LedgerSettings
 from qallow_agent.mesh.adverts.book import AdvertBook
 from qallow_agent.mesh.adverts.settings import AdvertSettings
@@ -72,6 +75,7 @@ class Ingredients:
         kept: What its rooms persisted before.
         past: What its own log holds.
         read_tile: Reads that log's durable tiles.
+        mirrored: Opens the copy of another node's log that is kept here.
         clock: Stamps what it logs and what it sends.
         owner_policy: What the file says that the setting ethics.policy_file names.
     """
@@ -87,6 +91,7 @@ class Ingredients:
     kept: Kept
     past: Past
     read_tile: Read
+    mirrored: Callable[[NodeId], Past]
     clock: HybridClock
     owner_policy: OwnerPolicy | None = None
 
@@ -121,6 +126,7 @@ def _rooms(given: Ingredients, me: Self) -> Rooms:
     )
     log = _log(given, me, sync)
     observer = Observer(membership, doorkeeper, sync, log)
+    council = make_council(me.node, given.standing, keys, log, observer, rng, kept("coherence"))
     return Rooms(
         doorkeeper=doorkeeper,
         discovery=Discovery(
@@ -133,14 +139,7 @@ def _rooms(given: Ingredients, me: Self) -> Rooms:
             kept=kept("discovery"),
         ),
         membership=membership,
-        adverts=AdvertBook(
-            me=me.node,
-            identity=keys.identity,
-            epoch=given.epoch,
-            release=given.release,
-            settings=settings.adverts,
-            rng=rng,
-        ),
+        adverts=_adverts(given, me),
         sync=sync,
         views=Views(me=me.node, rng=rng),
         desk=Desk(me=me.node, settings=settings.jobs, rng=rng, kept=kept("jobs")),
@@ -155,12 +154,24 @@ def _rooms(given: Ingredients, me: Self) -> Rooms:
         ),
         meters=Meters(given.epoch, kept("energy")),
         ledger=log,
-        council=make_council(me.node, given.standing, keys, log, observer, rng, kept("coherence")),
+        council=council,
+        mirror=_mirror(given, me, log, observer, council),
         observer=observer,
         validation=make_validation(me.node, me.mesh, keys, observer),
         catalog=given.catalog,
         placement=settings.placement,
         charter=_charter(given),
+    )
+
+
+def _adverts(given: Ingredients, me: Self) -> AdvertBook:
+    return AdvertBook(
+        me=me.node,
+        identity=given.keys.identity,
+        epoch=given.epoch,
+        release=given.release,
+        settings=given.settings.adverts,
+        rng=given.rng,
     )
 
 
@@ -186,6 +197,18 @@ def _doorkeeper(given: Ingredients) -> Doorkeeper:
         rng=given.rng,
         kept=given.kept("trust"),
     )
+
+
+def _mirror(given: Ingredients, me: Self, log: Log, observer: Observer, council: Council) -> Mirror:
+    """Return what keeps the logs of other nodes."""
+    parts = MirrorParts(
+        members=observer.members,
+        past=given.mirrored,
+        card=council.card,
+        key_for=keys_from(given.keys.ledger),
+        manifest=lambda: council.committee.manifest,
+    )
+    return Mirror(me=me.node, mesh=me.mesh, settings=given.settings.ledger, log=log, parts=parts)
 
 
 def _log(given: Ingredients, me: Self, sync: Sync) -> Log:

@@ -94,7 +94,9 @@ def status(view: View) -> Document:
             "slots_busy": sum(device.busy for device in own_devices(view)),
             "slots_total": sum(device.slots for device in own_devices(view)),
         },
-        "ledger": health.describe(rooms.ledger) | ledger_document(rooms),
+        "ledger": health.describe(rooms.ledger)
+        | {"mirrors": rooms.mirror.kept, "mirrored_by": rooms.mirror.vouched}
+        | ledger_document(rooms),
         "admission": admission(own_devices(view), view.governance.judged),
         "closed": closed(
             view.adverts(), {each.node: each.name for each in rooms.membership.members()}

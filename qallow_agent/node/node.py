@@ -10,7 +10,16 @@ from typing import Any
 
 from qallow_agent.base.errors import QallowError, UnknownKind
 from qallow_agent.base.ids import Entropy, NodeId, Sender, is_local
-from qallow_agent.base.machine import Announce, Effect, Instant, Machine, Reply, Send, soonest
+from qallow_agent.base.machine import (
+    Announce,
+    Effect,
+    Instant,
+    Machine,
+    Reply,
+    Send,
+    Shutdown,
+    soonest,
+)
 from qallow_agent.base.message import Failure, Message, failure, kind_of
 from qallow_agent.base.notice import Notice
 from qallow_agent.ethics.messages import CharterChanged
@@ -18,6 +27,7 @@ from qallow_agent.jobs import local
 from qallow_agent.jobs import messages as jobs
 from qallow_agent.ledger import council, kinds
 from qallow_agent.ledger import messages as ledger
+from qallow_agent.ledger.mirror_kinds import MIRROR_KINDS
 from qallow_agent.mesh.wire import facts
 from qallow_agent.mesh.wire import kinds as mesh
 from qallow_agent.node import commands, documents, permissions
@@ -72,6 +82,7 @@ class Node:
             rooms.desk,
             rooms.ledger,
             rooms.council,
+            rooms.mirror,
             rooms.validation,
             rooms.charter,
         )
@@ -184,11 +195,12 @@ class Node:
         return table
 
     def _wire_ledger(self) -> dict[type[Message], tuple[Route, ...]]:
-        log = self.rooms.ledger.receive
+        log, mirror = self.rooms.ledger.receive, self.rooms.mirror.receive
         return {
-            ledger.LogKept: (log,),
-            ledger.LogFailed: (log,),
-            ledger.HeadSigned: (self.rooms.council.receive,),
+            ledger.LogKept: (log, mirror),
+            ledger.LogFailed: (log, mirror),
+            **dict.fromkeys(MIRROR_KINDS, (mirror,)),
+            ledger.HeadSigned: (self.rooms.council.receive, mirror),
             kinds.CommitteeChanged: (self._coherence.committee_changed,),
             kinds.ForkDetected: (self._coherence.forked,),
             kinds.Certified: (),
@@ -218,6 +230,8 @@ class Node:
             effect = waiting.popleft()
             inside = self._inside(effect)
             if inside is None:
+                if isinstance(effect, Shutdown):
+                    outward += self.rooms.ledger.receive(self.me.node, ledger.LogClosing(), now)
                 outward.append(effect)
                 continue
             hops += 1

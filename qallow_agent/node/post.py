@@ -11,6 +11,7 @@ from qallow_agent.base.notice import Notice
 from qallow_agent.ethics.messages import POLICY_KINDS
 from qallow_agent.jobs.messages import JOB_KINDS
 from qallow_agent.ledger.kinds import COUNCIL_KINDS
+from qallow_agent.ledger.mirror_kinds import MIRROR_KINDS
 from qallow_agent.mesh.io.port import Arrival, KnockFailed, LinkEvent
 from qallow_agent.mesh.wire.codec import MeshCodec
 from qallow_agent.mesh.wire.facts import LinkRefused
@@ -18,7 +19,7 @@ from qallow_agent.mesh.wire.kinds import DATAGRAM_KINDS, DOOR_KINDS, MESH_KINDS
 
 _WHO_ASK = ("@control/", "@door/")
 
-MEMBER_KINDS = kinds((*MESH_KINDS, *JOB_KINDS, *POLICY_KINDS, *COUNCIL_KINDS))
+MEMBER_KINDS = kinds((*MESH_KINDS, *JOB_KINDS, *POLICY_KINDS, *COUNCIL_KINDS, *MIRROR_KINDS))
 """What a member may say."""
 
 SHOUTED_KINDS = kinds(DATAGRAM_KINDS)

@@ -53,11 +53,13 @@ class Coherence:
     def member_up(self, _: Sender, fact: MemberUp, now: Instant) -> list[Effect]:
         """Bring a member that came up to what holds."""
         self._rooms.observer.note()
+        self._rooms.mirror.member_changed(now)
         return self._rooms.council.member_up(fact.record.node, now)
 
     def member_down(self, _: Sender, _fact: MemberDown, now: Instant) -> list[Effect]:
         """Note that a member is gone."""
         self._rooms.observer.note()
+        self._rooms.mirror.member_changed(now)
         return self._rooms.council.member_down(now)
 
     def committee_changed(

@@ -11,6 +11,7 @@ from qallow_agent.jobs.desk import Desk
 from qallow_agent.kernels.registry import Catalog
 from qallow_agent.ledger.council import Council
 from qallow_agent.ledger.log import Log
+from qallow_agent.ledger.mirror import Mirror
 from qallow_agent.ledger.validation import Validation
 from qallow_agent.mesh.adverts.book import AdvertBook
 from qallow_agent.mesh.discovery.discovery import Discovery
@@ -37,6 +38,7 @@ class Rooms:
     meters: Meters
     ledger: Log
     council: Council
+    mirror: Mirror
     observer: Observer
     validation: Validation
     catalog: Catalog

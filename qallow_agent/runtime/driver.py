@@ -39,6 +39,7 @@ from qallow_agent.node.commands import StopAgent, StoreState
 from qallow_agent.node.post import Post, instead
 from qallow_agent.runtime.control import ControlServer
 from qallow_agent.runtime.logbook import Logbook
+from qallow_agent.runtime.mirrors import Mirrors
 from qallow_agent.runtime.sensing.lateness import Lateness
 from qallow_agent.runtime.store import StateStore
 from qallow_agent.runtime.yard import RunnerYard
@@ -73,6 +74,7 @@ class World:
         control: The control socket.
         store: Durable bytes.
         logbook: The node's own log.
+        mirrors: Other nodes' logs.
         sources: Readers of the world.
         say: Takes every notice.
         clock: Reads both time axes.
@@ -85,6 +87,7 @@ class World:
     control: ControlServer
     store: StateStore
     logbook: Logbook
+    mirrors: Mirrors
     sources: tuple[Source, ...]
     say: Callable[[Notice], None]
     clock: Callable[[], Instant]
@@ -107,6 +110,7 @@ class Driver:
         self._control = world.control
         self._store = world.store
         self._logbook = world.logbook
+        self._mirrors = world.mirrors
         self._sources = world.sources
         self._say = world.say
         self._clock = world.clock
@@ -235,13 +239,14 @@ class Driver:
 
     def _append(self, effect: Append) -> StorageError | None:
         """Carry out an Append, let the node act upon how it went, and return what was wrong."""
+        book = self._mirrors.book(effect.log) if effect.log else self._logbook
         try:
-            self._logbook.append(effect.first, effect.entries, effect.head)
+            book.append(effect.first, effect.entries, effect.head)
         except StorageError as error:
             final = not error.retryable
-            self._deliver(STORE, LogFailed(self._logbook.size, error.message, final))
+            self._deliver(STORE, LogFailed(book.size, error.message, final, effect.log))
             return error
-        self._deliver(STORE, LogKept(self._logbook.size, effect.head))
+        self._deliver(STORE, LogKept(book.size, effect.head, effect.log))
         return None
 
     def _tell_store(self, trouble: str) -> None:

@@ -22,8 +22,8 @@ from qallow_agent.ledger.log import RESTORE
 from qallow_agent.ledger.merkle import EMPTY_ROOT, leaf_hash
 from qallow_agent.ledger.note import parse_note
 from qallow_agent.ledger.proofs import root_of
-from qallow_agent.ledger.tiles import HEIGHT, WIDTH, Tile, TiledTree, pack_entries
-from qallow_agent.runtime.logfiles import CHECKPOINT, LogFiles, sound, whole_entries
+from qallow_agent.ledger.tiles import HEIGHT, WIDTH, Tile, TiledTree, pack_entries, whole_entries
+from qallow_agent.runtime.logfiles import CHECKPOINT, LogFiles, sound
 from qallow_agent.runtime.store import write_atomically
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)

@@ -288,6 +288,7 @@ class Box:
                 kept=self.disk.kept,
                 past=logbook.open(),
                 read_tile=logbook.read,
+                mirrored=lambda owner: self.disk.mirror(granted.mesh, owner).open(),
                 clock=HybridClock(),
             )
         )

@@ -36,6 +36,10 @@ class Disk:
             self._logs[mesh] = VirtualLogbook(self._check_log)
         return self._logs[mesh]
 
+    def mirror(self, mesh: str, owner: str) -> VirtualLogbook:
+        """Return the copy of another node's log."""
+        return self.logbook(f"{mesh}/{owner}")
+
     def _check_log(self) -> None:
         if self.full:
             raise StorageFull("cannot write the log: No space left on device")

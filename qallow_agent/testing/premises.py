@@ -45,7 +45,8 @@ def default_rooms() -> RoomSettings:
         SyncSettings(),
         JobSettings(),
         PlacementSettings(),
-        LedgerSettings(lattice_s=0.0),  # those signatures are random, and runs must repeat
+        # Signatures of ML-DSA-44 are random, and runs must repeat; copies are made when asked for.
+        LedgerSettings(lattice_s=0.0, mirrors=0),
     )
 
 

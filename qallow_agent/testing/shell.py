@@ -200,13 +200,15 @@ class Shell:
             self._node.receive(STORE, StoreState(trouble), self._clocks.read())
 
     def _append(self, effect: Append) -> None:
-        answer: LogKept | LogFailed = LogKept(effect.first + len(effect.entries), effect.head)
+        book = self._disk.mirror(self._node.me.mesh, effect.log) if effect.log else self._logbook
+        size = effect.first + len(effect.entries)
+        answer: LogKept | LogFailed = LogKept(size, effect.head, effect.log)
         broken = self._broken
         try:
-            self._logbook.append(effect.first, effect.entries, effect.head)
+            book.append(effect.first, effect.entries, effect.head)
         except StorageError as error:
             broken = error
-            answer = LogFailed(self._logbook.size, error.message, not error.retryable)
+            answer = LogFailed(book.size, error.message, not error.retryable, effect.log)
         self._receive(STORE, answer)
         self._broken = broken
 

@@ -24,7 +24,7 @@ def test_make_helps_with_every_target(root: Path, targets: list[str]) -> None:
     assert [line.split()[0] for line in done.stdout.splitlines()] == targets
 
 
-@pytest.mark.parametrize("script", [".ci/run", "scripts/setup"])
+@pytest.mark.parametrize("script", [".ci/run", "scripts/interop", "scripts/setup"])
 def test_a_script_is_executable_and_sound(root: Path, script: str) -> None:
     assert os.access(root / script, os.X_OK)
     subprocess.run(["sh", "-n", root / script], check=True)

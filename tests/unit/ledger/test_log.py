@@ -13,7 +13,7 @@ from qallow_agent.ledger.health import complaints, describe
 from qallow_agent.ledger.leaf import NEVER_US, LeafKind, parse_leaf
 from qallow_agent.ledger.log import MAX_WAITING_BYTES, RETRY_S, Log
 from qallow_agent.ledger.merkle import leaf_hash
-from qallow_agent.ledger.messages import HeadSigned, LogFailed, LogKept
+from qallow_agent.ledger.messages import HeadSigned, LogClosing, LogFailed, LogKept
 from qallow_agent.ledger.note import parse_note, verified
 from qallow_agent.ledger.proofs import verify_consistency, verify_inclusion
 from qallow_agent.ledger.settings import LedgerSettings
@@ -276,12 +276,14 @@ def test_entries_that_wait_for_a_full_disk_are_limited() -> None:
     desk.trouble = StorageFull("no space")
     desk.write(b"first", 0.0, at_once=True)
     written = 0
-    while not desk.log.write(LeafKind.DECISIONS, bytes(64_000), at(1.0)):
+    while not (said := desk.log.write(LeafKind.DECISIONS, bytes(64_000), at(1.0))):
         written += 1
     assert written == MAX_WAITING_BYTES // 64_096 + 1
-    [refused] = desk.log.write(LeafKind.DECISIONS, b"", at(1.0))
+    [refused] = said
     assert isinstance(refused, Notice)
     assert refused.facts["why"] == "no space"
+    assert desk.log.write(LeafKind.DECISIONS, b"", at(1.0)) == []
+    assert desk.log.refused == 2
     assert desk.log.size == written + 1
 
 
@@ -305,6 +307,15 @@ def test_a_disk_that_loses_what_it_took_stops_the_log_until_a_restart() -> None:
     desk.write(b"again", 200.0)
     desk.tick(201.0)
     assert desk.heads[-1].size == 2
+
+
+def test_what_gathers_is_signed_when_the_agent_stops() -> None:
+    desk = Desk()
+    desk.do(desk.log.receive(NODE, LogClosing(), at(0.0)), 0.0)
+    assert desk.heads == []
+    desk.write(b"last", 1.0)
+    desk.do(desk.log.receive(NODE, LogClosing(), at(1.1)), 1.1)
+    assert [head.size for head in desk.heads] == [1]
 
 
 def test_a_failed_append_fails_what_was_to_follow_it() -> None:

@@ -28,7 +28,7 @@ class World:
         self.said: list[object] = []
         self.heard: list[Message] = []
         self.answers: list[Effect] = []
-        parts = dict.fromkeys(("yard", "store", "sources"))
+        parts = dict.fromkeys(("yard", "store", "sources", "mirrors"))
         world: Any = SimpleNamespace(
             **parts,
             post=SimpleNamespace(seal=lambda message, _: message),

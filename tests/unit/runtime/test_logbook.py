@@ -12,9 +12,9 @@ from qallow_agent.ledger.merkle import leaf_hash
 from qallow_agent.ledger.note import Note
 from qallow_agent.ledger.proofs import root_of, verify_inclusion
 from qallow_agent.ledger.signing import sign_checkpoint
-from qallow_agent.ledger.tiles import Tile, TiledTree, unpack_entries
+from qallow_agent.ledger.tiles import Tile, TiledTree, unpack_entries, whole_entries
 from qallow_agent.runtime.logbook import Logbook
-from qallow_agent.runtime.logfiles import LogFiles, whole_entries
+from qallow_agent.runtime.logfiles import LogFiles
 from qallow_agent.testing.scribe import SEED, Scribe
 
 
