@@ -12,6 +12,7 @@ DECODERS: dict[LeafKind, str] = {
     LeafKind.DECISIONS: "qallow_agent.cli.bodies:decisions",
     LeafKind.MEMBERSHIP: "qallow_agent.cli.bodies:membership",
     LeafKind.EPOCH: "qallow_agent.cli.bodies:statement",
+    LeafKind.OBJECTION: "qallow_agent.ledger.bodies:read_objection",
 }
 """Kind -> ``module:function`` that turns a body into a JSON-shaped mapping.
 

@@ -80,7 +80,7 @@ class Piece:
         self.settled = False
         """Its outcome was reported: whatever comes later is late."""
         self.panel: Panel | None = None
-        """Who else is asked the same, each from the beginning; None for work that one answer settles."""
+        """Who else is asked the same, each from the beginning; None where one answer settles it."""
 
 
 class Dispatch(msgspec.Struct, frozen=True, gc=False):

@@ -14,7 +14,7 @@ from qallow_agent.base.notice import Notice
 from qallow_agent.base.units import Seconds
 from qallow_agent.ledger.certificate import open_head
 from qallow_agent.ledger.checkpoint import parse_checkpoint
-from qallow_agent.ledger.kinds import Certified, HeadCosigned, HeadOffered, HeadRefused
+from qallow_agent.ledger.kinds import FORKED, Certified, HeadCosigned, HeadOffered, HeadRefused
 from qallow_agent.ledger.log import Log
 from qallow_agent.ledger.manifest import Manifest
 from qallow_agent.ledger.messages import HeadSigned
@@ -98,7 +98,7 @@ class Certifier:
         self.certified: Note | None = None
         self.by: tuple[NodeId, ...] = ()
         self.refusals: dict[NodeId, str] = {}
-        """Who refuses our newest head, and why; empty again once it is certified."""
+        """Who says that our newest head continues no earlier one; empty once it is certified."""
         self._me = me
         self._card = card
         self._log = log
@@ -202,11 +202,12 @@ class Certifier:
         if said.origin != self._card.origin or said.size != hand.size:
             return []
         tries = hand.tries.get(sender, 0)
-        if said.code == Code.CONFLICT and 0 < said.known <= hand.size and tries < MAX_TRIES:
+        if said.code == Code.CONFLICT and 0 <= said.known <= hand.size and tries < MAX_TRIES:
             hand.tries[sender] = tries + 1
             self._known[sender] = said.known
             return self._offer((sender,))
-        self.refusals[sender] = said.why[:200]
+        if said.why == FORKED or said.code in {Code.CONFLICT, Code.INCONSISTENT}:
+            self.refusals[sender] = said.why[:200]
         facts: dict[str, str | int | float | bool | None] = {
             "node": sender,
             "code": said.code,

@@ -48,6 +48,10 @@ class HeadCosigned(Message, tag="log.cosigned"):
     lines: tuple[str, ...]
 
 
+FORKED = "this log showed two histories"
+"""What a member answers whoever is convicted; the owner knows it by these words."""
+
+
 class HeadRefused(Message, tag="log.refused"):
     """A member cosigns a head not, with the code of a witness.
 

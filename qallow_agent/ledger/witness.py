@@ -12,7 +12,7 @@ from qallow_agent.base.ids import MeshId, NodeId
 from qallow_agent.base.machine import Effect, Instant, Send
 from qallow_agent.base.notice import Notice
 from qallow_agent.ledger.certificate import Head, open_head, remembered_by
-from qallow_agent.ledger.kinds import HeadCosigned, HeadOffered, HeadRefused
+from qallow_agent.ledger.kinds import FORKED, HeadCosigned, HeadOffered, HeadRefused
 from qallow_agent.ledger.leaf import LeafKind, parse_leaf
 from qallow_agent.ledger.manifest import Manifest, SeenHead
 from qallow_agent.ledger.memory import Memory
@@ -125,7 +125,7 @@ class Witness:
         if offer.card.node != sender:
             raise _Refused(Code.FORBIDDEN, "a node may offer its own log only")
         if self.forked(sender):
-            raise _Refused(Code.FORBIDDEN, "this log showed two histories")
+            raise _Refused(Code.FORBIDDEN, FORKED)
         return head
 
     def _may_speak(self, version: int) -> None:
@@ -134,7 +134,7 @@ class Witness:
 
     def _weigh(self, sender: NodeId, offer: HeadOffered, head: Head, now: Instant) -> list[Effect]:
         if not self.memory.room_for(sender):
-            raise _Refused(Code.FORBIDDEN, "more logs than one committee can witness")
+            raise _Refused(Code.UNKNOWN, "more logs than one committee can witness")
         before = self.memory.marks(sender)
         sure = self._is_sure(sender, head)
 

@@ -3,12 +3,11 @@
 from collections.abc import Mapping
 from typing import Any
 
-import msgspec
-
 from qallow_agent.base.ids import NodeId, Sender
 from qallow_agent.base.machine import Effect, Instant
 from qallow_agent.ethics.evidence import MILLION, Item
 from qallow_agent.ledger import health
+from qallow_agent.ledger.bodies import committee_body, fork_body, objection_body
 from qallow_agent.ledger.forks import Fork
 from qallow_agent.ledger.kinds import (
     Assent,
@@ -71,7 +70,7 @@ class Coherence:
         held = self._rooms.council.committee.manifest
         if held is None:
             return []
-        body = fact.version.to_bytes(8) + held.digest()
+        body = committee_body(fact.version, held.digest())
         logged = self._rooms.ledger.write(LeafKind.MEMBERSHIP, body, now, at_once=True)
         return [*logged, *self._rooms.council.receive(sender, fact, now)]
 
@@ -84,12 +83,12 @@ class Coherence:
         return [effect for each in fact.objections for effect in self._object(each, now)]
 
     def _object(self, objection: Objection, now: Instant) -> list[Effect]:
-        body = msgspec.msgpack.encode(msgspec.structs.astuple(objection))
+        body = objection_body(objection)
         return self._rooms.ledger.write(LeafKind.OBJECTION, body, now, at_once=True)
 
     def forked(self, _: Sender, fact: ForkDetected, now: Instant) -> list[Effect]:
         """Log that a node showed two histories, and take our work away from it."""
-        body = f"fork\n{fact.origin}\n{fact.why}\n".encode()
+        body = fork_body(fact.origin, fact.why)
         logged = self._rooms.ledger.write(LeafKind.OBJECTION, body, now, at_once=True)
         return [*logged, *self._rooms.desk.member_down(fact.node, now)]
 

@@ -201,6 +201,39 @@ def test_a_witness_whose_disk_is_full_cosigns_nothing_that_it_would_forget() -> 
     assert member.kept[name] != old
 
 
+def test_a_witness_that_lost_everything_is_shown_the_log_from_its_beginning() -> None:
+    councils = running(4)
+    owner, poor, *others = councils.ids()
+    councils.restart(poor, {
+        name: data for name, data in councils.members[poor].kept.items() if "seen" not in name
+    })  # fmt: skip
+    councils.members[others[0]].up = False
+    councils.write(owner, b"more")
+    councils.settle(3)
+    assert councils.members[poor].council.witness.memory.newest(owner) is not None
+    councils.members[others[0]].up = True
+    councils.do(owner, councils.members[owner].council.member_up(others[0], councils.now))
+    councils.settle(10)
+    assert councils.members[owner].council.certifier.progress.provisional == 0
+
+
+def test_members_that_are_fenced_do_not_make_a_log_look_forked() -> None:
+    councils = running(4)
+    owner, *others = councils.ids()
+    member = councils.members[owner]
+    card = member.council.card
+    for other in others:
+        councils.members[other].council.witness.voted = 9
+    councils.write(owner, b"more")
+    councils.settle(5)
+    assert {each.code for each in refusals(councils, owner)} == {Code.FORBIDDEN}
+    assert member.council.certifier.refused_by == 0
+    for other in others[:2]:
+        said = HeadRefused(1, card.origin, member.log.size, Code.INCONSISTENT)
+        councils.say(other, [Send(owner, said)])
+    assert member.council.certifier.refused_by == 2
+
+
 def test_a_backup_brought_back_does_not_help_to_certify_a_second_history() -> None:
     councils = running(4)
     liar, restored, one, other = councils.ids()
