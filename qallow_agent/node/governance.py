@@ -22,7 +22,7 @@ from qallow_agent.ethics.policy import Policy
 from qallow_agent.ethics.refusal import Elsewhere, Refusal, encode_refusal, refuse
 from qallow_agent.ethics.score import Score, score
 from qallow_agent.jobs.messages import LeaseRefusal, LeaseRequest
-from qallow_agent.jobs.model import ADMITTED, DEFERRED, Admission
+from qallow_agent.jobs.model import ADMITTED, DEFERRED, Admission, DeviceHealth
 from qallow_agent.mesh.wire.facts import Sensed
 from qallow_agent.mesh.wire.gate import GateReport, GateState
 from qallow_agent.mesh.wire.kinds import DeviceAdvert
@@ -145,12 +145,13 @@ class Governance:
         return effects
 
     def _audits(self, device: DeviceAdvert, now: Instant) -> tuple[Item, ...]:
-        book, place = self._rooms.audits.book, f"{self._me.node}/{device.name}"
-        audited = book.audited(place)
-        if not audited:
+        tried = any(each.name == device.name and each.state == DeviceHealth.QUARANTINED
+                    for each in self._rooms.bench.device_states())  # fmt: skip
+        place = f"{self._me.node}/{device.name}"
+        share = self._rooms.audits.own_agreement(place, now, tried=tried)
+        if share is None:
             return ()
-        share = book.agreement(place, int(now.wall_s))
-        return (Item("h2", share, "ratio", now.wall_ns // 1_000_000, f"{audited:,} audits"),)
+        return (Item("h2", share, "ratio", now.wall_ns // 1_000_000, "audits"),)
 
     # --- a request -------------------------------------------------------------------------------
 
