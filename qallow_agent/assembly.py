@@ -10,8 +10,10 @@ from pathlib import Path
 
 from qallow_agent import __version__
 from qallow_agent.base.errors import EXIT_OK
+from qallow_agent.base.hlc import HybridClock
 from qallow_agent.base.machine import Instant
 from qallow_agent.base.notice import Notice
+from qallow_agent.config.policies import read_owner_file
 from qallow_agent.config.schema import Settings
 from qallow_agent.kernels.registry import Catalog, load_catalog
 from qallow_agent.mesh.io.ntp import NtpSource
@@ -26,9 +28,13 @@ from qallow_agent.runtime.devices import threads_per_task
 from qallow_agent.runtime.driver import Driver, World
 from qallow_agent.runtime.joining import Entrance, forget_mesh, refuse_second_mesh
 from qallow_agent.runtime.keyring import load_keys
-from qallow_agent.runtime.limits import close_memory
+from qallow_agent.runtime.limits import close_memory, take_name
 from qallow_agent.runtime.log import Chronicle, start_logging
+from qallow_agent.runtime.logbook import Logbook
+from qallow_agent.runtime.logfiles import LEDGER
 from qallow_agent.runtime.plugins import Plugins, load_plugins
+from qallow_agent.runtime.sensing.lateness import Lateness
+from qallow_agent.runtime.sensing.surroundings import Surroundings
 from qallow_agent.runtime.sensors import SensorSource
 from qallow_agent.runtime.store import StateStore
 from qallow_agent.runtime.yard import RunnerYard
@@ -58,6 +64,7 @@ def run_agent(settings: Settings, *, join: str | None, ready: Ready) -> int:
         JoinRefused: The mesh refused the invite.
         PeerError: The invite's host cannot be reached.
     """
+    take_name("qallow-agent")  # other agents of this machine know ours by it
     start_logging(settings.node.log_level, settings.node.log_format)
     started_s = time.monotonic()
     say = Chronicle(time.monotonic)
@@ -70,22 +77,25 @@ def run_agent(settings: Settings, *, join: str | None, ready: Ready) -> int:
         epoch = store.next_epoch()
         plugins = load_plugins(settings.devices.plugins)
         catalog = _catalog(settings, plugins, say)
-        node, transport = _enter_mesh(settings, store, epoch, join, catalog, cleanup)
+        node, transport, logbook = _enter_mesh(settings, store, epoch, join, catalog, cleanup)
         yard = _yard(settings, plugins, say)
         cleanup.callback(yard.close)
-        sensors = SensorSource(settings.devices, catalog, plugins)
+        felt = Surroundings(Lateness(), control.peers)
+        sensors = SensorSource(settings.devices, catalog, plugins, surroundings=felt)
         cleanup.callback(sensors.close)
         clocks = NtpSource(settings.mesh.sync)
         cleanup.callback(clocks.close)
         world = World(
-            post=make_post(node.me.node),
+            post=make_post(node.me.node, node.rooms.ledger.clock),
             transport=transport,
             yard=yard,
             control=control,
             store=store,
+            logbook=logbook,
             sources=(sensors, clocks),
             say=say,
             clock=read_clock,
+            lateness=felt.lateness,
         )
         ready(
             {
@@ -112,7 +122,7 @@ def _enter_mesh(
     join: str | None,
     catalog: Catalog,
     cleanup: ExitStack,
-) -> tuple[Node, Transport]:
+) -> tuple[Node, Transport, Logbook]:
     close_memory()  # before there is a key in it
     keys = load_keys(store.directory)
     rng = random.Random(os.urandom(16))
@@ -135,6 +145,8 @@ def _enter_mesh(
         standing, keys = entrance.found(settings.node.mesh_name)
     sealer = Sealer(standing.keyring, standing.mesh, standing.node, epoch)
     transport.unlock(sealer.seal, sealer.open)
+    logbook = Logbook(store.directory / LEDGER / standing.mesh)
+    cleanup.callback(logbook.close)
     node = build_node(
         Ingredients(
             keys=keys,
@@ -146,9 +158,13 @@ def _enter_mesh(
             settings=_room_settings(settings),
             rng=rng,
             kept=store.kept,
+            past=logbook.open(),
+            read_tile=logbook.read,
+            clock=HybridClock(),
+            owner_policy=read_owner_file(settings.ethics.policy_file),
         )
     )
-    return node, transport
+    return node, transport, logbook
 
 
 def _yard(settings: Settings, plugins: Plugins, say: Callable[[Notice], None]) -> RunnerYard:
@@ -183,5 +199,6 @@ def _room_settings(settings: Settings) -> RoomSettings:
         mesh.sync,
         settings.jobs,
         settings.placement,
+        settings.ledger,
         settings.ethics,
     )

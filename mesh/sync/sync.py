@@ -94,6 +94,13 @@ class Sync:
         others = self._clocks(now)[1:] + self._reference.intervals(now.mono_s)
         return agree(others, faulty=len(others) // 3)
 
+    def wall_error_s(self, now: Instant) -> Seconds:
+        """Return how far our wall clock may be from the others'; infinite when nobody was heard."""
+        together = self.mesh_offset(now)
+        if together is None:
+            return float("inf")
+        return abs(together.hull.middle_s) + together.hull.half_s + together.spread_s
+
     def document(self, now: Instant) -> dict[str, Any]:
         """Return everything about time that ``status`` and ``peers`` show; JSON-shaped."""
         together = self.mesh_offset(now)

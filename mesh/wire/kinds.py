@@ -8,6 +8,7 @@ from qallow_agent.base.contact import Contact
 from qallow_agent.base.ids import MeshId, NodeId
 from qallow_agent.base.message import Message
 from qallow_agent.base.reading import Reading
+from qallow_agent.mesh.wire.gate import GateReport
 
 PROTOCOL = 1
 """The wire protocol this build speaks."""
@@ -229,6 +230,16 @@ class Gossip(Message, tag="swim.gossip"):
     records: tuple[MemberRecord, ...]
 
 
+class LiveSet(Message, tag="swim.live-set"):
+    """Whom the sender holds for alive, itself included: the first 8 bytes of each id's digest.
+
+    ``calm_s`` is for how long that has not changed: what just changed is compared by nobody.
+    """
+
+    members: bytes
+    calm_s: float
+
+
 class PushPull(Message, tag="swim.pushpull"):
     """All the sender believes; with ``answer`` the receiver need not send its own."""
 
@@ -264,6 +275,7 @@ class DeviceAdvert(msgspec.Struct, frozen=True, omit_defaults=True):
     ``throttle`` names why it runs slower than it could. A device without slots is only shown.
     ``trial``: in quarantine after answers that differed from others', it takes copies of work that
     is done elsewhere too; so many must agree.
+    ``gate`` says whether it takes new work; None where its node has no gate.
     """
 
     name: str
@@ -285,6 +297,7 @@ class DeviceAdvert(msgspec.Struct, frozen=True, omit_defaults=True):
     fix: str = ""
     throttle: tuple[str, ...] = ()
     trial: int = 0
+    gate: GateReport | None = None
 
 
 class KernelAdvert(msgspec.Struct, frozen=True):
@@ -346,7 +359,7 @@ class PulseEcho(Message, tag="sync.echo"):
 
 MESH_KINDS: tuple[type[Message], ...] = (
     Revoked, Renew, Renewed, Beacon, Probe, ProbeRelay, Ack, Nack, Gossip, PushPull,
-    Adverts, AdvertDigest, Pulse, PulseEcho,
+    LiveSet, Adverts, AdvertDigest, Pulse, PulseEcho,
 )  # fmt: skip
 """Kinds a member may send; anything else from the wire is an unknown kind."""
 

@@ -8,10 +8,11 @@ import base64
 from dataclasses import dataclass, field
 
 from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import mldsa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from qallow_agent.base.errors import BadSignature
 from qallow_agent.base.ids import key_id
@@ -85,11 +86,37 @@ class LatticeKey:
 
 @dataclass(frozen=True, slots=True)
 class NodeKeys:
-    """Everything secret a node owns: its identity, its CURVE key, and the mesh key if it has it."""
+    """Everything secret a node owns.
+
+    Args:
+        identity: Who it is.
+        curve: Encrypts its links.
+        mesh: The mesh's own key, where this node has it.
+        ledger: Seed of every key that signs logs; :func:`derive` makes them. Empty where nothing
+            is ever signed.
+    """
 
     identity: SigningKey
     curve: CurveKey
     mesh: SigningKey | None = None
+    ledger: bytes = field(default=b"", repr=False)
+
+
+def derive(seed: bytes, label: str) -> bytes:
+    """Return the 32-byte seed of one key out of many that hang on one secret.
+
+    Args:
+        seed: The secret, 32 bytes.
+        label: What the key is for; another label gives a key that tells nothing about this one.
+
+    Raises:
+        ValueError: The secret is too short: whoever derived from it would have a guessable key.
+
+    Source: RFC 5869 (HKDF with SHA-256, no salt).
+    """
+    if len(seed) != KEY_BYTES:
+        raise ValueError(f"a seed of {len(seed)} bytes, not {KEY_BYTES}")
+    return HKDF(hashes.SHA256(), KEY_BYTES, None, label.encode()).derive(seed)
 
 
 def verify(public_key: bytes, data: bytes, signature: bytes) -> None:

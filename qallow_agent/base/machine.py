@@ -1,8 +1,9 @@
 """The one interface of everything that decides: stimulus and time in, effects out.
 
 A machine never reads a clock, entropy, a socket, a file or a thread. The driver executes effects
-in order; a :class:`Persist` completes before any later :class:`Send` leaves. After every step it
-asks ``next_deadline`` and calls ``tick`` then, so no timer lives inside a machine.
+in order; a :class:`Persist` or :class:`Append` completes before any later :class:`Send` leaves.
+After every step it asks ``next_deadline`` and calls ``tick`` then, so no timer lives inside a
+machine.
 """
 
 from dataclasses import dataclass
@@ -98,6 +99,24 @@ class Persist:
 
 
 @dataclass(frozen=True, slots=True)
+class Append:
+    """Make entries of this node's own log durable, then the signed head that covers them.
+
+    Every Append that holds is answered by ``LogKept`` from :data:`~qallow_agent.base.ids.STORE`;
+    one that fails by ``LogFailed``, and nothing that depends on it is said.
+
+    Args:
+        first: Index of the first entry.
+        entries: In order; may be none, when only a head is to be kept.
+        head: A signed checkpoint over everything up to the last entry; empty for none yet.
+    """
+
+    first: int
+    entries: tuple[bytes, ...]
+    head: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
 class Start:
     """Start a runner process for one slot of a device of some kind (``cpu``, ``cuda``, ...)."""
 
@@ -143,6 +162,7 @@ Effect = (
     | Admit
     | Expel
     | Persist
+    | Append
     | Start
     | Stop
     | Reply

@@ -172,6 +172,8 @@ def work_options(function: Command) -> Command:
                      help="Stop when it has used more, gross; needs devices with a meter."),
         click.option("--verify", type=click.IntRange(1, 3), default=1, metavar="N",
                      help="Run each task on N devices, 2 or 3, and take what most answer."),
+        click.option("--data", "data_class", default="public", show_default=True,
+                     metavar="CLASS", help="What kind of data it works on, as policies name it."),
         click.option("--detach", "detached", is_flag=True, help="Run in the background."),
         socket_option,
     )  # fmt: skip
@@ -214,6 +216,7 @@ def read_order(kernel: str, flags: Mapping[str, Any], sweeps: Sequence[str] = ()
         retain=flags["retain"],
         max_joules=flags["max_joules"] or 0.0,
         verify=flags["verify"],
+        data_class=flags["data_class"],
     )
     form = "json" if flags["as_json"] else flags["form"]
     return Order(kernel, inputs, options, flags["output"], flags["socket"], form)

@@ -5,7 +5,7 @@ What several devices answered stops here until the answers were compared.
 
 import logging
 from collections.abc import Callable, Iterable
-from typing import Final
+from typing import Any, Final
 
 from qallow_agent.base.units import Seconds
 from qallow_agent.client.futures import remote_error
@@ -43,13 +43,17 @@ class Delivery:
         self.first_error = ""
 
     def settle(
-        self, outcomes: Iterable[Outcome], block_of: Callable[[int], Block] | None = None
+        self,
+        outcomes: Iterable[Outcome],
+        block_of: Callable[[int], Block] | None = None,
+        document: dict[str, Any] | None = None,
     ) -> None:
         """Take outcomes to whoever waits for them.
 
         Args:
             outcomes: What the dispatcher settled, or wants compared.
             block_of: Returns the arrays of a result of the parcel at hand.
+            document: All of why what fails does, where there is more to it than a message.
         """
         for outcome in outcomes:
             piece = outcome.piece
@@ -70,6 +74,7 @@ class Delivery:
                 self._judged(piece)
                 self.first_error = self.first_error or outcome.message
                 error = remote_error(outcome.code, outcome.message, outcome.hint, outcome.traceback)
+                error.document = document or {}
                 self._payload.failed(piece, error)
             else:
                 self._judged(piece)

@@ -1,13 +1,12 @@
 """A team: the runners that work on one job, and the dispatcher that feeds them."""
 
-import logging
 import math
 import random
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from qallow_agent.base.errors import VersionMismatch, WireError
+from qallow_agent.base.errors import QallowError, VersionMismatch, WireError
 from qallow_agent.base.ids import LeaseId
 from qallow_agent.base.machine import soonest
 from qallow_agent.base.units import Seconds
@@ -23,12 +22,7 @@ from qallow_agent.jobs.messages import JobOptions, Lease, LeaseLost
 from qallow_agent.jobs.model import LeaseEnd
 from qallow_agent.jobs.parcels import PARCELS, Header, LeaseUnknown, ResultParcel, TaskHead
 from qallow_agent.jobs.settings import DispatchSettings
-from qallow_agent.jobs.work import (
-    Dispatch,
-    Piece,
-)
-
-_log = logging.getLogger(__name__)
+from qallow_agent.jobs.work import Dispatch, Piece
 
 VERDICT_S: Final = 0.4
 """How long the desk may take to say what became of a runner whose connection broke: only it knows
@@ -207,9 +201,10 @@ class Team:
             self._dropped[piece.number] = (piece, now + STUCK_S)
         return True
 
-    def stop(self, code: str, message: str, hint: str) -> None:
+    def stop(self, error: QallowError) -> None:
         """Fail everything that has no outcome."""
-        self.delivery.settle(self.dispatcher.stop(code, message, hint))
+        stopped = self.dispatcher.stop(error.code, error.message, error.hint)
+        self.delivery.settle(stopped, document=error.document)
 
     def audit(self, share: float, task_s: Seconds) -> None:
         """Have this share of the tasks shorter than ``task_s`` run a second time, and compared."""

@@ -30,6 +30,7 @@ class Wishes(TypedDict, total=False):
             a job, and so a budget.
         verify: Run each task on so many different devices, 2 or 3, and deliver only answers that
             most of them give alike.
+        data_class: What kind of data it works on: a policy's zones admit some classes only.
     """
 
     deadline: float | str | None
@@ -42,6 +43,7 @@ class Wishes(TypedDict, total=False):
     retain: bool | None
     max_joules: float | None
     verify: int | None
+    data_class: str | None
 
 
 NAMES = frozenset(Wishes.__annotations__)
@@ -49,11 +51,13 @@ _SECONDS = {"deadline": "deadline_s", "start_within": "start_s"}
 _TYPES: dict[str, tuple[type, ...]] = {
     "retries": (int,), "priority": (int,), "max_joules": (int, float), "retain": (bool,),
     "device": (str,), "prefer": (str,), "idempotency_key": (str,), "verify": (int,),
+    "data_class": (str,),
 }  # fmt: skip
 _WORDS = {
     "retries": "a whole number", "priority": "a whole number", "max_joules": "a number",
     "retain": "True or False", "device": "a text", "prefer": "a text", "idempotency_key": "a text",
     "verify": "1, 2 or 3",
+    "data_class": "a text",
 }  # fmt: skip
 
 

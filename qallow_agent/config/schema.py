@@ -6,6 +6,7 @@ from qallow_agent.base.settings import setting
 from qallow_agent.ethics.settings import EthicsSettings
 from qallow_agent.jobs.settings import JobSettings
 from qallow_agent.kernels.settings import KernelSettings
+from qallow_agent.ledger.settings import LedgerSettings
 from qallow_agent.mesh.adverts.settings import AdvertSettings
 from qallow_agent.mesh.discovery.settings import DiscoverySettings
 from qallow_agent.mesh.io.settings import TransportSettings
@@ -74,7 +75,8 @@ class Settings:
     mesh: MeshSettings = field(default_factory=MeshSettings)
     jobs: JobSettings = field(default_factory=JobSettings)
     placement: PlacementSettings = field(default_factory=PlacementSettings)
-    ethics: EthicsSettings = field(default_factory=EthicsSettings)
     kernels: KernelSettings = field(default_factory=KernelSettings)
     runners: RunnerSettings = field(default_factory=RunnerSettings)
     devices: DeviceSettings = field(default_factory=DeviceSettings)
+    ledger: LedgerSettings = field(default_factory=LedgerSettings)
+    ethics: EthicsSettings = field(default_factory=EthicsSettings)

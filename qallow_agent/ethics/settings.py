@@ -1,4 +1,4 @@
-"""What an operator may change about admission and audits."""
+"""What an owner may set about the admission of work and the audits it rests on."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ from qallow_agent.base.settings import setting
 
 @dataclass(frozen=True, slots=True)
 class EthicsSettings:
-    """Settings of the measured admission score and of the audits it rests on."""
+    """Settings of the policy room and of audits: whether work may be done here, and was."""
 
     audit_share: float = setting(
         0.01,
@@ -18,4 +18,22 @@ class EthicsSettings:
     )
     audit_task_s: float = setting(
         0.1, "only tasks shorter than this are run a second time", unit="s", ge=0, le=60
+    )
+    preset: str = setting(
+        "auto",
+        "What kind of box this is: 'desktop' where people work, 'dedicated' where nobody does, "
+        "'field' on batteries and slow links; auto looks for a seat with a session.",
+        choices=("auto", "dedicated", "desktop", "field"),
+    )
+    policy_file: str = setting(
+        "",
+        "The owner's own policy of this node, which can only be stricter than the mesh's; empty: "
+        "what 'qallow-agent policy set --local' left.",
+    )
+    offer_s: float = setting(
+        30.0,
+        "How often a member is told which policy is held here, so that nobody misses one",
+        unit="s",
+        ge=0.1,
+        le=3_600,
     )

@@ -54,9 +54,10 @@ class LiveJob:
     """
 
     __slots__ = (
-        "asked", "avoid", "chronicle", "curve_key", "deadline_s", "ever_asked", "gone", "heard_s",
-        "held", "hint", "hungry_s", "order", "orphaned_s", "pause_s", "places", "reason", "record",
-        "renew_s", "retry_s", "shade", "submitter", "terms", "told", "wanted", "watchers",
+        "asked", "avoid", "chronicle", "code", "curve_key", "deadline_s", "document", "ever_asked",
+        "gone", "heard_s", "held", "hint", "hungry_s", "order", "orphaned_s", "pause_s", "places",
+        "reason", "record", "renew_s", "retry_s", "shade", "submitter", "terms", "told", "wanted",
+        "watchers",
     )  # fmt: skip
 
     def __init__(self, record: JobRecord, order: SubmitJob, terms: Terms, now: Seconds) -> None:
@@ -92,6 +93,9 @@ class LiveJob:
         self.reason = ""
         """Why the last request came to nothing."""
         self.hint = ""
+        self.code = ""
+        """An error's code when a gate is the reason; ``document`` is all of it then."""
+        self.document = b""
         self.told = ""
         """The reason the submitter was told last."""
 
@@ -111,6 +115,11 @@ class LiveJob:
         return PlacementWanted(
             self.record.id, self.needed, self.avoided(now), self.places, tuple(sorted(held))
         )
+
+    def blame(self, reason: str, hint: str = "", code: str = "", document: bytes = b"") -> None:
+        """Remember why the last request came to nothing."""
+        self.reason, self.hint = reason, hint
+        self.code, self.document = code, document
 
     def move(self, event: JobEvent) -> None:
         """Take the job along the transition table."""
@@ -269,5 +278,6 @@ class LiveJob:
             priority=self.record.options.priority,
             waited_s=0.0 if self.held else max(0.0, now - self.hungry_s),
             shadow=shadow,
+            data_class=self.record.options.data_class,
         )
         return Send(node, request)

@@ -128,6 +128,7 @@ class PlacementMade(Message, tag="fact.placement-made"):
     """The router's answer; no choices means nothing fits now, and ``reason`` says why.
 
     ``judged`` are its verdicts, the chosen and the best first; ``more`` were left out of it.
+    ``denied``, an error's code, when gates refuse whatever else fits; ``document`` says all of why.
     """
 
     job: JobId
@@ -137,6 +138,8 @@ class PlacementMade(Message, tag="fact.placement-made"):
     never: bool = False
     judged: tuple[Judged, ...] = ()
     more: int = 0
+    denied: str = ""
+    document: bytes = b""
 
 
 class ShadowWanted(Message, tag="fact.shadow-wanted"):

@@ -42,6 +42,7 @@ class JobOptions(msgspec.Struct, frozen=True, omit_defaults=True):
         retain: Keep results at the desk for later retrieval.
         max_joules: Gross joules the whole job may use; 0 for any number.
         verify: Different devices that each task runs on: 1, or 2 or 3 whose answers must agree.
+        data_class: What kind of data it works on: zones admit some classes only.
     """
 
     deadline_s: float = 0.0
@@ -55,6 +56,7 @@ class JobOptions(msgspec.Struct, frozen=True, omit_defaults=True):
     retain: bool = False
     max_joules: float = 0.0
     verify: int = 1
+    data_class: str = "public"
 
 
 class Demand(msgspec.Struct, frozen=True):
@@ -156,6 +158,7 @@ class JobStopped(Message, tag="job.stopped"):
     code: str
     reason: str
     hint: str = ""
+    document: bytes = b""
 
 
 class MoreSlots(Message, tag="job.more"):
@@ -239,7 +242,8 @@ class LeaseRequest(Message, tag="lease.request"):
     """A desk asks a bench for up to ``slots`` runners of one device.
 
     ``priority`` is the job's, ``waited_s`` how long it has had no runner at all: whoever waits
-    rises, so that nobody waits for ever. ``shadow``: only for copies of what others answered too.
+    rises, so that nobody waits for ever. ``data_class`` is what kind of data it works on.
+    ``shadow``: only for copies of what others answered too.
     """
 
     job: JobId
@@ -253,6 +257,7 @@ class LeaseRequest(Message, tag="lease.request"):
     priority: int = 0
     waited_s: float = 0.0
     shadow: bool = False
+    data_class: str = "public"
 
 
 class LeaseGrant(Message, tag="lease.grant"):
@@ -267,13 +272,17 @@ class LeaseGrant(Message, tag="lease.grant"):
 
 
 class LeaseRefusal(Message, tag="lease.refusal"):
-    """No runner of this device (or fewer than asked), and why."""
+    """No runner of this device (or fewer than asked), and why.
+
+    ``document`` is all of why, where the executor's gate refused: opaque here.
+    """
 
     job: JobId
     device: str
     code: str
     reason: str
     hint: str = ""
+    document: bytes = b""
 
 
 class LeaseRenew(Message, tag="lease.renew"):

@@ -44,6 +44,17 @@ def prove_consistency(old: int, new: int, nodes: Nodes) -> tuple[bytes, ...]:
     return tuple(_growth(old, 0, new, nodes, whole=True))
 
 
+def root_of(size: int, nodes: Nodes) -> bytes:
+    """Return the root of a tree of at least one leaf.
+
+    Raises:
+        ValueError: The tree is empty.
+    """
+    if size < 1:
+        raise ValueError("an empty tree has no subtrees")
+    return _root(0, size, nodes)
+
+
 def verify_inclusion(
     leaf: bytes, index: int, size: int, proof: Sequence[bytes], root: bytes
 ) -> None:

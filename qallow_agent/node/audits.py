@@ -95,6 +95,10 @@ class Audits:
         """Return why this node gives a device no work; None when it may."""
         return self._out.get(place)
 
+    def agreement(self, place: str, now: Instant) -> int | None:
+        """Return the agreement of a device in millionths; None where nothing was audited."""
+        return self.book.agreement(place, int(now.wall_s)) if self.book.audited(place) else None
+
     def complaints(self) -> dict[str, Complaint]:
         """Return ``node/device`` -> why it gets no work of this node."""
         return dict(self._out)

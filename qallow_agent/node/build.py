@@ -1,24 +1,31 @@
 """Building a node: every room made once, from what the world hands in."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from qallow_agent.base.contact import Contact
+from qallow_agent.base.hlc import HybridClock
 from qallow_agent.base.ids import Entropy, NodeId
 from qallow_agent.base.keys import NodeKeys
 from qallow_agent.energy.meters import Meters
+from qallow_agent.ethics.charter import Charter
+from qallow_agent.ethics.owner import OwnerPolicy
 from qallow_agent.ethics.settings import EthicsSettings
 from qallow_agent.jobs.bench import Bench
 from qallow_agent.jobs.desk import Desk
 from qallow_agent.jobs.model import KernelOffer
 from qallow_agent.jobs.settings import JobSettings
 from qallow_agent.kernels.registry import OURS, Catalog
+from qallow_agent.ledger.growth import Past
+from qallow_agent.ledger.log import Log, Read, mark_of
+from qallow_agent.ledger.settings import LedgerSettings
 from qallow_agent.mesh.adverts.book import AdvertBook
 from qallow_agent.mesh.adverts.settings import AdvertSettings
 from qallow_agent.mesh.discovery.discovery import Discovery
 from qallow_agent.mesh.discovery.settings import DiscoverySettings
 from qallow_agent.mesh.membership.settings import MembershipSettings
 from qallow_agent.mesh.membership.swim import Membership
+from qallow_agent.mesh.membership.views import Views
 from qallow_agent.mesh.sync.settings import SyncSettings
 from qallow_agent.mesh.sync.sync import Sync
 from qallow_agent.mesh.trust.doorkeeper import Doorkeeper
@@ -45,7 +52,8 @@ class RoomSettings:
     sync: SyncSettings
     jobs: JobSettings
     placement: PlacementSettings
-    ethics: EthicsSettings
+    ledger: LedgerSettings
+    ethics: EthicsSettings = field(default_factory=EthicsSettings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +70,10 @@ class Ingredients:
         settings: Every room's.
         rng: Entropy for jitter, draws and ids.
         kept: What its rooms persisted before.
+        past: What its own log holds.
+        read_tile: Reads that log's durable tiles.
+        clock: Stamps what it logs and what it sends.
+        owner_policy: What the file says that the setting ethics.policy_file names.
     """
 
     keys: NodeKeys
@@ -73,6 +85,10 @@ class Ingredients:
     settings: RoomSettings
     rng: Entropy
     kept: Kept
+    past: Past
+    read_tile: Read
+    clock: HybridClock
+    owner_policy: OwnerPolicy | None = None
 
 
 def build_node(given: Ingredients) -> Node:
@@ -98,14 +114,8 @@ def build_node(given: Ingredients) -> Node:
 
 def _rooms(given: Ingredients, me: Self) -> Rooms:
     keys, settings, rng, kept = given.keys, given.settings, given.rng, given.kept
-    adverts = AdvertBook(
-        me=me.node,
-        identity=keys.identity,
-        epoch=given.epoch,
-        release=given.release,
-        settings=settings.adverts,
-        rng=rng,
-    )
+    adverts = _adverts(given, me)
+    sync = Sync(me=me.node, settings=settings.sync, rng=rng)
     return Rooms(
         doorkeeper=Doorkeeper(
             keys=keys,
@@ -128,7 +138,8 @@ def _rooms(given: Ingredients, me: Self) -> Rooms:
             me=_record(given, me), settings=settings.membership, rng=rng, kept=kept("membership")
         ),
         adverts=adverts,
-        sync=Sync(me=me.node, settings=settings.sync, rng=rng),
+        sync=sync,
+        views=Views(me=me.node, rng=rng),
         desk=Desk(me=me.node, settings=settings.jobs, rng=rng, kept=kept("jobs")),
         bench=Bench(
             me=me.node,
@@ -140,10 +151,51 @@ def _rooms(given: Ingredients, me: Self) -> Rooms:
             rng=rng,
         ),
         meters=Meters(given.epoch, kept("energy")),
+        ledger=_log(given, me, sync),
         catalog=given.catalog,
         placement=settings.placement,
         ethics=settings.ethics,
         audits=Audits(kept("ethics"), adverts),
+        charter=_charter(given),
+    )
+
+
+def _adverts(given: Ingredients, me: Self) -> AdvertBook:
+    return AdvertBook(
+        me=me.node,
+        identity=given.keys.identity,
+        epoch=given.epoch,
+        release=given.release,
+        settings=given.settings.adverts,
+        rng=given.rng,
+    )
+
+
+def _charter(given: Ingredients) -> Charter:
+    """Return the policy room; it signs with this mesh's key, not with that of one founded once."""
+    key, mesh_key = given.keys.mesh, given.standing.mesh_key
+    return Charter(
+        mesh_key=mesh_key,
+        signer=key if key is not None and key.public == mesh_key else None,
+        settings=given.settings.ethics,
+        rng=given.rng,
+        kept=given.kept("ethics"),
+        by_file=given.owner_policy,
+    )
+
+
+def _log(given: Ingredients, me: Self, sync: Sync) -> Log:
+    """Return the node's own log."""
+    began = mark_of(me.mesh) in given.kept("ledger")
+    return Log(
+        node=me.node,
+        mesh=me.mesh,
+        seed=given.keys.ledger,
+        settings=given.settings.ledger,
+        past=replace(given.past, began=began),
+        read=given.read_tile,
+        clock=given.clock,
+        bound=sync.wall_error_s,
     )
 
 

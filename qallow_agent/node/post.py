@@ -8,6 +8,7 @@ from qallow_agent.base.ids import TRANSPORT, NodeId, Sender, is_local
 from qallow_agent.base.machine import Instant, Lane, Reply, Send
 from qallow_agent.base.message import Failure, Message, failure, kinds
 from qallow_agent.base.notice import Notice
+from qallow_agent.ethics.messages import POLICY_KINDS
 from qallow_agent.jobs.messages import JOB_KINDS
 from qallow_agent.mesh.io.port import Arrival, KnockFailed, LinkEvent
 from qallow_agent.mesh.wire.codec import MeshCodec
@@ -16,7 +17,7 @@ from qallow_agent.mesh.wire.kinds import DATAGRAM_KINDS, DOOR_KINDS, MESH_KINDS
 
 _WHO_ASK = ("@control/", "@door/")
 
-MEMBER_KINDS = kinds((*MESH_KINDS, *JOB_KINDS))
+MEMBER_KINDS = kinds((*MESH_KINDS, *JOB_KINDS, *POLICY_KINDS))
 """What a member may say."""
 
 SHOUTED_KINDS = kinds(DATAGRAM_KINDS)
@@ -82,14 +83,14 @@ class Post:
         return arrival.sender, message
 
 
-def make_post(me: NodeId) -> Post:
-    """Return the post room of a node."""
+def make_post(me: NodeId, clock: HybridClock | None = None) -> Post:
+    """Return the post room of a node; with its clock, if anything else is stamped by it."""
     return Post(
         me,
         MeshCodec(MEMBER_KINDS),
         MeshCodec(SHOUTED_KINDS),
         MeshCodec(STRANGER_KINDS),
-        HybridClock(),
+        clock or HybridClock(),
     )
 
 

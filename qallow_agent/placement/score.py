@@ -67,6 +67,8 @@ def explain(
         parts.append(f"{candidate.waiting} waited for")
     if candidate.state != "ok":
         parts.append(candidate.state)
+    if candidate.e is not None:
+        parts.append(f"E {candidate.e / 1000:.3f}")
     parts += _ways(found, candidate)
     joules = point_joules(request, candidate)
     if request.prefer == "energy":

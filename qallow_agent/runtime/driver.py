@@ -1,14 +1,14 @@
 """The shell around the node: one loop that waits, delivers what arrived and does what is said.
 
-Order is the contract: the effects of a step are executed one by one, and a Persist is on disk
-before any later Send or Reply leaves. When the disk refuses, what depended on it is not said:
+Order is the contract: the effects of a step are executed one by one, and a Persist or Append is on
+disk before any later Send or Reply leaves. When the disk refuses, what depended on it is not said:
 later sends of the step are dropped and later replies become the storage error.
 """
 
 import signal
 import socket
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import zmq
@@ -17,6 +17,7 @@ from qallow_agent.base.errors import QallowError, StorageError
 from qallow_agent.base.ids import OPERATOR, SENSORS, STORE, Sender, is_local
 from qallow_agent.base.machine import (
     Admit,
+    Append,
     Broadcast,
     Effect,
     Expel,
@@ -32,10 +33,13 @@ from qallow_agent.base.machine import (
 )
 from qallow_agent.base.message import Message, failure
 from qallow_agent.base.notice import Notice
+from qallow_agent.ledger.messages import LogFailed, LogKept
 from qallow_agent.mesh.io.port import Arrival, Transport
 from qallow_agent.node.commands import StopAgent, StoreState
 from qallow_agent.node.post import Post, instead
 from qallow_agent.runtime.control import ControlServer
+from qallow_agent.runtime.logbook import Logbook
+from qallow_agent.runtime.sensing.lateness import Lateness
 from qallow_agent.runtime.store import StateStore
 from qallow_agent.runtime.yard import RunnerYard
 
@@ -68,9 +72,11 @@ class World:
         yard: The runner processes.
         control: The control socket.
         store: Durable bytes.
+        logbook: The node's own log.
         sources: Readers of the world.
         say: Takes every notice.
         clock: Reads both time axes.
+        lateness: Told how late timed waits end.
     """
 
     post: Post
@@ -78,9 +84,11 @@ class World:
     yard: RunnerYard
     control: ControlServer
     store: StateStore
+    logbook: Logbook
     sources: tuple[Source, ...]
     say: Callable[[Notice], None]
     clock: Callable[[], Instant]
+    lateness: Lateness = field(default_factory=Lateness)
 
 
 class Driver:
@@ -98,9 +106,11 @@ class Driver:
         self._yard = world.yard
         self._control = world.control
         self._store = world.store
+        self._logbook = world.logbook
         self._sources = world.sources
         self._say = world.say
         self._clock = world.clock
+        self._lateness = world.lateness
         self._poller = zmq.Poller()
         self._watched: dict[object, int] = {}
         self._stopping: str | None = None
@@ -117,7 +127,7 @@ class Driver:
                 self._do(self._node.tick(now))
                 self._ask_sources()
                 self._watch()
-                ready = dict(self._poller.poll(self._wait_ms()))
+                ready = dict(self._pause(self._wait_ms()))
                 self._serve(ready)
         finally:
             signal.set_wakeup_fd(-1)  # a second signal must not ring a bell that is gone
@@ -136,6 +146,15 @@ class Driver:
         for number in self._alarm.recv(64):
             if number in {signal.SIGTERM, signal.SIGINT}:
                 self._deliver(OPERATOR, StopAgent(now=number == signal.SIGINT))
+
+    def _pause(self, wait_ms: int) -> Iterable[tuple[object, int]]:
+        """Wait for something to arrive; note by how much a wait that nothing ended overran."""
+        began_s = self._clock().mono_s
+        ready = self._poller.poll(wait_ms)
+        if wait_ms and not ready:
+            now_s = self._clock().mono_s
+            self._lateness.note(now_s, now_s - began_s - wait_ms / 1000)
+        return ready
 
     def _wait_ms(self) -> int:
         now_s = self._clock().mono_s
@@ -205,12 +224,25 @@ class Driver:
                     self._tell_store(error.message)
                     facts: dict[str, str | int | float | bool | None] = {"why": error.message}
                     self._say(Notice("store.failed", "state was not written", "error", facts))
+            elif isinstance(effect, Append):
+                broken = self._append(effect) or broken
             elif broken is not None and isinstance(effect, Send | Reply):
                 answer = instead(effect, broken)
                 if answer is not None:
                     self._reply(answer)
             else:
                 self._execute(effect)
+
+    def _append(self, effect: Append) -> StorageError | None:
+        """Carry out an Append, let the node act upon how it went, and return what was wrong."""
+        try:
+            self._logbook.append(effect.first, effect.entries, effect.head)
+        except StorageError as error:
+            final = not error.retryable
+            self._deliver(STORE, LogFailed(self._logbook.size, error.message, final))
+            return error
+        self._deliver(STORE, LogKept(self._logbook.size, effect.head))
+        return None
 
     def _tell_store(self, trouble: str) -> None:
         if trouble != self._trouble:

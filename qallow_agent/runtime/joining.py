@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import zmq
@@ -76,7 +77,7 @@ class Entrance:
             ConfigError: A name cannot be one, or the mesh key cannot be written.
         """
         mesh_key = SigningKey(ensure_key(self._store.directory / "mesh.key"))
-        keys = NodeKeys(self._keys.identity, self._keys.curve, mesh_key)
+        keys = replace(self._keys, mesh=mesh_key)
         founded = standing.found_mesh(
             keys,
             self._name,

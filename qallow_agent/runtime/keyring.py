@@ -61,7 +61,7 @@ def ensure_key(path: Path) -> bytes:
 
 
 def load_keys(directory: Path) -> NodeKeys:
-    """Return this node's keys, making identity and CURVE key on the first start.
+    """Return this node's keys, making all but the mesh's on the first start.
 
     Raises:
         ConfigError: A key file is wrong.
@@ -71,4 +71,5 @@ def load_keys(directory: Path) -> NodeKeys:
         identity=SigningKey(ensure_key(directory / "node.key")),
         curve=CurveKey(ensure_key(directory / "curve.key")),
         mesh=None if mesh_seed is None else SigningKey(mesh_seed),
+        ledger=ensure_key(directory / "ledger.key"),
     )

@@ -10,6 +10,7 @@ from functools import partial
 from qallow_agent.base.codec import Codec
 from qallow_agent.base.contact import Contact
 from qallow_agent.base.errors import PeerError, QallowError
+from qallow_agent.base.hlc import HybridClock
 from qallow_agent.base.ids import SENSORS, Sender
 from qallow_agent.base.message import Message, kinds
 from qallow_agent.base.units import Seconds
@@ -29,10 +30,12 @@ from qallow_agent.testing.papers import Papers
 from qallow_agent.testing.premises import (
     LOAD,
     RELEASE,
+    Lenient,
     Onlooker,
     Rules,
     device_of,
     simulated_catalog,
+    surroundings_of,
 )
 from qallow_agent.testing.runners import Craft
 from qallow_agent.testing.shell import Shell, Watch
@@ -238,6 +241,8 @@ class Box:
         sealer = Sealer(granted.keyring, granted.mesh, granted.node, boot.epoch)
         transport.unlock(sealer.seal, sealer.open)
         node = self._build(granted, boot)
+        if not self._rules.strict_clocks:
+            node.governance.law = Lenient(node.governance.law)
         yard = VirtualYard(
             network=self._network,
             agent=process,
@@ -248,7 +253,7 @@ class Box:
         )
         shell = Shell(
             node,
-            post=make_post(node.me.node),
+            post=make_post(node.me.node, node.rooms.ledger.clock),
             transport=transport,
             yard=yard,
             disk=self.disk,
@@ -269,6 +274,7 @@ class Box:
         process.after(0.0, partial(self._sense, process))
 
     def _build(self, granted: Standing, boot: _Boot) -> Node:
+        logbook = self.disk.logbook(granted.mesh)
         return build_node(
             Ingredients(
                 keys=self.papers.keys(),
@@ -280,6 +286,9 @@ class Box:
                 settings=self._rules.rooms,
                 rng=self.papers.entropy(self.boots, "node"),
                 kept=self.disk.kept,
+                past=logbook.open(),
+                read_tile=logbook.read,
+                clock=HybridClock(),
             )
         )
 
@@ -294,8 +303,14 @@ class Box:
         """Read the machine's sensors, now and every so often."""
         worked_s = self.running().yard.worked_s()
         device = device_of(self.craft, self._network.timeline.now, worked_s)
-        self.tell(SENSORS, Sensed(readings={"load": LOAD}, devices=(device,)))
-        rest_s = METER_S if self.craft.idle_w else SENSE_S
+        craft = self.craft
+        felt = surroundings_of(craft, self.clocks.read().mono_s)
+        self.tell(
+            SENSORS,
+            Sensed({"load": LOAD}, (device,), surroundings=felt, desktop=craft.desktop),
+        )
+        closely = craft.idle_w or craft.desktop or craft.margin_c is not None
+        rest_s = METER_S if closely else SENSE_S
         process.after(rest_s, partial(self._sense, process))
 
     def _reply(self, to: Sender, message: Message) -> None:

@@ -3,9 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from qallow_agent.base.errors import StorageFull
+from qallow_agent.base.errors import StorageError, StorageFull
 from qallow_agent.base.machine import Instant
 from qallow_agent.base.units import Seconds
+from qallow_agent.testing.logbook import VirtualLogbook
 from qallow_agent.testing.timeline import Timeline
 
 DAWN_NS = 1_800_000_000_000_000_000
@@ -20,11 +21,26 @@ class Disk:
         files: Name -> bytes.
         full: Every write fails.
         slow_s: How long each write takes.
+        lossy: Every entry of a log is lost, and the disk says so.
     """
 
     files: dict[str, bytes] = field(default_factory=dict)
     full: bool = False
     slow_s: Seconds = 0.0
+    lossy: bool = False
+    _logs: dict[str, VirtualLogbook] = field(default_factory=dict)
+
+    def logbook(self, mesh: str) -> VirtualLogbook:
+        """Return the log that is kept for a mesh, which outlives every boot."""
+        if mesh not in self._logs:
+            self._logs[mesh] = VirtualLogbook(self._check_log)
+        return self._logs[mesh]
+
+    def _check_log(self) -> None:
+        if self.full:
+            raise StorageFull("cannot write the log: No space left on device")
+        if self.lossy:
+            raise StorageError("cannot write the log: Input/output error")
 
     def put(self, name: str, data: bytes | None) -> None:
         """Write or, with None, delete.

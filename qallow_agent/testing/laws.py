@@ -12,6 +12,7 @@ from qallow_agent.base.ids import NodeId, Sender
 from qallow_agent.base.units import Seconds
 from qallow_agent.mesh.wire.kinds import Incarnation, MemberState
 from qallow_agent.testing.box import Box
+from qallow_agent.testing.gatelaws import GateLaws
 from qallow_agent.testing.network import Network
 from qallow_agent.testing.premises import MEMORY_BYTES
 
@@ -38,6 +39,7 @@ class Laws:
     network: Network
     fault_s: Seconds = 0.0
     """When something last went wrong or was put right."""
+    gates: GateLaws = field(default_factory=GateLaws)
     _highest: dict[tuple[str, int, NodeId], Incarnation] = field(default_factory=dict)
 
     def disturb(self) -> None:
@@ -66,8 +68,18 @@ class Laws:
             box.node.check()
         if cause == "sync.echo":
             self._clock(box, NodeId(sender))
-        elif cause in {"tick", "lease.request", "sensed", "runner.exited", "lease.renew"}:
+        elif cause in {
+            "tick",
+            "lease.request",
+            "sensed",
+            "fact.sensed",
+            "runner.exited",
+            "runner.busy",
+            "lease.renew",
+            "do.pause",
+        }:
             self._slots(box)
+            self.gates.check(box)
 
     def declared_dead(self, name: str, node: str) -> None:
         """Check that a death is one.

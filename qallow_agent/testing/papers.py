@@ -1,6 +1,7 @@
 """What makes a box somebody: its keys, what its disk keeps of its standing, and its knock."""
 
 import hashlib
+from dataclasses import replace
 from random import Random
 
 from qallow_agent.base.contact import Contact
@@ -36,13 +37,17 @@ class Papers:
         self._rules = rules
         self._disk = disk
         self._clocks = clocks
-        self._own = NodeKeys(SigningKey(self._secret("identity")), CurveKey(self._secret("curve")))
+        self._own = NodeKeys(
+            SigningKey(self._secret("identity")),
+            CurveKey(self._secret("curve")),
+            ledger=self._secret("ledger"),
+        )
         self.node = NodeId(self._own.identity.id)
 
     def keys(self) -> NodeKeys:
         """Return its keys, with the mesh key if this box has it."""
         mesh = self._disk.files.get(_MESH_KEY)
-        return NodeKeys(self._own.identity, self._own.curve, SigningKey(mesh) if mesh else None)
+        return replace(self._own, mesh=SigningKey(mesh) if mesh else None)
 
     def next_epoch(self) -> int:
         """Return a boot epoch larger than every one before, already durable.

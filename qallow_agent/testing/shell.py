@@ -1,7 +1,7 @@
 """The shell around a virtual agent: carries effects out in the order of the real driver.
 
-A Persist is on the disk before any later Send leaves; when the disk refuses, later sends of the
-step are dropped and later replies become the storage error.
+A Persist or Append is on the disk before any later Send leaves; when the disk refuses, later sends
+of the step are dropped and later replies become the storage error.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,6 +12,7 @@ from qallow_agent.base.errors import InvariantBroken, StorageError
 from qallow_agent.base.ids import STORE, NodeId, Sender, is_local
 from qallow_agent.base.machine import (
     Admit,
+    Append,
     Broadcast,
     Effect,
     Expel,
@@ -26,6 +27,7 @@ from qallow_agent.base.machine import (
 from qallow_agent.base.message import Message, kind_of
 from qallow_agent.base.notice import Notice
 from qallow_agent.base.units import Seconds
+from qallow_agent.ledger.messages import LogFailed, LogKept
 from qallow_agent.mesh.io.port import Arrival
 from qallow_agent.node.commands import StoreState
 from qallow_agent.node.node import Node
@@ -89,6 +91,7 @@ class Shell:
         self._transport = transport
         self._yard = yard
         self._disk = disk
+        self._logbook = disk.logbook(node.me.mesh)
         self._clocks = clocks
         self._process = process
         self._watch = watch
@@ -159,8 +162,11 @@ class Shell:
             if not self._process.alive:
                 return
             effect = effects[index]
-            if isinstance(effect, Persist):
-                self._persist(effect)
+            if isinstance(effect, Persist | Append):
+                if isinstance(effect, Append):
+                    self._append(effect)
+                else:
+                    self._persist(effect)
                 if self._disk.slow_s:
                     rest = partial(self._go_on, effects, index + 1)
                     self._process.stall(self._disk.slow_s, rest)
@@ -188,6 +194,17 @@ class Shell:
         if trouble != self._trouble:
             self._trouble = trouble
             self._node.receive(STORE, StoreState(trouble), self._clocks.read())
+
+    def _append(self, effect: Append) -> None:
+        answer: LogKept | LogFailed = LogKept(effect.first + len(effect.entries), effect.head)
+        broken = self._broken
+        try:
+            self._logbook.append(effect.first, effect.entries, effect.head)
+        except StorageError as error:
+            broken = error
+            answer = LogFailed(self._logbook.size, error.message, not error.retryable)
+        self._receive(STORE, answer)
+        self._broken = broken
 
     def _execute(self, effect: Effect) -> None:  # noqa: C901 - one arm an effect, nothing else
         transport, now = self._transport, self._clocks.read()

@@ -116,3 +116,25 @@ def test_one_thing_is_explained_at_a_time(
     code, asked = call(serve, JOB, *words)
     assert (code, asked) == (2, [])
     assert "one thing" in capsys.readouterr().err
+
+
+def test_a_job_that_no_gate_let_in_shows_the_whole_refusal(
+    serve: Serve, capsys: pytest.CaptureFixture[str]
+) -> None:
+    refused = JOB | {"refusal": {"text": "job-1 may not run on box1/cpu0: paused by the owner"}}
+    assert call(serve, refused, "job-1")[0] == 0
+    assert "may not run on box1/cpu0: paused" in capsys.readouterr().out
+
+
+def test_a_node_shows_its_gate_and_its_own_signals(
+    serve: Serve, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gate = {"state": "refuses", "e": 2200, "s": 200, "c": 1000, "h": 1000,
+            "culprits": ["s2", "", ""], "why": "it is hot", "fix": "cool it"}  # fmt: skip
+    signal = {"signal": "s2", "name": "thermal margin", "shown": "2 C", "thousandths": 200,
+              "provenance": "measured", "source": "nvml", "stop": "", "why": ""}  # fmt: skip
+    device = NODE["devices"][0] | {"gate": gate, "signals": [signal]}
+    assert call(serve, NODE | {"devices": [device]}, "box1")[0] == 0
+    out = capsys.readouterr().out
+    assert "E 2.200 = S 0.200 (s2) + C 1.000 + H 1.000; refuses new work: it is hot" in out
+    assert "thermal margin; nvml" in out

@@ -1,0 +1,27 @@
+"""Settings of the ledger."""
+
+from dataclasses import dataclass
+
+from qallow_agent.base.settings import setting
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerSettings:
+    """The log that each node keeps of what it decided."""
+
+    epoch_s: float = setting(
+        1.0,
+        "How long entries gather before one signed checkpoint covers them; nothing is signed "
+        "while nothing is written. What a crash loses was never signed.",
+        unit="s",
+        ge=0.01,
+        le=60.0,
+    )
+    lattice_s: float = setting(
+        30.0,
+        "How often a checkpoint is also signed with ML-DSA-44, which no quantum computer is known "
+        "to break; it covers everything before it. 0: never.",
+        unit="s",
+        ge=0.0,
+        le=3600.0,
+    )
