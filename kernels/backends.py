@@ -3,7 +3,7 @@
 import functools
 import importlib
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from qallow_agent.base.errors import KernelFailed
 from qallow_agent.kernels.spec import Kernel
@@ -57,11 +57,31 @@ def load_backend(kernel: Kernel, backend: str) -> Backend:
     return _load(reference)
 
 
+class Stage(NamedTuple):
+    """The three functions of a kernel that is run in stages: see ``spec.Stages``."""
+
+    begin: Callable[..., dict[str, Any]]
+    advance: Callable[..., None]
+    outputs: Callable[..., dict[str, Any]]
+
+
+def load_stage(kernel: Kernel, backend: str) -> Stage | None:
+    """Return how a backend of a kernel runs in stages; None when it does not.
+
+    Raises:
+        KernelFailed: Its module does not import.
+    """
+    module = None if kernel.stages is None else kernel.stages.backends.get(backend)
+    if module is None:
+        return None
+    return Stage(*(_load(f"{module}:{name}") for name in Stage._fields))
+
+
 @functools.lru_cache(maxsize=256)
-def _load(reference: str) -> Backend:
+def _load(reference: str) -> Callable[..., Any]:
     module, _, name = reference.partition(":")
     try:
-        function: Backend = getattr(importlib.import_module(module), name)
+        function: Callable[..., Any] = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:
         raise KernelFailed(
             f"backend {reference!r} does not load: {error}", hint=_import_hint(error)

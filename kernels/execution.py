@@ -79,8 +79,42 @@ def run_task(
     for parameter in spec.parameters:
         inputs[parameter.name] = _input(kernel, parameter, plan.values, columns, arrays, points)
     function = load_backend(kernel, backend) if isinstance(backend, str) else backend
+    results = _called(kernel, lambda: function(points=points, **inputs))
+    checked = _checked(kernel, results, plan)
+    return checked if columns else {name: array[0] for name, array in checked.items()}
+
+
+def run_one(
+    kernel: Kernel,
+    scalars: Mapping[str, object],
+    work: Callable[[Mapping[str, Any]], dict[str, Any]],
+) -> dict[str, Array]:
+    """Return every output of a single run that is done in another way than by a backend.
+
+    Args:
+        kernel: What to run; it has no array parameters.
+        scalars: Its parameters; missing ones take their defaults.
+        work: Takes ``points`` and every parameter as a backend does, by name, and returns what a
+            backend returns.
+
+    Raises:
+        BadParameter: The task contradicts the spec; nothing ran.
+        DeviceMemory: The kernel ran out of memory.
+        KernelFailed: The kernel raised or its outputs contradict the spec.
+    """
+    plan = _plan_of_one(kernel.spec, scalars)
+    inputs: dict[str, Any] = {"points": 1}
+    for parameter in kernel.spec.parameters:
+        inputs[parameter.name] = _input(kernel, parameter, plan.values, {}, {}, 1)
+    checked = _checked(kernel, _called(kernel, lambda: work(inputs)), plan)
+    return {name: array[0] for name, array in checked.items()}
+
+
+def _called(kernel: Kernel, call: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Return what a kernel returns; whatever it raises is told as its failure."""
+    spec = kernel.spec
     try:
-        results = function(points=points, **inputs)
+        return call()
     except MemoryError as error:
         raise DeviceMemory(
             f"kernel {spec.name!r} ran out of memory", hint="smaller tasks, or a larger device"
@@ -92,8 +126,6 @@ def run_task(
             f"kernel {spec.name!r} raised {type(error).__name__}: {error}",
             hint="it is the same wherever it runs: look at the kernel and its parameters",
         ) from error
-    checked = _checked(kernel, results, plan)
-    return checked if columns else {name: array[0] for name, array in checked.items()}
 
 
 def run_canary(kernel: Kernel, backend: str | Backend, clock: Callable[[], float]) -> CanaryOutcome:

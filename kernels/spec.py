@@ -327,6 +327,25 @@ class Canary:
 
 
 @dataclass(frozen=True, slots=True)
+class Stages:
+    """How a long run of a kernel is done in stages, so that its state can be kept in between.
+
+    Args:
+        backends: Backend name -> module with three functions, which take ``points`` and every
+            parameter by keyword as the backend itself does. ``begin(**given)`` returns the state
+            before the first tick, arrays by name whose shapes and dtypes depend on parameters
+            alone; ``advance(state, since, until, **given)`` takes it in place from after one tick
+            to after another; ``outputs(state, **given)`` returns the outputs after the last one.
+            Wherever a run is cut, its outputs are the same bits. A state may come from anybody:
+            whatever its numbers are, nothing outside of it may be touched.
+        ticks: The parameter that counts the ticks of a run.
+    """
+
+    backends: Mapping[str, str]
+    ticks: str = "ticks"
+
+
+@dataclass(frozen=True, slots=True)
 class Kernel:
     """A spec, the code behind it and its known answers: what an entry point names.
 
@@ -341,6 +360,7 @@ class Kernel:
         sources: Further modules whose source decides results.
         bench: Scalars of a benchmark in place of the canary's: enough work for each point to
             outweigh its way to the device and back.
+        stages: How single runs may be cut; None for kernels whose runs may not.
     """
 
     spec: KernelSpec
@@ -349,3 +369,4 @@ class Kernel:
     module: str
     sources: tuple[str, ...] = field(default=())
     bench: Values = field(default_factory=dict)
+    stages: Stages | None = None

@@ -1,19 +1,21 @@
 """Checkpoint blobs: a kernel's state at a tick, chained by hash, checked before use.
 
 Layout: magic, length of the header (4 bytes, big-endian), header (MessagePack), then the raw bytes
-of every section in order. Nothing here needs NumPy, so that any node can check what it stores.
+of every section in order. Nothing here needs NumPy, so that any node can check what it stores. A
+blob says all that continuing takes: which kernel, with which parameters, from which tick on.
 """
 
 import hashlib
 import math
+from collections.abc import Mapping
 
 import msgspec
 
 from qallow_agent.base.errors import CheckpointCorrupt
-from qallow_agent.kernels.values import ITEM_BYTES
+from qallow_agent.kernels.values import ITEM_BYTES, Scalar
 
-MAGIC = b"qallowC1"
-"""Names the format and its version; another format gets another magic."""
+MAGIC = b"qallowC2"
+"""Names the format and its version; another format gets another magic. C1 had no parameters."""
 
 MAX_HEADER_BYTES = 1 << 16
 """A header names a handful of arrays; more is damage."""
@@ -31,12 +33,25 @@ class Section(msgspec.Struct, frozen=True):
 
 
 class Checkpoint(msgspec.Struct, frozen=True):
-    """A kernel's state after ``tick``; ``previous`` is the digest of the blob before, or empty."""
+    """A kernel's state after ``tick``.
+
+    Args:
+        kernel_hash: Of the kernel that continues it.
+        tick: Finished ticks.
+        previous: Digest of the blob before, or empty.
+        sections: The state.
+        epoch: Its number within the run: one for each grain of ticks, whether kept or not.
+        parents: What it follows from in the causal graph of its job.
+        scalars: The parameters of the run.
+    """
 
     kernel_hash: str
     tick: int
     previous: str
     sections: tuple[Section, ...]
+    epoch: int = 0
+    parents: tuple[str, ...] = ()
+    scalars: Mapping[str, Scalar] = msgspec.field(default_factory=dict)
 
 
 class _Head(msgspec.Struct, frozen=True, array_like=True):
@@ -51,6 +66,9 @@ class _Header(msgspec.Struct, frozen=True, array_like=True):
     previous: str
     body_sha256: bytes
     heads: tuple[_Head, ...]
+    epoch: int
+    parents: tuple[str, ...]
+    scalars: dict[str, Scalar]
 
 
 _DECODER = msgspec.msgpack.Decoder(_Header)
@@ -66,29 +84,43 @@ def encode_checkpoint(checkpoint: Checkpoint) -> bytes:
             previous=checkpoint.previous,
             body_sha256=hashlib.sha256(body).digest(),
             heads=tuple(_Head(s.name, s.dtype, s.shape) for s in checkpoint.sections),
+            epoch=checkpoint.epoch,
+            parents=checkpoint.parents,
+            scalars=dict(checkpoint.scalars),
         )
     )
     return MAGIC + len(header).to_bytes(LENGTH_BYTES) + header + body
 
 
 def blob_digest(blob: bytes) -> str:
-    """Return the hex SHA-256 of a whole blob: what the next checkpoint calls ``previous``."""
-    return hashlib.sha256(blob).hexdigest()
+    """Return the hex SHA-256 of a blob's header: what the next checkpoint calls ``previous``.
+
+    The header holds the hash of the arrays, so it covers the whole blob without a second pass.
+    """
+    start = len(MAGIC) + LENGTH_BYTES
+    length = int.from_bytes(blob[len(MAGIC) : start])
+    return hashlib.sha256(blob[: start + length]).hexdigest()
 
 
-def decode_checkpoint(blob: bytes, *, kernel_hash: str) -> Checkpoint:
+def checkpoint_name(digest: str) -> str:
+    """Return what a checkpoint with this digest is called in the causal graph of its job."""
+    return f"checkpoint:{digest[:16]}"
+
+
+def decode_checkpoint(blob: bytes, *, kernel_hash: str = "") -> Checkpoint:
     """Return the checkpoint in a blob after checking every length and hash.
 
     Args:
         blob: Bytes from disk or from another node.
-        kernel_hash: The kernel that is to continue; another one's state is refused.
+        kernel_hash: The kernel that is to continue; another one's state is refused. Empty for
+            whoever only looks.
 
     Raises:
         CheckpointCorrupt: Truncated, altered, of another format or of another kernel; nothing was
             used.
     """
     header, body = _split(blob)
-    if header.kernel_hash != kernel_hash:
+    if kernel_hash and header.kernel_hash != kernel_hash:
         raise CheckpointCorrupt(
             f"the checkpoint belongs to kernel {header.kernel_hash[:12]}, not {kernel_hash[:12]}",
             hint="the kernel changed since; start the job again",
@@ -102,7 +134,19 @@ def decode_checkpoint(blob: bytes, *, kernel_hash: str) -> Checkpoint:
         raise CheckpointCorrupt(f"the checkpoint announces {at} bytes and holds {len(body)}")
     if hashlib.sha256(body).digest() != header.body_sha256:
         raise CheckpointCorrupt("the arrays of the checkpoint do not match their hash")
-    return Checkpoint(header.kernel_hash, header.tick, header.previous, tuple(sections))
+    return Checkpoint(
+        header.kernel_hash, header.tick, header.previous, tuple(sections),
+        header.epoch, header.parents, header.scalars,
+    )  # fmt: skip
+
+
+def tick_of(blob: bytes) -> int:
+    """Return after which tick a blob says it was taken; nothing else of it is checked.
+
+    Raises:
+        CheckpointCorrupt: It has no header.
+    """
+    return _split(blob)[0].tick
 
 
 def _split(blob: bytes) -> tuple[_Header, bytes]:

@@ -11,7 +11,16 @@ from ``c = 0.9999, e = 7e-4, d = 9e-6``. Scores, widened to float64: ``S = c``, 
 """
 
 from qallow_agent.kernels.recording import MAX_TICKS, records
-from qallow_agent.kernels.spec import Canary, Cost, Kernel, KernelSpec, Output, Parameter, Values
+from qallow_agent.kernels.spec import (
+    Canary,
+    Cost,
+    Kernel,
+    KernelSpec,
+    Output,
+    Parameter,
+    Stages,
+    Values,
+)
 
 OPS_PER_TICK = 12
 """Adds, multiplies and clamp bounds of the three updates."""
@@ -85,7 +94,14 @@ KERNEL = Kernel(
     module=__name__,
     sources=(
         "qallow_agent.kernels.board",
+        "qallow_agent.kernels.elasticity.staged",
         "qallow_agent.kernels.recording",
     ),
     bench={"ticks": 20_000},
+    stages=Stages(
+        {
+            "reference": "qallow_agent.kernels.elasticity.reference",
+            "cpu": "qallow_agent.kernels.elasticity.staged",
+        }
+    ),
 )

@@ -25,6 +25,7 @@ from qallow_agent.kernels.spec import (
     KernelSpec,
     Output,
     Parameter,
+    Stages,
     Values,
 )
 
@@ -144,8 +145,15 @@ KERNEL = Kernel(
         "qallow_agent.kernels.harmonic.ring",
         "qallow_agent.kernels.harmonic.single",
         "qallow_agent.kernels.harmonic.stability",
+        "qallow_agent.kernels.harmonic.staged",
         "qallow_agent.kernels.harmonic.strip",
         "qallow_agent.kernels.recording",
     ),
     bench={"ticks": 2_000},
+    stages=Stages(
+        {
+            "reference": "qallow_agent.kernels.harmonic.reference",
+            "cpu": "qallow_agent.kernels.harmonic.staged",
+        }
+    ),
 )

@@ -13,7 +13,7 @@ from qallow_agent.kernels.board import explained, launches, parts
 from qallow_agent.kernels.harmonic import cuda_large, cuda_small
 from qallow_agent.kernels.harmonic.cuda_steps import FIRST, LIVES, SETTLED
 from qallow_agent.kernels.harmonic.outputs import Raw, outputs
-from qallow_agent.kernels.harmonic.reference import NARROW, SUM_CHUNK, mean, start
+from qallow_agent.kernels.harmonic.reference import NARROW, SUM_CHUNK, begun, mean
 from qallow_agent.kernels.recording import records, stride
 
 F4, F8 = np.float32, np.float64
@@ -58,7 +58,7 @@ def run(
     ring_bytes = (8 if small else 17) * pockets
     for part in parts(points, 64 + 12 * kept + ring_bytes, most):
         with explained():
-            found = simulate(np.stack(start(pockets)), coupling[part], ticks, every, kept)
+            found = simulate(np.stack(begun(pockets)), coupling[part], ticks, every, kept)
         measured[:, :, part], lives[:, part], converged[part] = found
     raw = Raw(
         ticks=np.minimum(np.arange(1, kept + 1) * every, ticks),

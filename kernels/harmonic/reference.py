@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from qallow_agent.kernels.harmonic.outputs import THRESHOLD, Raw, outputs
-from qallow_agent.kernels.recording import stride
+from qallow_agent.kernels.harmonic.outputs import THRESHOLD, Raw
+from qallow_agent.kernels.harmonic.outputs import outputs as finished
+from qallow_agent.kernels.recording import records, stride
 
 F4 = np.float32
 Array4 = npt.NDArray[np.float32]
+State = dict[str, npt.NDArray[Any]]
 
 NARROW = 32
 """Up to so many pockets the sums are sequential float32, as in the original."""
@@ -52,7 +54,7 @@ def mean(terms: Array4) -> Array4:
     return averaged
 
 
-def start(pockets: int) -> tuple[Array4, Array4]:
+def begun(pockets: int) -> tuple[Array4, Array4]:
     """Return the phases and coherences that every run starts from, each (pockets,)."""
     i = np.arange(pockets)
     return (i.astype(F4) / F4(pockets)) * F4(0.4), F4(0.78) + F4(0.02) * (i % 3).astype(F4)
@@ -69,7 +71,6 @@ def pull(values: Array4) -> Array4:
     return F4(0.5) * (left + right) - values
 
 
-@np.errstate(over="ignore", invalid="ignore", under="ignore")
 def run(
     *, points: int, pockets: int, ticks: int, coupling: Array4, record_every: int
 ) -> dict[str, npt.NDArray[Any]]:
@@ -85,15 +86,47 @@ def run(
     Returns:
         Each output with a leading axis of points; NaN where an unstable run overflowed.
     """
+    given: dict[str, Any] = {
+        "points": points, "pockets": pockets, "ticks": ticks, "coupling": coupling,
+        "record_every": record_every,
+    }  # fmt: skip
+    state = begin(**given)
+    advance(state, 0, ticks, **given)
+    return outputs(state, **given)
+
+
+def begin(*, points: int, pockets: int, ticks: int, coupling: Array4, record_every: int) -> State:
+    """Return the state before the first tick: phases, coherences, what sums were, the records."""
+    del coupling
+    kept = records({"ticks": ticks, "record_every": record_every})
+    p, c = (column.repeat(points).reshape(pockets, points) for column in begun(pockets))
+    h = mean(np.abs(p - mean(p)))
+    return {
+        "p": p, "c": c, "h": h, "average": mean(c), "first": h.copy(), "settled": h.copy(),
+        "converged": np.zeros(points, np.int64),
+        "kept": np.zeros((3, kept, points), F4),
+    }  # fmt: skip
+
+
+@np.errstate(over="ignore", invalid="ignore", under="ignore")
+def advance(
+    state: State,
+    since: int,
+    until: int,
+    *,
+    points: int,
+    pockets: int,
+    ticks: int,
+    coupling: Array4,
+    record_every: int,
+) -> None:
+    """Take a state from after one tick to after another, in place."""
+    del points, pockets
     every = stride(ticks, record_every)
     k = coupling
-    p, c = (column.repeat(points).reshape(pockets, points) for column in start(pockets))
-    h = mean(np.abs(p - mean(p)))
-    average = mean(c)
-    first = settled = h
-    converged = np.zeros(points, np.int64)
-    kept = []
-    for tick in range(1, ticks + 1):
+    p, c, h, average = state["p"], state["c"], state["h"], state["average"]
+    first, settled, converged = state["first"], state["settled"], state["converged"]
+    for tick in range(since + 1, until + 1):
         m = mean(p)
         b = (F4(0.0004) + k * F4(0.25)) + clamp(F4(1) - h) * F4(0.0003)
         p = (p + (k * F4(120)) * pull(p)) - ((k * F4(15)) * p) * F4(0.01)
@@ -107,10 +140,23 @@ def run(
         still = (np.abs(average - previous) < THRESHOLD) & (drift < THRESHOLD)
         converged = np.where((converged == 0) & still, tick, converged)
         if tick % every == 0 or tick == ticks:
-            kept.append((tick, average, drift, energy))
-    at, averages, drifts, energies = zip(*kept, strict=True)
+            state["kept"][:, (tick - 1) // every] = average, drift, energy
+    now = {"p": p, "c": c, "h": h, "average": average, "first": first, "settled": settled,
+           "converged": converged}  # fmt: skip
+    for name, values in now.items():
+        state[name][...] = values
+
+
+def outputs(
+    state: State, *, points: int, pockets: int, ticks: int, coupling: Array4, record_every: int
+) -> dict[str, npt.NDArray[Any]]:
+    """Return the outputs of a finished state, each with a leading axis of points."""
+    del points
+    every = stride(ticks, record_every)
+    averages, drifts, energies = state["kept"]
     raw = Raw(
-        ticks=np.array(at, np.int64), average=np.stack(averages), drift=np.stack(drifts),
-        energy=np.stack(energies), first_drift=first, settled_drift=settled, converged=converged,
+        ticks=np.minimum(np.arange(1, len(averages) + 1) * every, ticks), average=averages,
+        drift=drifts, energy=energies, first_drift=state["first"],
+        settled_drift=state["settled"], converged=state["converged"],
     )  # fmt: skip
-    return outputs(raw, pockets, k)
+    return finished(raw, pockets, coupling)

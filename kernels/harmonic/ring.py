@@ -13,6 +13,7 @@ Expectations decide how fast a run is, never what comes out.
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -41,6 +42,9 @@ F4, F8 = np.float32, np.float64
 Share = Callable[[Callable[[int, int], object], int], None]
 Array4 = npt.NDArray[np.float32]
 Array8 = npt.NDArray[np.float64]
+Course = tuple[int, int, int]
+"""Ticks of a run, ticks between records, and the tick to stop after."""
+
 ZERO, ONE = F4(0), F4(1)
 THRESHOLD = F4(1e-3)
 
@@ -101,12 +105,12 @@ def total(sums: Array8, tick: int, kind: int) -> float:
     return whole
 
 
-@compiled("void(int64[::1], float32[::1], float64[:, ::1], UniTuple(int64, 2), int64, float32)")
+@compiled("void(int64[::1], float32[::1], float64[:, ::1], UniTuple(int64, 3), int64, float32)")
 def plan(
     counts: npt.NDArray[np.int64],
     levels: Array4,
     table: Array8,
-    course: tuple[int, int],
+    course: Course,
     pockets: int,
     coupling: np.float32,
 ) -> None:
@@ -116,14 +120,14 @@ def plan(
         counts: Where the run is; its LENGTH is set.
         levels: The run's last mean, h and drift.
         table: Set: rows MEANS, LIFTS and WANTED of every tick of the pass.
-        course: Ticks of the run, and between records.
+        course: Ticks of the run, between records, and to finish for now.
         pockets: Pockets in the ring.
         coupling: How strongly neighbours pull.
     """
-    ticks, every = course
+    ticks, every, until = course
     seen = counts[SEEN]
     most = min(MOST_TICKS if seen >= ENOUGH else 1, max(1, pockets // POCKETS_A_TICK))
-    length = min(counts[LIMIT], most, ticks - counts[TICK])
+    length = min(counts[LIMIT], most, until - counts[TICK])
     counts[LENGTH] = length
     counts[WATCH] = counts[CONVERGED] == 0 and levels[DRIFT] < NEAR
     h, count = levels[H], F8(pockets)
@@ -220,8 +224,8 @@ def settle(
 
 
 @compiled(
-    "void(float32[:, :, ::1], float64[:, ::1], float64[::1], int64[::1], float32[::1],"
-    " UniTuple(int64, 2), float32, float32[:, ::1])"
+    "int64(float32[:, :, ::1], float64[:, ::1], float64[::1], int64[::1], float32[::1],"
+    " UniTuple(int64, 3), float32, float32[:, ::1])"
 )
 def go_alone(
     rings: npt.NDArray[np.float32],
@@ -229,22 +233,82 @@ def go_alone(
     room: Array8,
     counts: npt.NDArray[np.int64],
     levels: Array4,
-    course: tuple[int, int],
+    course: Course,
     coupling: np.float32,
     kept: Array4,
-) -> None:
-    """Go through all ticks in one thread; see :func:`simulate`."""
+) -> int:
+    """Go through the ticks in one thread; return in which of both rings the last one is."""
     pockets = rings.shape[2]
-    chunks, old, new = (pockets - 1) // SUM_CHUNK + 1, rings[0], rings[1]
-    while counts[TICK] < course[0]:
+    chunks, old = (pockets - 1) // SUM_CHUNK + 1, 0
+    while counts[TICK] < course[2]:
         plan(counts, levels, table, course, pockets, coupling)
         length = counts[LENGTH]
         sums = room[ROOM : ROOM + chunks * length * KINDS].reshape(chunks, length, KINDS)
-        advance_chunks(old, new, (0, chunks), coupling, table, sums, room)
+        advance_chunks(rings[old], rings[1 - old], (0, chunks), coupling, table, sums, room)
         while not confirm(table, sums, counts, levels, pockets, coupling):
-            advance_chunks(old, new, (0, chunks), coupling, table, sums, room)
+            advance_chunks(rings[old], rings[1 - old], (0, chunks), coupling, table, sums, room)
         settle(table, sums, counts, levels, pockets, kept)
-        old, new = new, old
+        old = 1 - old
+    return old
+
+
+@dataclass(slots=True)
+class Ring:
+    """One ring on its way: all that its further ticks depend on.
+
+    Args:
+        rings: Phases and coherences, and room for the next ones, (2, 2, pockets).
+        levels: Averages after the finished ticks, (6,); see MEAN and the others.
+        kept: Average, drift and energy of each record, (3, records).
+        converged: The tick of convergence, 0 for never.
+        old: In which of both rings the phases are, once it went on.
+        shared: Whether the threads of this process work on it together.
+    """
+
+    rings: Array4
+    levels: Array4
+    kept: Array4
+    converged: int = 0
+    old: int = 0
+    shared: bool = False
+
+    @property
+    def together(self) -> bool:
+        """Whether there are threads to share the work."""
+        return self.shared and CREW.threads > 1
+
+
+def begin(ring: Ring) -> None:
+    """Set a ring to its start."""
+    rings, levels = ring.rings, ring.levels
+    pockets = rings.shape[2]
+    chunks = (pockets - 1) // SUM_CHUNK + 1
+    sums = _room(chunks, ring)[ROOM : ROOM + chunks * KINDS].reshape(chunks, 1, KINDS)
+    each: Share = CREW.run if ring.together else _at_once
+    each(lambda begin, end: start_chunks(rings[0], (begin, end), sums), chunks)
+    mean = F4(total(sums, 0, P_KIND) / pockets)
+    each(lambda begin, end: spread_chunks(rings[0], rings[1], (begin, end), mean, sums), chunks)
+    levels[MEAN], levels[AVERAGE] = mean, total(sums, 0, C_KIND) / pockets
+    levels[H] = levels[DRIFT] = total(sums, 0, D_KIND) / pockets
+
+
+def go(ring: Ring, course: Course, since: int, coupling: np.float32) -> None:
+    """Take a ring from after one tick to after another.
+
+    Args:
+        ring: It, its phases in the first of both rings; changed in place.
+        course: Ticks of the whole run, between records, and to finish for now.
+        since: Finished ticks.
+        coupling: How strongly neighbours pull.
+    """
+    chunks = (ring.rings.shape[2] - 1) // SUM_CHUNK + 1
+    table, counts = np.zeros((ROWS, HISTORY)), np.zeros(7, np.int64)
+    counts[TICK], counts[RECORD], counts[CONVERGED] = since, since // course[1], ring.converged
+    counts[LIMIT] = 1
+    room = _room(chunks, ring)
+    run = _go_together if ring.together else go_alone
+    ring.old = run(ring.rings, table, room, counts, ring.levels, course, coupling, ring.kept)
+    ring.converged = int(counts[CONVERGED])
 
 
 def simulate(
@@ -262,23 +326,15 @@ def simulate(
     Returns:
         The tick of convergence, 0 for never; drift of the first tick and when settled.
     """
-    pockets = rings.shape[2]
-    chunks = (pockets - 1) // SUM_CHUNK + 1
+    ring = Ring(rings, np.zeros(6, F4), kept, shared=shared)
+    begin(ring)
+    go(ring, (*course, course[0]), 0, coupling)
+    return ring.converged, ring.levels[FIRST], ring.levels[SETTLED]
+
+
+def _room(chunks: int, ring: Ring) -> Array8:
     size = ROOM + chunks * MOST_TICKS * KINDS
-    together = shared and CREW.threads > 1
-    room = scratch(size, F8) if together else workspace(2 * size).view(F8)
-    sums = room[ROOM : ROOM + chunks * KINDS].reshape(chunks, 1, KINDS)
-    table, counts, levels = np.zeros((ROWS, HISTORY)), np.zeros(7, np.int64), np.zeros(6, F4)
-    each: Share = CREW.run if together else _at_once
-    each(lambda begin, end: start_chunks(rings[0], (begin, end), sums), chunks)
-    mean = F4(total(sums, 0, P_KIND) / pockets)
-    each(lambda begin, end: spread_chunks(rings[0], rings[1], (begin, end), mean, sums), chunks)
-    levels[MEAN], levels[AVERAGE] = mean, total(sums, 0, C_KIND) / pockets
-    levels[H] = levels[DRIFT] = total(sums, 0, D_KIND) / pockets
-    counts[LIMIT] = 1
-    go = _go_together if together else go_alone
-    go(rings, table, room, counts, levels, course, coupling, kept)
-    return int(counts[CONVERGED]), levels[FIRST], levels[SETTLED]
+    return scratch(size, F8) if ring.together else workspace(2 * size).view(F8)
 
 
 def _at_once(part: Callable[[int, int], object], total: int) -> None:
@@ -291,19 +347,20 @@ def _go_together(
     room: Array8,
     counts: npt.NDArray[np.int64],
     levels: Array4,
-    course: tuple[int, int],
+    course: Course,
     coupling: np.float32,
     kept: Array4,
-) -> None:
-    """Go through all ticks, every pass shared by the threads of this process."""
+) -> int:
+    """Go through the ticks, every pass shared by the threads of this process."""
     pockets = rings.shape[2]
     chunks, old, new = (pockets - 1) // SUM_CHUNK + 1, rings[0], rings[1]
+    turns = 0
 
     def part(begin: int, end: int) -> None:
         own = workspace(2 * ROOM).view(F8)
         advance_chunks(old, new, (begin, end), coupling, table, sums, own)
 
-    while counts[TICK] < course[0]:
+    while counts[TICK] < course[2]:
         plan(counts, levels, table, course, pockets, coupling)
         length = counts[LENGTH]
         sums = room[ROOM : ROOM + chunks * length * KINDS].reshape(chunks, length, KINDS)
@@ -312,3 +369,5 @@ def _go_together(
             CREW.run(part, chunks)
         settle(table, sums, counts, levels, pockets, kept)
         old, new = new, old
+        turns += 1
+    return turns % 2

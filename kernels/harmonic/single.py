@@ -27,8 +27,15 @@ P, C, FAR, ROWS = FIRST_AT, FIRST_AT + 2 * ROW, FIRST_AT + 4 * ROW, 5 * ROW
 """Where phases, coherences and distances from the mean begin; phases and coherences have two rows,
 which are old and new in turns."""
 
-ROOM = ROWS + 3 * STRIP
-"""Working memory: the rows above, and the records to write."""
+MEAN, H, AVERAGE, FIRST, SETTLED, LEVELS = 0, 1, 2, 3, 4, 16
+"""What the levels of a run hold after its finished ticks: the mean phase, h, the average coherence
+that is known, the drift of the first tick and of the last before convergence; and their room."""
+
+CONVERGED, KNOWN, RECORD = range(3)
+"""What the counts of a run hold."""
+
+ROOM = ROWS + LEVELS + 3 * STRIP
+"""Working memory: the rows above, the levels, and the records to write."""
 
 Given = tuple[np.float32, np.float32, np.float32]
 Step = Callable[[Array4, int, Given], tuple[np.float32, np.float32]]
@@ -128,6 +135,61 @@ def start(rows: Array4, pockets: int, coupling: np.float32) -> tuple[np.float32,
 
 
 @compiled(
+    "void(UniTuple(int64, 3), UniTuple(int64, 2), float32, float32[::1], float32[::1], int64[::1],"
+    " float32[:, ::1])"
+)
+def go(
+    plan: tuple[int, int, int],
+    span: tuple[int, int],
+    coupling: np.float32,
+    rows: Array4,
+    levels: Array4,
+    counts: npt.NDArray[np.int64],
+    strips: Array4,
+) -> None:
+    """Take one ring from after one tick to after another.
+
+    Args:
+        plan: Pockets in the ring, ticks of the whole run, ticks between records.
+        span: The two ticks.
+        coupling: How strongly neighbours pull.
+        rows: The ring, (ROWS,).
+        levels: What MEAN and the others name, (LEVELS,).
+        counts: Tick of convergence or 0, the tick whose average is known, and where in the strips
+            the next record goes; (3,).
+        strips: Written: averages, drifts and energies of the records, (3, at least so many).
+    """
+    pockets, ticks, every = plan
+    count, old, record = F4(pockets), span[0] % 2, counts[RECORD]
+    mean, h, average = levels[MEAN], levels[H], levels[AVERAGE]
+    converged, known = counts[CONVERGED], counts[KNOWN]
+    for tick in range(span[0] + 1, span[1] + 1):
+        recorded = tick % every == 0 or tick == ticks
+        p_sum, d_sum = advance(rows, pockets, old, (coupling, mean, lift(h, coupling)))
+        mean, drift = p_sum / count, d_sum / count
+        h = h * F4(0.85) + drift * F4(0.15)
+        near = converged == 0 and drift < THRESHOLD
+        if tick == 1:
+            levels[FIRST] = drift
+        if converged == 0:
+            levels[SETTLED] = drift
+        if near and known < tick - 1:
+            average = total(rows[C + old * ROW : C + old * ROW + pockets]) / count
+        old = 1 - old
+        if near or recorded:
+            before, known = average, tick
+            average = total(rows[C + old * ROW : C + old * ROW + pockets]) / count
+            if near and abs(average - before) < THRESHOLD:
+                converged = tick
+        if recorded:
+            strips[0, record], strips[1, record] = average, drift
+            strips[2, record] = energy_of(rows[FAR : FAR + pockets])
+            record += 1
+    levels[MEAN], levels[H], levels[AVERAGE] = mean, h, average
+    counts[CONVERGED], counts[KNOWN], counts[RECORD] = converged, known, record
+
+
+@compiled(
     "int64(UniTuple(int64, 3), int64, float32, float32[:, ::1], float64[:, ::1], float32[:, ::1],"
     " float32[::1])"
 )
@@ -142,34 +204,18 @@ def simulate(
 ) -> int:
     """Run one point and write its outputs; return its tick of convergence or 0."""
     pockets, ticks, every = plan
-    count, kept = F4(pockets), singles.shape[1] // drifts.shape[1]
-    rows, strips = room[:ROWS], room[ROWS:].reshape(3, STRIP)
-    mean, h = start(rows, pockets, coupling)
-    converged, known, record, old, average = 0, 0, 0, 0, ZERO
-    for tick in range(1, ticks + 1):
-        recorded = tick % every == 0 or tick == ticks
-        p_sum, d_sum = advance(rows, pockets, old, (coupling, mean, lift(h, coupling)))
-        mean, drift = p_sum / count, d_sum / count
-        h = h * F4(0.85) + drift * F4(0.15)
-        near = converged == 0 and drift < THRESHOLD
-        if tick == 1:
-            drifts[0, point] = drift
-        if converged == 0:
-            drifts[1, point] = drift
-        if near and known < tick - 1:
-            average = total(rows[C + old * ROW : C + old * ROW + pockets]) / count
-        old = 1 - old
-        if near or recorded:
-            before, known = average, tick
-            average = total(rows[C + old * ROW : C + old * ROW + pockets]) / count
-            if near and abs(average - before) < THRESHOLD:
-                converged = tick
-        if recorded:
-            at = record % STRIP
-            strips[0, at], strips[1, at] = average, drift
-            strips[2, at] = energy_of(rows[FAR : FAR + pockets])
-            record += 1
-            if at + 1 == STRIP or record == kept:
-                block = (1, at + 1, STRIP, kept)
-                flush(strips, block, point * kept + record - at - 1, count, singles, doubles)
-    return converged
+    kept = singles.shape[1] // drifts.shape[1]
+    rows, levels, strips = room[:ROWS], room[ROWS : ROWS + LEVELS], room[ROWS + LEVELS :]
+    blocks = strips.reshape(3, STRIP)
+    counts = np.zeros(3, np.int64)
+    levels[MEAN], levels[H] = start(rows, pockets, coupling)
+    levels[AVERAGE] = ZERO
+    for before in range(0, kept, STRIP):
+        records = min(STRIP, kept - before)
+        counts[RECORD] = 0
+        span = (before * every, min((before + records) * every, ticks))
+        go(plan, span, coupling, rows, levels, counts, blocks)
+        block = (1, records, STRIP, kept)
+        flush(blocks, block, point * kept + before, F4(pockets), singles, doubles)
+    drifts[0, point], drifts[1, point] = levels[FIRST], levels[SETTLED]
+    return int(counts[CONVERGED])

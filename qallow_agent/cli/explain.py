@@ -2,12 +2,14 @@
 
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import click
 
 from qallow_agent.base.errors import UsageError
 from qallow_agent.base.units import show_bytes, show_seconds
+from qallow_agent.cli.graph import print_graph
 from qallow_agent.cli.kernels import open_catalog, parameter_shapes
 from qallow_agent.cli.options import LocalAgent, asks_agent, duration
 from qallow_agent.cli.output import emit, note, pairs, table
@@ -45,8 +47,26 @@ _PASSAGES = {
 )
 @click.option("--deadline", "deadline_s", type=duration, metavar="DURATION", default=0.0,
               help="Say whether this could be met.")  # fmt: skip
+@click.option(
+    "--graph",
+    "form",
+    type=click.Choice(["dot", "svg"]),
+    is_flag=False,
+    flag_value="dot",
+    help="Print the causal graph of a job; dot if nothing is said.",
+)
+@click.option("-o", "--output", metavar="FILE", type=click.Path(path_type=Path),
+              help="Write the causal graph there; as SVG if it ends so.")  # fmt: skip
 @asks_agent
-def explain(agent: LocalAgent, subject: str, kernel: str, as_json: bool, **order: Any) -> None:
+def explain(
+    agent: LocalAgent,
+    subject: str,
+    kernel: str,
+    as_json: bool,
+    form: str | None,
+    output: Path | None,
+    **order: Any,
+) -> None:
     """Say why a job runs where it runs, how a node looks, or what would be chosen now.
 
     A job that is over is explained too, as long as it is remembered.
@@ -57,6 +77,9 @@ def explain(agent: LocalAgent, subject: str, kernel: str, as_json: bool, **order
         )
     query = Explain(order=_order(kernel, **order)) if kernel else Explain(subject)
     report = agent.report(query)
+    if form or output:
+        print_graph(report.document, form, output, as_json=as_json)
+        return
     if as_json:
         emit(report.schema, report.document)
         return
@@ -101,6 +124,7 @@ def _job(document: Mapping[str, Any]) -> None:
         rows.append(("why", str(document["why"])))
     if document.get("hint"):
         rows.append(("fix", str(document["hint"])))
+    rows += [("checkpoints", each) for each in _kept(document.get("graph", {}))]
     pairs(rows)
     if (document.get("refusal") or {}).get("text"):
         click.echo(f"\n{document['refusal']['text']}")
@@ -114,6 +138,15 @@ def _job(document: Mapping[str, Any]) -> None:
         click.echo(f"{_clock(each['at_s'])}  {each['where']} {what}{why}")
     if not document.get("decisions"):
         note("nothing was decided for it yet")
+
+
+def _kept(graph: Mapping[str, Any]) -> list[str]:
+    """Return what the causal graph says of checkpoints, one line each."""
+    nodes = graph.get("nodes", ())
+    kept = [node for node in nodes if node["kind"] == "checkpoint"]
+    lines = [f"{len(kept)} shown, the last of {kept[-1]['label']}"] if kept else []
+    told = [node for node in nodes if node["kind"] in {"resumed", "corrupt"}]
+    return [*lines, *(f"{node['label']}: {node.get('detail', '')}" for node in told)]
 
 
 def _kernel(document: Mapping[str, Any]) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from qallow_agent.base.errors import JobNotFound
+from qallow_agent.base.errors import EXIT_OK, JobNotFound, UsageError
 from qallow_agent.base.ids import JobId
 from qallow_agent.base.units import show_seconds
 from qallow_agent.cli.joules import describe
@@ -51,14 +51,37 @@ def cancel(agent: LocalAgent, job: str, as_json: bool) -> None:
         click.echo(f"cancelled {job}")
 
 
-@click.command(epilog="Example: qallow-agent result job-gamhuux2bkzrgjky -o out/")
+@click.command(
+    epilog="Example: qallow-agent result job-gamhuux2bkzrgjky -o out/; rolled back: qallow-agent "
+    "result job-gamhuux2bkzrgjky --at-epoch 3"
+)
 @click.argument("job")
-@click.option("-o", "--output", metavar="DIR|FILE", type=click.Path(path_type=Path), required=True,
+@click.option("-o", "--output", metavar="DIR|FILE", type=click.Path(path_type=Path),
               help="Write results.npz and summary.json there, or one .csv, .npz or .parquet "
               "file.")  # fmt: skip
+@click.option("--at-epoch", "epoch", metavar="EPOCH", type=click.IntRange(1),
+              help="Roll a long run back to this checkpoint and replay it to its end.")  # fmt: skip
+@click.option("--state", "only_state", is_flag=True, help="Show the checkpoint, replay nothing.")
 @asks_agent
-def result(agent: LocalAgent, job: str, output: Path, as_json: bool) -> None:
-    """Fetch the retained result of a job and write it to a folder or a file."""
+def result(
+    agent: LocalAgent,
+    job: str,
+    output: Path | None,
+    epoch: int | None,
+    only_state: bool,
+    as_json: bool,
+) -> int:
+    """Fetch the retained result of a job, or roll its run back and replay it.
+
+    A replay says whether its result is that of the job, to the bit.
+    """
+    if epoch is not None:
+        from qallow_agent.cli.rollback import roll_back  # noqa: PLC0415 - brings numpy
+
+        return roll_back(agent, JobId(job), epoch, output, only_state=only_state, as_json=as_json)
+    if output is None or only_state:
+        missing = "--at-epoch" if only_state else "-o"
+        raise UsageError(f"{missing} is missing", hint="give -o DIR, or --at-epoch EPOCH")
     from qallow_agent.cli.retained import fetch  # noqa: PLC0415 - brings numpy
 
     written = fetch(agent, JobId(job), output)
@@ -66,6 +89,7 @@ def result(agent: LocalAgent, job: str, output: Path, as_json: bool) -> None:
         emit("qallow.result/v1", {"job": job, "files": [str(path) for path in written]})
     else:
         click.echo(f"wrote {', '.join(str(path) for path in written)}")
+    return EXIT_OK
 
 
 def _row(job: dict[str, Any]) -> tuple[str, ...]:

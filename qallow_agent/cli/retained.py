@@ -23,16 +23,26 @@ def fetch(agent: LocalAgent, job: JobId, output: Path) -> list[Path]:
         StorageCorrupt: The parts do not make an archive.
     """
     with ControlLink(find_socket(agent.socket), agent.timeout_s) as link:
-        data = _parts(link, job)
+        arrays = retained_arrays(link, job)
         about = link.ask(ListJobs(job))
-    try:
-        with np.load(io.BytesIO(data), allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-    except (ValueError, OSError, KeyError, EOFError) as error:
-        raise StorageCorrupt(f"the retained result of {job} is no archive: {error}") from error
     jobs = about.document.get("jobs") if isinstance(about, Report) else None
     summary = {"schema": "qallow.retained/v1", "job": job, "about": (jobs or [{}])[0]}
     return deliver(output, save_retained(arrays), summary)[0]
+
+
+def retained_arrays(link: ControlLink, job: JobId) -> dict[str, np.ndarray]:
+    """Return the retained result of a job by name.
+
+    Raises:
+        JobNotFound: Unknown, not retained, or past its retention.
+        StorageCorrupt: The parts do not make an archive.
+    """
+    data = _parts(link, job)
+    try:
+        with np.load(io.BytesIO(data), allow_pickle=False) as archive:
+            return {name: archive[name] for name in archive.files}
+    except (ValueError, OSError, KeyError, EOFError) as error:
+        raise StorageCorrupt(f"the retained result of {job} is no archive: {error}") from error
 
 
 def _parts(link: ControlLink, job: JobId) -> bytes:

@@ -167,6 +167,9 @@ def work_options(function: Command) -> Command:
         click.option("--key", default="", metavar="TEXT",
                      help="The same key again returns the same job."),
         click.option("--retain", is_flag=True, help="Keep the result for 'qallow-agent result'."),
+        click.option("--checkpoint-every", "checkpoint_every", type=click.IntRange(1),
+                     metavar="TICKS", help="Keep states of a long run this far apart, to go on "
+                     "from or roll back to; retains the result."),
         click.option("--max-joules", "max_joules", type=click.FloatRange(0, min_open=True),
                      metavar="JOULES",
                      help="Stop when it has used more, gross; needs devices with a meter."),
@@ -213,10 +216,11 @@ def read_order(kernel: str, flags: Mapping[str, Any], sweeps: Sequence[str] = ()
         prefer=flags["prefer"],
         priority=flags["priority"],
         idempotency_key=flags["key"],
-        retain=flags["retain"],
+        retain=flags["retain"] or bool(flags["checkpoint_every"]),
         max_joules=flags["max_joules"] or 0.0,
         verify=flags["verify"],
         data_class=flags["data_class"],
+        checkpoint_every=flags["checkpoint_every"] or 0,
     )
     form = "json" if flags["as_json"] else flags["form"]
     return Order(kernel, inputs, options, flags["output"], flags["socket"], form)

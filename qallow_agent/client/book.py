@@ -38,6 +38,13 @@ class KernelBook:
             )
         return None
 
+    def called(self, kernel_hash: str) -> str:
+        """Return the name of the kernel with this content hash; empty when it is not known here."""
+        catalog = self._catalog or self._load()
+        return next(
+            (name for name, each in catalog.entries.items() if each.hash == kernel_hash), ""
+        )
+
     def guess_s(
         self, kernel: str, scalars: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]
     ) -> Seconds:

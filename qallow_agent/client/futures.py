@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from qallow_agent.base.errors import (
     BY_CODE,
     JobFailed,
+    JobNotFound,
     QallowError,
     RemoteTraceback,
     revive,
@@ -17,6 +18,7 @@ from qallow_agent.jobs.messages import JobOptions
 
 if TYPE_CHECKING:
     from qallow_agent.client.job import Job
+    from qallow_agent.client.trail import Trail
     from qallow_agent.jobs.work import Piece
 
 
@@ -93,6 +95,8 @@ class JobFuture(Future[Result]):
         self.work: Job | None = None
         """The job that took it in; set by the mesh's thread, like ``piece``."""
         self.piece: Piece | None = None
+        self.trail: Trail | None = None
+        """The checkpoints of its run, once there is one."""
         self._connection = connection
 
     if not TYPE_CHECKING:  # as_completed() is typed for futures whose condition may be set
@@ -114,6 +118,22 @@ class JobFuture(Future[Result]):
         Empty when there was none within the connection's time limit.
         """
         return self._connection.find_job(self)
+
+    @property
+    def epochs(self) -> tuple[int, ...]:
+        """The epochs of its run whose states are kept here, oldest first."""
+        return () if self.trail is None else tuple(mark.epoch for mark in self.trail.marks)
+
+    def checkpoint(self, epoch: int) -> bytes:
+        """Return the state of its run in an epoch: see :meth:`Mesh.replay`.
+
+        Raises:
+            JobNotFound: It is not kept; the hint names those that are.
+        """
+        if self.trail is None:
+            hint = "only long runs keep states; see the option checkpoint_every"
+            raise JobNotFound("this run has no checkpoints", hint=hint)
+        return self.trail.blob(epoch)
 
     def cancel(self) -> bool:
         """Give it up, also while it runs; False when it is over.

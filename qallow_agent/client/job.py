@@ -22,11 +22,12 @@ from qallow_agent.base.message import Failure, Message
 from qallow_agent.base.units import Seconds, show_seconds
 from qallow_agent.client.account import Account, Hunger
 from qallow_agent.client.futures import copy_of
-from qallow_agent.client.jury import NO_TOLERANCES, Jury, Tolerances
+from qallow_agent.client.jury import NO_TOLERANCES, Tolerances
 from qallow_agent.client.keeper import Keeper, Recall, revived
 from qallow_agent.client.payload import Payload
 from qallow_agent.client.phase import Phase
 from qallow_agent.client.results import Block
+from qallow_agent.client.scribe import Scribe
 from qallow_agent.client.switch import Switch
 from qallow_agent.client.team import Team
 from qallow_agent.client.wires import Exchange
@@ -37,6 +38,7 @@ from qallow_agent.jobs.messages import (
     JobEnded,
     JobState,
     JobStopped,
+    KeepEpoch,
     LeaseBroken,
     LeaseGrant,
     LeaseLost,
@@ -110,16 +112,18 @@ class Job:
         self._desk = desk
         self._touch = touch
         self._keeper = Keeper() if order.options.retain else None
+        self.scribe = Scribe(desk, lambda: self.id, order.options)
         self._team = Team(
             exchange,
             payload,
             settings=DispatchSettings(),
             options=order.options,
-            jury=Jury(tolerances),
             keeper=self._keeper,
+            scribe=None if payload.sweeps else self.scribe,
             report=lambda lease, why: desk.tell(LeaseBroken(self.id, lease, why)),
             touch=lambda: touch(self),
         )
+        self._team.jury.tolerances = tolerances
         self.account = Account(self._team, guess_s, order.slots)
         self._hunger = Hunger(order.options.start_s, _GRACE_S)
         self._channel = 0
@@ -250,6 +254,8 @@ class Job:
             self._accepted(message)
         elif isinstance(message, JobStopped):
             self._stopped(message)
+        elif isinstance(message, KeepEpoch):
+            self.scribe.recall(message)
         elif isinstance(message, Failure):
             self._fail(revived(message))
         self._touch(self)
@@ -261,6 +267,7 @@ class Job:
         self._until_s = None
         self._watching = message.known
         self._ops = message.ops
+        self.scribe.accepted(message.kernel_hash)
         self.account.slots = message.slots or self.order.slots
         self._team.audit(message.audit_share, message.audit_task_s)
         for warning in message.warnings:

@@ -36,7 +36,7 @@ class Jury:
     """
 
     def __init__(self, tolerances: Tolerances) -> None:
-        self._tolerances = tolerances
+        self.tolerances = tolerances
         self._pending: list[Comparison] = []
         self.untold = 0
         """Comparisons that were too many to be told."""
@@ -99,7 +99,7 @@ class Jury:
             return True
         from qallow_agent.client.arrays import alike  # noqa: PLC0415 - brings NumPy
 
-        return alike(one.arrays(), other.arrays(), self._tolerances)
+        return alike(one.arrays(), other.arrays(), self.tolerances)
 
 
 def digest_of(block: Block) -> bytes:

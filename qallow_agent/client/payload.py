@@ -57,7 +57,13 @@ class Singles:
 
     def task(self, piece: Piece) -> tuple[TaskHead, Iterable[Any]]:
         """Return a future's evaluation as it travels."""
-        given = _future(piece).arguments
+        future = _future(piece)
+        given = future.arguments
+        trail = future.trail
+        if trail is not None and trail.tip is not None and not piece.whole:
+            state, buffer = trail.tip.as_array()
+            head = TaskHead(piece.number, piece.attempt, 1, given.scalars, (), (state,))
+            return head, (buffer,)
         head = TaskHead(piece.number, piece.attempt, 1, given.scalars, (), given.heads)
         return head, given.buffers
 

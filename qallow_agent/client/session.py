@@ -24,6 +24,7 @@ from qallow_agent.client.payload import Survey
 from qallow_agent.client.points import Grid, Points, lay_out
 from qallow_agent.client.stream import End, Stream
 from qallow_agent.client.sweep import MapResults, Shelf
+from qallow_agent.client.trail import Trail, retrace
 from qallow_agent.client.window import AHEAD, Window, starter
 from qallow_agent.client.wishes import take_wishes, without_deadline
 from qallow_agent.config.load import find_socket
@@ -73,7 +74,7 @@ class Mesh:
     How work is run may be said by name beside the kernel's parameters, or together as
     :class:`~qallow_agent.jobs.messages.JobOptions`: ``deadline`` and ``start_within`` (seconds, or
     text such as ``"2s"``), ``retries``, ``device``, ``prefer``, ``priority``,
-    ``idempotency_key``, ``retain``, ``max_joules`` and ``verify``; see
+    ``idempotency_key``, ``retain``, ``max_joules``, ``verify`` and ``checkpoint_every``; see
     :class:`~qallow_agent.client.wishes.Wishes`.
 
     Args:
@@ -129,6 +130,24 @@ class Mesh:
         """
         wanted = take_wishes(options, params, self._declared(kernel))
         return self._start(kernel, wanted, params, None)
+
+    def replay(self, checkpoint: bytes, *, options: JobOptions | None = None) -> JobFuture:
+        """Start a run again from one of its checkpoints and return the future of its result.
+
+        On a backend of the same kind the result is that of the undisturbed run, to the bit.
+
+        Args:
+            checkpoint: As :meth:`~qallow_agent.client.futures.JobFuture.checkpoint` returns it.
+            options: How it is run; on a CPU if nothing is said, as boards begin at the beginning.
+
+        Raises:
+            CheckpointCorrupt: It is damaged, or its kernel has changed since; nothing was sent.
+            UsageError: The connection was closed.
+            AgentUnreachable: It was lost.
+        """
+        kernel, trail = retrace(checkpoint, self._book)
+        wanted = take_wishes(options or JobOptions(device="cpu"), {}, ())
+        return self._start(kernel, wanted, trail.scalars, None, trail)
 
     def map(
         self,
@@ -297,11 +316,17 @@ class Mesh:
         return () if spec is None else spec.parameters
 
     def _start(
-        self, kernel: str, wanted: JobOptions, params: dict[str, Any], deadline_s: Seconds | None
+        self,
+        kernel: str,
+        wanted: JobOptions,
+        params: dict[str, Any],
+        deadline_s: Seconds | None,
+        trail: Trail | None = None,
     ) -> JobFuture:
         self._connection.engine.check_open()
         arguments = collect(self._book.spec(kernel), params)
         future = JobFuture(kernel, arguments, wanted, deadline_s, self._connection)
+        future.trail = trail
         self._connection.engine.post(future)
         return future
 

@@ -11,16 +11,26 @@ from qallow_agent.base.ids import LeaseId
 from qallow_agent.base.machine import soonest
 from qallow_agent.base.units import Seconds
 from qallow_agent.client.delivery import Delivery
-from qallow_agent.client.jury import Jury
+from qallow_agent.client.jury import NO_TOLERANCES, Jury
 from qallow_agent.client.keeper import Keeper
 from qallow_agent.client.payload import Payload
 from qallow_agent.client.results import Block
+from qallow_agent.client.scribe import Scribe
 from qallow_agent.client.wires import Exchange, Wire
 from qallow_agent.jobs.dispatch import Dispatcher
+from qallow_agent.jobs.lines import under_way
 from qallow_agent.jobs.manifest import Parts
 from qallow_agent.jobs.messages import JobOptions, Lease, LeaseLost
 from qallow_agent.jobs.model import LeaseEnd
-from qallow_agent.jobs.parcels import PARCELS, Header, LeaseUnknown, ResultParcel, TaskHead
+from qallow_agent.jobs.parcels import (
+    PARCELS,
+    STATE,
+    Header,
+    LeaseUnknown,
+    ResultParcel,
+    Snapshot,
+    TaskHead,
+)
 from qallow_agent.jobs.settings import DispatchSettings
 from qallow_agent.jobs.work import Dispatch, Piece
 
@@ -48,10 +58,10 @@ class Team:
         payload: Makes the tasks and takes the outcomes.
         settings: Sizes of slices and batches.
         options: How often a task is run again, and how many devices must answer it.
-        jury: Compares what several devices answer.
         keeper: Collects results that the desk shall retain, if any.
         report: Tells the desk of a lease that is of no use, and why.
         touch: Says that something changed and there may be work to send out.
+        scribe: Keeps the states of long runs, if they are to be kept.
     """
 
     def __init__(
@@ -61,10 +71,10 @@ class Team:
         *,
         settings: DispatchSettings,
         options: JobOptions,
-        jury: Jury,
         keeper: Keeper | None,
         report: Callable[[LeaseId, str], None],
         touch: Callable[[], None],
+        scribe: Scribe | None = None,
     ) -> None:
         self.dispatcher = Dispatcher(
             settings,
@@ -73,8 +83,9 @@ class Team:
             patience_s=options.start_s + _GRACE_S,
             rng=random.Random(),
         )
-        self.jury = jury
-        self.delivery = Delivery(payload, self.dispatcher.arbiter, jury, keeper)
+        self.jury = Jury(NO_TOLERANCES)
+        """Compares what several devices answer."""
+        self.delivery = Delivery(payload, self.dispatcher.arbiter, self.jury, keeper)
         """Gives outcomes to the payload."""
         self.wires: dict[LeaseId, Wire] = {}
         self.mismatch: VersionMismatch | None = None
@@ -84,6 +95,7 @@ class Team:
         self._slice_s = settings.slice_s
         self._report = report
         self._touch = touch
+        self._scribe = scribe
         self._hints: dict[LeaseId, Seconds | None] = {}
         self.shadows: dict[LeaseId, None] = {}
         """Leases of devices on trial."""
@@ -119,6 +131,7 @@ class Team:
         if shadow:
             self.shadows[lease.id] = None
         wire = self._exchange.dial(lease, self, now)
+        wire.every = 0 if self._scribe is None else self._scribe.every
         self.wires[lease.id] = wire
         if wire.hopeless:
             self._give_up(wire, LeaseEnd.BROKEN, wire.hopeless)
@@ -164,6 +177,9 @@ class Team:
             heads = header.results
             for head in heads:
                 wire.flights.pop(head.number, None)
+                if self._scribe is not None and head.fault is not None:
+                    piece = under_way(self.dispatcher.lines, wire.lease.id, head)
+                    self._scribe.faulted(piece, head.fault)
             outcomes = self.dispatcher.results(wire.lease.id, heads, time.monotonic())
             if outcomes:
                 self.delivery.settle(
@@ -175,6 +191,9 @@ class Team:
                         seconds=heads[index].seconds,
                     ),
                 )
+        elif isinstance(header, Snapshot) and self._scribe is not None:
+            piece = under_way(self.dispatcher.lines, wire.lease.id, header)
+            self._scribe.kept(piece, wire.lease, header, parts)
         elif isinstance(header, LeaseUnknown) and wire.lease.id in self.wires:
             self._give_up(wire, LeaseEnd.UNKNOWN, f"{wire.label} does not know the lease any more")
         self._touch()
@@ -296,6 +315,8 @@ class Team:
         frames: list[Any] = []
         for piece in order.pieces:
             head, buffers = self._payload.task(piece)
+            if self._scribe is not None and head.arrays and head.arrays[-1].name == STATE:
+                self._scribe.resumed(piece, wire.lease)
             heads.append(head)
             frames.extend(buffers)
             if len(frames) > _MOST_FRAMES:

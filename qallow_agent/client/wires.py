@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 import zmq
+from msgspec import structs
 
 from qallow_agent.base.contact import join_address
 from qallow_agent.base.errors import Malformed, WireError
@@ -210,6 +211,8 @@ class Wire:
         """Since when the connection is down, while the reason is still awaited."""
         self.flights: dict[int, int] = {}
         """Points of the tasks it was sent and has not answered, by number."""
+        self.every = 0
+        """Ticks between the states of long runs that the runner shall tell; 0 leaves it to it."""
         self._exchange = exchange
         self._listener = listener
         self._lines: list[_Line] = []
@@ -242,6 +245,8 @@ class Wire:
     def _post(self, header: Header, frames: Sequence[Any]) -> None:
         if self._live is None:
             return
+        if self.every and isinstance(header, TaskParcel):
+            header = structs.replace(header, every=self.every)
         packed = pack(header)
         try:
             if frames:

@@ -31,6 +31,7 @@ class Wishes(TypedDict, total=False):
         verify: Run each task on so many different devices, 2 or 3, and deliver only answers that
             most of them give alike.
         data_class: What kind of data it works on: a policy's zones admit some classes only.
+        checkpoint_every: Ticks between the states of a long run that are kept; retains the job.
     """
 
     deadline: float | str | None
@@ -44,17 +45,19 @@ class Wishes(TypedDict, total=False):
     max_joules: float | None
     verify: int | None
     data_class: str | None
+    checkpoint_every: int | None
 
 
 NAMES = frozenset(Wishes.__annotations__)
 _SECONDS = {"deadline": "deadline_s", "start_within": "start_s"}
 _TYPES: dict[str, tuple[type, ...]] = {
-    "retries": (int,), "priority": (int,), "max_joules": (int, float), "retain": (bool,),
-    "device": (str,), "prefer": (str,), "idempotency_key": (str,), "verify": (int,),
-    "data_class": (str,),
+    "retries": (int,), "priority": (int,), "checkpoint_every": (int,), "verify": (int,),
+    "max_joules": (int, float), "retain": (bool,),
+    "device": (str,), "prefer": (str,), "idempotency_key": (str,), "data_class": (str,),
 }  # fmt: skip
 _WORDS = {
-    "retries": "a whole number", "priority": "a whole number", "max_joules": "a number",
+    "retries": "a whole number", "priority": "a whole number",
+    "checkpoint_every": "a whole number", "max_joules": "a number",
     "retain": "True or False", "device": "a text", "prefer": "a text", "idempotency_key": "a text",
     "verify": "1, 2 or 3",
     "data_class": "a text",
@@ -82,7 +85,7 @@ def take_wishes(
     wishes = frozenset[str]() if NAMES.isdisjoint(given) else _wished(options, given, declared)
     options = options or DEFAULTS
     if not wishes:
-        return options if options.retain or not options.idempotency_key else retained(options)
+        return options if options.retain or not _lasting(options) else retained(options)
     changes: dict[str, Any] = {}
     for name in sorted(wishes):
         value = given.pop(name)
@@ -97,7 +100,12 @@ def take_wishes(
                 f"the option {name} = {value!r} is of the wrong type", hint=f"give {_WORDS[name]}"
             )
     options = msgspec.structs.replace(options, **changes)
-    return _same(retained(options) if options.idempotency_key else options)
+    return _same(retained(options) if _lasting(options) else options)
+
+
+def _lasting(options: JobOptions) -> bool:
+    """Return whether somebody will come back for what is retained."""
+    return bool(options.idempotency_key) or options.checkpoint_every > 0
 
 
 def retained(options: JobOptions) -> JobOptions:

@@ -119,6 +119,7 @@ class Arbiter:
         sampler.begun += 1
         shadow = self._backlog.shadow(piece)
         shadow.panel = Panel(2, shadow=True)
+        shadow.whole = True
         given = Answer(line.place, line.label)
         given.delivered = True
         shadow.panel.answers.append(given)

@@ -10,6 +10,7 @@ from qallow_agent.base.machine import Effect, Instant, Persist
 from qallow_agent.jobs.messages import Deposit, JobState
 from qallow_agent.jobs.model import FINAL, JobRecord
 from qallow_agent.jobs.settings import JobSettings
+from qallow_agent.jobs.vault import Vault
 
 MOST_PART_BYTES = 4 << 20
 """What one Deposit may carry."""
@@ -38,6 +39,8 @@ class Archive:
 
     def __init__(self, settings: JobSettings) -> None:
         self._settings = settings
+        self.vault = Vault(settings)
+        """The states of long runs go with the records of their jobs."""
         self._records: dict[JobId, JobRecord] = {}
         self._parts: dict[JobId, list[bytes]] = {}
         self._complete: dict[JobId, bool] = {}
@@ -154,6 +157,7 @@ class Archive:
             if not too_many and record.ended_s >= horizon_s:
                 break
             effects += self._drop_parts(job)
+            effects += self.vault.forget(job)
             del self._records[job]
             effects.append(Persist(f"jobs/{job}/record", None))
         return effects

@@ -6,7 +6,7 @@ from qallow_agent.base.ids import JobId, Sender
 from qallow_agent.base.machine import Effect, Instant, Reply
 from qallow_agent.base.message import Done, Failure, Report
 from qallow_agent.jobs.live import LiveJob
-from qallow_agent.jobs.messages import Deposit, Fetch, ListJobs
+from qallow_agent.jobs.messages import Deposit, Fetch, JobStep, KeepEpoch, ListJobs
 from qallow_agent.jobs.model import JobRecord
 from qallow_agent.jobs.roster import Roster, connection_of, same_client
 from qallow_agent.jobs.tabs import describe
@@ -57,9 +57,33 @@ class Counter:
             return [*effects, refuse(sender, "job-rejected", why_not, hint)]
         return [*effects, Reply(sender, Done())]
 
+    def keep(self, sender: Sender, message: KeepEpoch, _now: Instant) -> list[Effect]:
+        """Keep a part of the state of a run that its submitter may want to go on from."""
+        live = self._roster.live.get(message.job)
+        if live is None:
+            return unknown_job(sender, message.job)
+        if not same_client(live.submitter, sender):
+            return [refuse(sender, "not-allowed", "another client submitted this job")]
+        if not live.record.options.retain:
+            return [refuse(sender, "usage", "the job was not submitted with retain")]
+        effects, why_not = self._roster.vault.put(message)
+        if why_not:
+            hint = "raise jobs.checkpoint_bytes"
+            return [*effects, refuse(sender, "job-rejected", why_not, hint)]
+        return [*effects, Reply(sender, Done())]
+
+    def step(self, sender: Sender, message: JobStep, now: Instant) -> list[Effect]:
+        """Take what the submitter tells of a run into its job's story."""
+        live = self._roster.live.get(message.job)
+        if live is not None and same_client(live.submitter, sender):
+            live.chronicle.step(now.mono_s, message)
+        return []
+
     def fetch(self, sender: Sender, message: Fetch, _now: Instant) -> list[Effect]:
-        """Hand out a retained result, or say why there is none."""
+        """Hand out a retained result, or the state of a run, or say why there is none."""
         job = message.job
+        if message.epoch is not None:
+            return self._fetch_epoch(sender, job, message.epoch)
         parts = self._roster.archive.result(job)
         if parts is not None:
             return [Reply(sender, part) for part in parts]
@@ -75,10 +99,30 @@ class Counter:
         hint = "run it again with --retain"
         return [refuse(sender, "job-not-found", f"{job} {record.state}: {why}", hint)]
 
+    def _fetch_epoch(self, sender: Sender, job: JobId, epoch: int) -> list[Effect]:
+        """Hand out the state of a run; of an epoch that is not there say which ones are."""
+        parts = self._roster.vault.take(job, epoch)
+        if parts:
+            return [Reply(sender, part) for part in parts]
+        if job not in self._roster.live and self._roster.archive.get(job) is None:
+            return unknown_job(sender, job)
+        kept = self._roster.vault.epochs(job)
+        if not kept:
+            hint = "long runs keep states when submitted with --retain or --checkpoint-every"
+            return [refuse(sender, "job-not-found", f"{job} has no checkpoints", hint)]
+        there = ", ".join(str(each) for each, _ in kept)
+        return [
+            refuse(sender, "job-not-found", f"{job} has no checkpoint of epoch {epoch}",
+                   f"there are: {there}")
+        ]  # fmt: skip
+
     def rows(self) -> list[dict[str, Any]]:
         """Return every job, live and over, the oldest first."""
         rows = [_row(record, None) for record in self._roster.archive.records()]
         rows += [_row(live.record, live) for live in self._roster.live.values()]
+        for row in rows:
+            kept = self._roster.vault.epochs(row["job"])
+            row["checkpoints"] = [{"epoch": epoch, "bytes": size} for epoch, size in kept]
         return sorted(rows, key=lambda row: (row["submitted_s"], row["job"]))
 
     def jobs(self, sender: Sender, message: ListJobs, _now: Instant) -> list[Effect]:

@@ -2,6 +2,7 @@
 
 import math
 
+from qallow_agent.base.errors import CheckpointCorrupt
 from qallow_agent.base.units import Seconds
 from qallow_agent.jobs.backlog import Backlog
 from qallow_agent.jobs.lines import Line
@@ -75,6 +76,8 @@ class Court:
         """Fail a single task; split a slice, so that only its faulty points fail."""
         if self.split(piece):
             return []
+        if fault.code == CheckpointCorrupt.code and piece.points == 1:
+            return self.lose(piece, fault.message, innocent=False)  # from an older state, or anew
         return [self.fail(piece, fault.code, fault.message, fault.hint, fault.traceback)]
 
     def strike(self, piece: Piece, code: str, reason: str) -> list[Outcome]:

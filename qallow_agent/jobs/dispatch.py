@@ -14,7 +14,7 @@ a few times a second while a runner stands idle.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from qallow_agent.base.errors import InvariantBroken
 from qallow_agent.base.ids import Entropy, LeaseId
@@ -71,6 +71,8 @@ class Dispatcher:
         self.arbiter = Arbiter(self._backlog, self._court, self.replicas, sampler)
         """Settles what several devices answer."""
         self._lines: dict[LeaseId, Line] = {}
+        self.lines: Mapping[LeaseId, Line] = self._lines
+        """What every lease is at."""
         self._open: dict[LeaseId, Line] = {}
         self._ghosts: dict[LeaseId, Line] = {}
         self._hedge_at: Seconds = 0.0

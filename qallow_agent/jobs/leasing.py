@@ -135,7 +135,7 @@ class Leasing:
             return [Send(lease.node, LeaseRelease((lease.id,)))]
         started_s = job.hold(lease, now)
         job.move(JobEvent.LEASED)
-        job.chronicle.note(now, "granted", f"{lease.node}/{lease.device}")
+        job.chronicle.note(now, "granted", f"{lease.node}/{lease.device}", lease=lease.id)
         told: list[Effect] = [Reply(job.submitter, LeaseGrant(lease, rate)), *_shadow_wish(job)]
         if started_s is not None:
             told.append(Announce(StartMeasured(lease.node, lease.device, started_s)))
@@ -167,7 +167,8 @@ class Leasing:
         if lease is None:
             return []
         job.blame(revoked.reason)
-        job.chronicle.note(now, "lost", f"{lease.node}/{lease.device}", revoked.reason)
+        where = f"{lease.node}/{lease.device}"
+        job.chronicle.note(now, "lost", where, revoked.reason, lease.id)
         if revoked.code in _RESTFUL_ENDS:
             job.avoid[f"{lease.node}/{lease.device}"] = now + self._settings.avoid_s
         if revoked.code == LeaseEnd.IDLE:

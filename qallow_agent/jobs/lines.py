@@ -1,7 +1,10 @@
 """A line is the dispatcher's view of one lease: what is in flight there and how fast it goes."""
 
+from collections.abc import Mapping
+
 from qallow_agent.base.ids import LeaseId
 from qallow_agent.base.units import Seconds
+from qallow_agent.jobs.parcels import ResultHead, Snapshot
 from qallow_agent.jobs.settings import DispatchSettings
 from qallow_agent.jobs.work import Piece, Sweep
 
@@ -178,3 +181,14 @@ class Line:
             point_s = self.likely_s(piece.sweep)
             return None if point_s is None else point_s * piece.points
         return self.task_s
+
+
+def under_way(
+    lines: Mapping[LeaseId, Line], lease: LeaseId, told: ResultHead | Snapshot
+) -> Piece | None:
+    """Return the piece that a runner speaks of, if it is at that very attempt of it."""
+    line = lines.get(lease)
+    flight = None if line is None else line.flights.get(told.number)
+    if flight is None or flight[1] != told.attempt or flight[0].settled:
+        return None
+    return flight[0]

@@ -13,6 +13,7 @@ from qallow_agent.jobs.parcels import (
     Chunk,
     Header,
     ResultParcel,
+    Snapshot,
     TaskParcel,
     announced,
     chunk_bytes,
@@ -186,6 +187,8 @@ class Manifest:
             self.plans = [layout(task.columns + task.arrays) for task in header.tasks]
         elif isinstance(header, ResultParcel):
             self.plans = _plans_of(header)
+        elif isinstance(header, Snapshot):
+            self.plans = [layout((header.state,))]
         elif isinstance(header, Chunk):
             self.sizes.append(chunk_bytes(header.offset, header.total_bytes))
             return

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from qallow_agent.base.hlc import Stamp
 from qallow_agent.base.ids import JobId, LeaseId, NodeId, RunnerId
 from qallow_agent.base.joules import Joules
 from qallow_agent.base.message import Message
@@ -43,6 +44,8 @@ class JobOptions(msgspec.Struct, frozen=True, omit_defaults=True):
         max_joules: Gross joules the whole job may use; 0 for any number.
         verify: Different devices that each task runs on: 1, or 2 or 3 whose answers must agree.
         data_class: What kind of data it works on: zones admit some classes only.
+        checkpoint_every: Ticks between the states of a long run that are kept, so that it can go
+            on from there; 0 for 1,000 where the run is worth it.
     """
 
     deadline_s: float = 0.0
@@ -57,6 +60,7 @@ class JobOptions(msgspec.Struct, frozen=True, omit_defaults=True):
     max_joules: float = 0.0
     verify: int = 1
     data_class: str = "public"
+    checkpoint_every: int = 0
 
 
 class Demand(msgspec.Struct, frozen=True):
@@ -188,6 +192,50 @@ class LeaseStarved(Message, tag="job.starved"):
     hint: str = ""
 
 
+class JobStep(Message, tag="job.step"):
+    """The submitter tells of a run: a state was kept, or it goes on from one, or one was no good.
+
+    Args:
+        what: ``KEPT``, ``RESUMED`` or ``CORRUPT`` of :mod:`qallow_agent.jobs.story`.
+        lease: Under which it runs.
+        task: Which task of the job.
+        attempt: Which attempt of it.
+        epoch: Of the state.
+        tick: After which it was.
+        digest: Of the state's blob.
+        previous: Digest of the blob before.
+        size_bytes: Of the blob.
+        why: What was wrong.
+        stamp: The submitter's hybrid time.
+    """
+
+    job: JobId
+    what: str
+    lease: LeaseId
+    task: int
+    attempt: int
+    epoch: int
+    tick: int
+    digest: str
+    previous: str
+    size_bytes: int
+    why: str = ""
+    stamp: Stamp = Stamp(0, 0)
+
+
+class KeepEpoch(Message, tag="job.epoch"):
+    """A part of a run's state, opaque bytes in order, at most 4 MiB each.
+
+    From the submitter: keep it; answered. From the desk: this was kept.
+    """
+
+    job: JobId
+    epoch: int
+    part: int
+    data: bytes
+    last: bool = False
+
+
 class Deposit(Message, tag="job.deposit"):
     """A part of a job's retained result: opaque bytes in order, at most 4 MiB each."""
 
@@ -198,9 +246,13 @@ class Deposit(Message, tag="job.deposit"):
 
 
 class Fetch(Message, tag="job.fetch"):
-    """Ask for a retained result; answered by Deposit parts, or a Failure that says why not."""
+    """Ask for a retained result; answered by Deposit parts, or a Failure that says why not.
+
+    With an epoch ask for that state of its run instead; answered by KeepEpoch parts.
+    """
 
     job: JobId
+    epoch: int | None = None
 
 
 class ListJobs(Message, tag="job.list"):
@@ -342,6 +394,6 @@ JOB_KINDS: tuple[type[Message], ...] = (
 CONTROL_JOB_KINDS: tuple[type[Message], ...] = (
     OpenSession, SessionOpened, SubmitJob, JobAccepted, JobProgress, JobEnded, JobCancel,
     JobStopped, MoreSlots, LeaseStarved, LeaseBroken, LeaseGrant, LeaseLost, Deposit, Fetch,
-    ListJobs, AuditDone,
+    ListJobs, AuditDone, JobStep, KeepEpoch,
 )  # fmt: skip
 """Kinds spoken between a client and its desk over the control socket."""

@@ -20,8 +20,13 @@ import msgspec
 from qallow_agent.base.errors import Malformed, TooLarge
 from qallow_agent.base.ids import LeaseId
 
-PARCELS = 2
-"""Version of this format; every lease names its runner's. 1 had a frame for every array."""
+PARCELS = 3
+"""Version of this format; every lease names its runner's. 1 had a frame for every array, 2 could
+not continue a task."""
+
+STATE = "@state"
+"""The array of a task that holds the checkpoint from which to continue it; no parameter is called
+so."""
 
 MAX_HEADER_BYTES = 4 << 20
 """A header of ten thousand coalesced tasks stays far below; more is an attack or a bug."""
@@ -109,11 +114,16 @@ class ResultHead(msgspec.Struct, frozen=True, array_like=True, gc=False):
     fault: Fault | None = None
 
 
-class TaskParcel(msgspec.Struct, frozen=True, tag="tasks"):
-    """Submitter to runner: run these under this lease."""
+class TaskParcel(msgspec.Struct, frozen=True, tag="tasks", omit_defaults=True):
+    """Submitter to runner: run these under this lease.
+
+    ``every``: ticks between the states of a long run that are worth keeping; 0 leaves it to the
+    runner.
+    """
 
     lease: LeaseId
     tasks: tuple[TaskHead, ...]
+    every: int = 0
 
 
 class ResultParcel(msgspec.Struct, frozen=True, tag="results"):
@@ -121,6 +131,18 @@ class ResultParcel(msgspec.Struct, frozen=True, tag="results"):
 
     lease: LeaseId
     results: tuple[ResultHead, ...]
+
+
+class Snapshot(msgspec.Struct, frozen=True, tag="snapshot"):
+    """Runner to submitter: the state of a task that still runs, from which it can be continued.
+
+    No credit returns with it. The blob is a checkpoint of :mod:`qallow_agent.kernels.state`.
+    """
+
+    lease: LeaseId
+    number: int
+    attempt: int
+    state: ArrayHead
 
 
 class LeaseUnknown(msgspec.Struct, frozen=True, tag="unknown-lease"):
@@ -209,6 +231,7 @@ class Knock(msgspec.Struct, frozen=True, tag="knock"):
 Header = (
     TaskParcel
     | ResultParcel
+    | Snapshot
     | LeaseUnknown
     | Ping
     | Chunk

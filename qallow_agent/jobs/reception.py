@@ -108,8 +108,10 @@ class Reception:
         options = order.options
         # NaN is refused too: no comparison with it holds.
         sound = options.start_s > 0 and options.deadline_s >= 0 and order.slots > 0
-        if not sound or order.points < 0 or not 0 <= options.max_joules < math.inf:
-            why = "start_s and slots must be above 0; deadline_s, points and max_joules at least 0"
+        counts = min(order.points, options.checkpoint_every)
+        if not sound or counts < 0 or not 0 <= options.max_joules < math.inf:
+            why = "start_s and slots must be above 0; deadline_s, points, max_joules and "
+            why += "checkpoint_every at least 0"
             return [refuse(sender, "bad-parameter", why)]
         known = options.idempotency_key and self._roster.by_key(options.idempotency_key)
         if known:
@@ -249,6 +251,8 @@ class Reception:
             audit_task_s=job.terms.audit_task_s,
         )
         effects: list[Effect] = [Reply(sender, accepted)]
+        if known:  # before any lease, so that the first task goes on from there
+            effects += [Reply(sender, part) for part in self._roster.vault.take(job.record.id)]
         effects += self._leasing.want(job, order.slots, now.mono_s)
         return self._roster.after(job, before, effects)
 

@@ -90,6 +90,7 @@ class Replicas:
         """
         if piece.panel is None:
             piece.panel = Panel(self.wanted)
+            piece.whole = True
         self._now = now
         piece.panel.flying.append(line.place)
         self._sent.append(piece)

@@ -38,6 +38,9 @@ class Roster:
         self._agenda: Agenda[JobId] = Agenda()
         self._agenda.remind(_HOUSEKEEPING, 0.0)
         self._found, self._cleanup = self.archive.load(kept)
+        self.vault = self.archive.vault
+        """The states of long runs."""
+        self._cleanup += self.vault.load(kept, [record.id for record in self._found])
 
     def add(self, job: LiveJob) -> Effect:
         """Take in a new job."""
@@ -137,8 +140,8 @@ class Roster:
             due_s, planned_s = job.due(self._settings), self._agenda.next()
             if due_s is None or planned_s is None or planned_s > due_s:
                 raise InvariantBroken(f"{job_id} waits for ever, or for too long")
-        if not self.archive.check_bytes():
-            raise InvariantBroken("the archive miscounts its bytes")
+        if not (self.archive.check_bytes() and self.vault.check_bytes()):
+            raise InvariantBroken("the archive or the vault miscounts its bytes")
 
     def _keep_house(self, now: Instant) -> list[Effect]:
         """Settle what an earlier run of the agent left behind, and forget what is too old."""

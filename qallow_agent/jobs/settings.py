@@ -56,6 +56,16 @@ class JobSettings:
         ge=0,
         le=16 << 30,
     )
+    checkpoint_bytes: int = setting(
+        64 << 20,
+        "states of long runs kept for jobs that retain; in memory and on disk, oldest go first",
+        unit="bytes",
+        ge=0,
+        le=16 << 30,
+    )
+    checkpoints_kept: int = setting(
+        16, "states kept of one job; old ones are thinned out", ge=1, le=10_000
+    )
     lease_ttl_s: float = setting(
         10.0, "life of a lease that is not renewed; renewed at a third", unit="s", ge=1, le=600
     )

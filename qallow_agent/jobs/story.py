@@ -1,10 +1,15 @@
 """The story of a job: what was decided for it, why, and what came of it; bounded, for people."""
 
 from collections import deque
+from contextlib import suppress
 
 import msgspec
 
+from qallow_agent.base.errors import Malformed
+from qallow_agent.base.hlc import HybridClock, Stamp
 from qallow_agent.base.units import Seconds
+from qallow_agent.jobs.messages import JobStep
+from qallow_agent.jobs.thinning import surplus
 
 MOST_JUDGED = 32
 """Verdicts kept of one decision while its job lives; in the archive fewer are."""
@@ -14,6 +19,11 @@ _MOST_CHARACTERS = 300
 _ARCHIVED_DECISIONS = 2
 _ARCHIVED_JUDGED = 8
 _ARCHIVED_PASSAGES = 16
+_MOST_STEPS = 64
+_ARCHIVED_STEPS = 32
+
+KEPT, RESUMED, CORRUPT = "checkpoint", "resumed", "corrupt"
+"""What a submitter tells of a run: a state was kept, it goes on from one, one was no good."""
 
 
 class Judged(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -47,6 +57,7 @@ class Decided(msgspec.Struct, frozen=True, omit_defaults=True):
         reason: Why nothing was chosen.
         hint: What would change that.
         times: How often in a row it was decided so.
+        stamp: Hybrid time of the first of them.
     """
 
     at_s: float
@@ -56,15 +67,37 @@ class Decided(msgspec.Struct, frozen=True, omit_defaults=True):
     reason: str = ""
     hint: str = ""
     times: int = 1
+    stamp: Stamp = Stamp(0, 0)
 
 
 class Passage(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Something that happened to a job: ``what``, at which ``node-id/device``, and why."""
+    """Something that happened to a job: ``what``, at which ``node-id/device``, and why.
+
+    ``lease`` names the lease it happened to, ``stamp`` is its hybrid time.
+    """
 
     at_s: float
     what: str
     where: str = ""
     why: str = ""
+    lease: str = ""
+    stamp: Stamp = Stamp(0, 0)
+
+
+class Step(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a submitter told of a run: see :class:`~qallow_agent.jobs.messages.JobStep`."""
+
+    what: str
+    lease: str
+    task: int
+    attempt: int
+    epoch: int
+    tick: int
+    digest: str = ""
+    previous: str = ""
+    size_bytes: int = 0
+    why: str = ""
+    stamp: Stamp = Stamp(0, 0)
 
 
 class Story(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -72,6 +105,7 @@ class Story(msgspec.Struct, frozen=True, omit_defaults=True):
 
     decisions: tuple[Decided, ...] = ()
     passages: tuple[Passage, ...] = ()
+    steps: tuple[Step, ...] = ()
 
 
 class Chronicle:
@@ -85,6 +119,8 @@ class Chronicle:
         self._ahead_s = ahead_s
         self._decisions: list[Decided] = []
         self._passages: deque[Passage] = deque(maxlen=_MOST_PASSAGES)
+        self._steps: list[Step] = []
+        self._clock = HybridClock()
 
     def wall_s(self, now: Seconds) -> Seconds:
         """Return the wall time of a monotonic second."""
@@ -101,22 +137,56 @@ class Chronicle:
         hint: str = "",
     ) -> None:
         """Take in a decision; the first one is kept, and the last few."""
-        decision = Decided(self.wall_s(now), wanted, judged, more, reason, hint)
+        stamp = self._stamp(now)
+        decision = Decided(self.wall_s(now), wanted, judged, more, reason, hint, stamp=stamp)
         last = self._decisions[-1] if self._decisions else None
         if last is not None and _outcome(last) == _outcome(decision):
-            self._decisions[-1] = msgspec.structs.replace(decision, times=last.times + 1)
+            self._decisions[-1] = msgspec.structs.replace(
+                decision, times=last.times + 1, stamp=last.stamp
+            )
             return
         self._decisions.append(decision)
         if len(self._decisions) > _MOST_DECISIONS:
             del self._decisions[1]
 
-    def note(self, now: Seconds, what: str, where: str = "", why: str = "") -> None:
+    def note(
+        self, now: Seconds, what: str, where: str = "", why: str = "", lease: str = ""
+    ) -> None:
         """Take in what happened; only the newest is kept."""
-        self._passages.append(Passage(self.wall_s(now), what, where, short(why)))
+        stamp = self._stamp(now)
+        self._passages.append(Passage(self.wall_s(now), what, where, short(why), lease, stamp))
+
+    def step(self, now: Seconds, told: JobStep) -> None:
+        """Take in what the submitter tells of a run; kept states are thinned out."""
+        with suppress(Malformed):  # a stamp from far ahead moves no clock
+            self._clock.observe(told.stamp, self._wall_ns(now))
+        stamp = self._stamp(now)
+        self._steps.append(
+            Step(short(told.what), short(told.lease), told.task, told.attempt, told.epoch,
+                 told.tick, short(told.digest), short(told.previous), told.size_bytes,
+                 short(told.why), stamp)
+        )  # fmt: skip
+        self._steps = _thinned(self._steps, _MOST_STEPS)
 
     def story(self) -> Story:
         """Return what is known so far."""
-        return Story(tuple(self._decisions), tuple(self._passages))
+        return Story(tuple(self._decisions), tuple(self._passages), tuple(self._steps))
+
+    def _stamp(self, now: Seconds) -> Stamp:
+        return self._clock.stamp(self._wall_ns(now))
+
+    def _wall_ns(self, now: Seconds) -> int:
+        return int(self.wall_s(now) * 1e9)
+
+
+def _thinned(steps: list[Step], most: int) -> list[Step]:
+    """Return the steps without some of the older states, and no more than ``most``."""
+    if len(steps) <= most:
+        return steps
+    kept = [place for place, step in enumerate(steps) if step.what == KEPT]
+    others = len(steps) - len(kept)
+    gone = {kept[at] for at in surplus([steps[at].tick for at in kept], max(2, most - others))}
+    return [step for place, step in enumerate(steps) if place not in gone][-most:]
 
 
 def short(why: str) -> str:
@@ -134,7 +204,8 @@ def abridged(story: Story) -> Story:
         )
         for each in story.decisions[-_ARCHIVED_DECISIONS:]
     )
-    return Story(decisions, story.passages[-_ARCHIVED_PASSAGES:])
+    steps = _thinned(list(story.steps), _ARCHIVED_STEPS)
+    return Story(decisions, story.passages[-_ARCHIVED_PASSAGES:], tuple(steps))
 
 
 def _outcome(decision: Decided) -> tuple[object, ...]:

@@ -56,7 +56,7 @@ class Piece:
 
     __slots__ = (
         "attempt", "flying", "hedged", "input_bytes", "losses", "number", "panel", "points",
-        "settled", "start", "strikes", "sweep", "token",
+        "settled", "start", "strikes", "sweep", "token", "whole",
     )  # fmt: skip
 
     def __init__(
@@ -77,6 +77,8 @@ class Piece:
         self.strikes = 0
         """Runners it has killed."""
         self.hedged = False
+        self.whole = False
+        """It is run from its beginning wherever it runs: its answers are compared."""
         self.settled = False
         """Its outcome was reported: whatever comes later is late."""
         self.panel: Panel | None = None

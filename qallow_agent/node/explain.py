@@ -9,6 +9,7 @@ from qallow_agent.base.ids import JobId, NodeId, Sender
 from qallow_agent.base.machine import Effect, Instant, Reply
 from qallow_agent.base.message import Report
 from qallow_agent.ethics.spelling import spelled
+from qallow_agent.jobs import causality
 from qallow_agent.jobs.messages import SubmitJob
 from qallow_agent.jobs.model import JobRecord
 from qallow_agent.jobs.story import MOST_JUDGED, Decided
@@ -81,6 +82,7 @@ class Explanations:
             "options": msgspec.to_builtins(record.options),
             "points": record.points,
             "share": dict(record.share),
+            "graph": self._graph(record),
             "why": record.error,
             "hint": record.hint,
             "refusal": spelled(record.refusal),
@@ -95,6 +97,10 @@ class Explanations:
                 for each in story.passages
             ],
         }
+
+    def _graph(self, record: JobRecord) -> Document:
+        labels = {each.where: self._label(each.where) for each in record.story.passages}
+        return causality.document(causality.causes(record, labels))
 
     def _label(self, place: str) -> str:
         """Return ``node-id/device`` with the node's name, as far as it is known."""

@@ -140,6 +140,7 @@ class Node:
                     local.RunnerExited, local.CanaryDone, *OPINIONS),
             desk: (jobs.LeaseGrant, jobs.LeaseRefusal, jobs.LeaseRevoked, jobs.JobProgress,
                    jobs.JobEnded, jobs.JobCancel, jobs.MoreSlots, jobs.Deposit, jobs.Fetch,
+                   jobs.KeepEpoch, jobs.JobStep,
                    jobs.ListJobs, local.ClientGone, local.PlacementMade, jobs.LeaseBroken,
                    jobs.JobEnergy, AuditDone, local.ShadowFound),
             submissions.submit: (jobs.SubmitJob,),

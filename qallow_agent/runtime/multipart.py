@@ -30,23 +30,29 @@ def receive(router: zmq.Socket[bytes], flags: int = 0) -> tuple[bytes, list[zmq.
 
 
 def send(
-    router: zmq.Socket[bytes], route: bytes, header: bytes, arrays: Sequence[Sendable]
+    router: zmq.Socket[bytes],
+    route: bytes,
+    header: bytes,
+    arrays: Sequence[Sendable],
+    flags: int = 0,
 ) -> None:
     """Send a message; bytes are copied, arrays shared with ZeroMQ's thread until they are out.
 
+    With ``zmq.NOBLOCK`` as ``flags`` it is sent at once, or not at all.
+
     Raises:
-        zmq.Again: The peer has not read for as long as the socket's send timeout.
+        zmq.Again: The peer has not read for as long as the socket's send timeout, or just now.
         zmq.ZMQError: The peer is gone (EHOSTUNREACH).
     """
-    router.send(route, _MORE)
+    router.send(route, _MORE | flags)
     if not arrays:
         router.send(header)
         return
     router.send(header, _MORE)
     last = len(arrays) - 1
     for index, array in enumerate(arrays):
-        flags = _MORE if index < last else 0
+        more = _MORE if index < last else 0
         if type(array) is bytes:
-            router.send(array, flags)
+            router.send(array, more)
         else:
-            router.send(array, flags, copy=False)
+            router.send(array, more, copy=False)

@@ -8,6 +8,7 @@ import os
 import struct
 import time
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -43,8 +44,9 @@ from qallow_agent.runtime.gate import Gate, Terms
 from qallow_agent.runtime.multipart import receive, send
 from qallow_agent.runtime.posture import Posture
 from qallow_agent.runtime.slate import Slate, canary_lease
+from qallow_agent.runtime.snapshots import send_snapshot
 from qallow_agent.runtime.stowage import Stowage
-from qallow_agent.runtime.workshop import Done, Workshop
+from qallow_agent.runtime.workshop import Cut, Done, Workshop
 
 FLUSH_S: Final = 0.02
 
@@ -116,6 +118,7 @@ class Server:
         self._tallies: dict[LeaseId, _Tally] = {}
         self._tally_due_s = 0.0
         self._drained_s = 0.0
+        self._snapshots = 0
         self.copied = False
         """Set in a process that a kernel forked: it must never reach our sockets."""
 
@@ -234,6 +237,7 @@ class Server:
         self._note(terms.lease)
         batch = Batch()
         done = 0
+        cut = Cut(work.parcel.every, terms.lease, lambda task, blob: self._keep(work, task, blob))
         now_s = flushed_s = time.monotonic()
         for task, parts in zip(tasks, work.parts, strict=True):
             if not terms.open or now_s > terms.expires_s or gate.stopping:
@@ -244,7 +248,7 @@ class Server:
                 self._drop(terms.user, "a task number beyond 63 bits")
                 break
             room = self._stowage.room(terms.user, task.room) if task.room else None
-            result = run(terms.kernel, task, parts, room)
+            result = run(terms.kernel, task, parts, room, cut)
             if self.copied:
                 os._exit(0)
             slate.end()
@@ -284,6 +288,12 @@ class Server:
             self._forget(work.route)
             return False
         return True
+
+    def _keep(self, work: _Work, task: TaskHead, blob: bytes) -> None:
+        """Hand the state of a running task to its submitter, if that takes it at once."""
+        self._snapshots += 1
+        with suppress(zmq.ZMQError):  # it is behind, or gone; the run goes on
+            send_snapshot(self._router, work.route, work.terms.lease, task, blob, self._snapshots)
 
     def _send_apart(self, work: _Work, name: bytes, data: memoryview) -> None:
         total = len(data)
@@ -331,7 +341,7 @@ class Server:
         tally.busy_s += result.seconds
         if result.fault is None:
             tally.points += max(task.points, 1)
-            tally.ops += self._workshop.ops(kernel, task)
+            tally.ops += self._workshop.ops(kernel, task) * result.share
 
     def _report_tallies(self, now_s: float) -> None:
         self._tally_due_s = now_s + TALLY_S

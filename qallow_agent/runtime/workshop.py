@@ -2,8 +2,8 @@
 
 import time
 import traceback
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -24,15 +24,18 @@ from qallow_agent.jobs.parcels import (
     CHUNK_BYTES,
     ITEM_BYTES,
     SMALL_BYTES,
+    STATE,
     ArrayHead,
     Fault,
     Room,
     TaskHead,
 )
-from qallow_agent.kernels.backends import Backend, backend_for
+from qallow_agent.kernels.backends import Backend, Stage, backend_for, load_stage
 from qallow_agent.kernels.execution import run_canary, run_task
 from qallow_agent.kernels.registry import Catalog
 from qallow_agent.kernels.spec import Kernel
+from qallow_agent.kernels.staging import GRAIN_TICKS, PAUSE_S, Plan, run_staged
+from qallow_agent.kernels.state import tick_of
 from qallow_agent.runtime.plugins import Attachment
 
 Array = NDArray[Any]
@@ -46,6 +49,8 @@ _TRACEBACK_CHARS: Final = 8_000
 _MESSAGE_CHARS: Final = 2_000
 _MOST_PLANS: Final = 256
 _NOTHING: Final = layout(())
+_LONG_OPS: Final = 1e9
+"""About a second of a slow core: a task of fewer operations is run again rather than continued."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +64,7 @@ class Done:
         own: Outputs with a frame of their own.
         apart: Outputs that travel before the parcel, under these names.
         fault: Why there are none.
+        share: Which part of the task was done here; less than all when it went on from a state.
     """
 
     seconds: float
@@ -67,6 +73,22 @@ class Done:
     own: tuple[memoryview, ...] = ()
     apart: tuple[tuple[bytes, memoryview], ...] = ()
     fault: Fault | None = None
+    share: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """What is wanted of the states of long runs.
+
+    Args:
+        every: Ticks between those to keep; 0 for a default, and none of short runs.
+        lease: Under which they run.
+        keep: Takes the blob of a state.
+    """
+
+    every: int
+    lease: str
+    keep: Callable[[TaskHead, bytes], object]
 
 
 class Workshop:
@@ -87,6 +109,8 @@ class Workshop:
         self._allowance_bytes = allowance_bytes
         self._guest = guest
         self._chosen: dict[str, tuple[Kernel, str | Backend]] = {}
+        self._stages: dict[str, Stage] = {}
+        """How those kernels of them that can be cut run in stages."""
         self.lost = False
         """Whether the device failed: what a driver left behind spoils every later task."""
         self._last_ops: tuple[str, dict[str, Any], float] = ("", {}, 0.0)
@@ -99,6 +123,7 @@ class Workshop:
         task: TaskHead,
         parts: Iterable[Buffer],
         room: memoryview | None = None,
+        cut: Cut | None = None,
     ) -> Done:
         """Run a task and return its outcome as it travels.
 
@@ -109,10 +134,20 @@ class Workshop:
             task: What to run.
             parts: The bytes of its arrays, checked against their heads.
             room: Shared memory for large outputs, at the place that ``task.room`` names.
+            cut: What is wanted of the states of a long run, if they are.
         """
         began_s = time.monotonic()
         try:
             kernel, backend = self._chosen.get(kernel_name) or self._choose(kernel_name)
+            stage = self._stages.get(kernel_name)
+            if stage is not None and cut is not None and self._long(kernel_name, task, cut):
+                since = b"".join(parts)
+                outputs = self._run_long(kernel, stage, task, since, cut)
+                done = self._pack(kernel_name, outputs, began_s, task.room, room)
+                return replace(done, share=_share(kernel, task, since))
+            if stage is None and [head.name for head in task.arrays] == [STATE]:
+                # This device cannot go on from a state: it does all of it, and comes to the same.
+                task = structs.replace(task, arrays=())
             if task.columns or task.arrays:
                 buffers = iter(parts)
                 columns = {head.name: _array(head, next(buffers)) for head in task.columns}
@@ -150,6 +185,26 @@ class Workshop:
             ops = _declared_ops(self._catalog, kernel_name, task.scalars)
             self._last_ops = (kernel_name, task.scalars, ops)
         return ops * max(task.points, 1)
+
+    def _long(self, kernel_name: str, task: TaskHead, cut: Cut) -> bool:
+        """Return whether a task continues, or runs long enough to be continued one day."""
+        if task.columns or task.arrays:
+            return [head.name for head in task.arrays] == [STATE]
+        return cut.every > 0 or self.ops(kernel_name, task) > _LONG_OPS
+
+    def _run_long(
+        self, kernel: Kernel, stage: Stage, task: TaskHead, since: bytes, cut: Cut
+    ) -> dict[str, Array]:
+        plan = Plan(
+            grain=max(1, cut.every or GRAIN_TICKS),
+            pause_s=0.0 if cut.every else PAUSE_S,
+            kernel_hash=self._catalog.entry(kernel.spec.name).hash,
+            parents=(f"attempt:{cut.lease}/{task.number}.{task.attempt}",),
+        )
+        return run_staged(
+            kernel, stage, task.scalars, plan,
+            since=since, keep=lambda blob: cut.keep(task, blob), clock=time.monotonic,
+        )  # fmt: skip
 
     def _pack(
         self,
@@ -204,6 +259,9 @@ class Workshop:
             if self._guest is None
             else self._guest.backend(kernel_name)
         )
+        stage = load_stage(kernel, backend) if isinstance(backend, str) else None
+        if stage is not None:
+            self._stages[kernel_name] = stage
         chosen = (kernel, backend)
         self._chosen[kernel_name] = chosen
         return chosen
@@ -223,6 +281,14 @@ class Workshop:
             hint = _FENCED if isinstance(error.__cause__, PermissionError) else _clean(error.hint)
             return Fault(error.code, _clean(error.message), hint, told)
         return Fault(KernelFailed.code, f"the kernel raised {_line(error)}", "", _trace(error))
+
+
+def _share(kernel: Kernel, task: TaskHead, since: bytes) -> float:
+    """Return which part of a run was left when it went on from a state."""
+    if not since or kernel.stages is None:
+        return 1.0
+    ticks = int(task.scalars.get(kernel.stages.ticks, 0))
+    return 1.0 - tick_of(since) / ticks if ticks else 1.0
 
 
 def _declared_ops(catalog: Catalog, kernel_name: str, scalars: Mapping[str, Any]) -> float:

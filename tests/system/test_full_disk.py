@@ -1,5 +1,6 @@
 """A state directory whose disk is full: said at once, survived, and over when there is room."""
 
+import json
 import os
 import subprocess
 from collections.abc import Callable, Iterator
@@ -99,3 +100,21 @@ def test_a_first_start_on_a_full_disk_leaves_no_half_written_key(
     complains(refused, TRY_LATER, str(small_disk / "state"), "free space")
     ballast.unlink()
     assert not list((small_disk / "state").glob("*.key"))
+
+
+def test_a_full_disk_costs_the_states_of_a_run_and_not_the_run(
+    small_disk: Path, spawn: Callable[..., AgentProcess], able: Callable[..., None]
+) -> None:
+    agent = spawn("cramped", directory=small_disk / "agent")
+    able(agent)
+    words = ("run", "harmonic", "--set", "ticks=3000000", "--checkpoint-every", 100_000, "--json")
+    process = agent.start_cli(*words)
+    assert process.stderr is not None
+    job = process.stderr.readline().split()[1]
+    ballast = fill(small_disk)
+    out, err = process.communicate(timeout=50)
+    assert process.returncode == 0, err
+    assert f"checkpoints of {job} are not kept by the agent" in err
+    assert json.loads(out)["values"]["tick"] == [3_000_000]
+    ballast.unlink()
+    assert agent.run_cli("run", "moody").returncode == 0

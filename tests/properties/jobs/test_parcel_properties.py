@@ -30,6 +30,7 @@ from qallow_agent.jobs.parcels import (
     Ping,
     ResultHead,
     ResultParcel,
+    Snapshot,
     TaskHead,
     TaskParcel,
     pack,
@@ -61,7 +62,10 @@ results = st.builds(
     st.one_of(st.none(), st.builds(Fault, names, names, names, names)),
 )  # fmt: skip
 parcels = st.one_of(
-    st.builds(TaskParcel, names, st.lists(tasks, max_size=4).map(tuple)),
+    st.builds(
+        TaskParcel, names, st.lists(tasks, max_size=4).map(tuple), st.integers(0, 2**62)
+    ),
+    st.builds(Snapshot, names, st.integers(0, 2**40), st.integers(0, 99), heads),
     st.builds(ResultParcel, names, st.lists(results, max_size=4).map(tuple)),
     st.builds(LeaseUnknown, names),
     st.builds(Ping, names),

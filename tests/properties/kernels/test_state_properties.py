@@ -33,6 +33,11 @@ CHECKPOINTS = st.builds(
     tick=st.integers(0, 2**62),
     previous=st.text(max_size=8),
     sections=st.lists(sections(), max_size=3).map(tuple),
+    epoch=st.integers(0, 2**62),
+    parents=st.lists(st.text(max_size=4), max_size=2).map(tuple),
+    scalars=st.dictionaries(
+        st.text(max_size=3), st.booleans() | st.integers(0, 9) | st.floats(0, 1)
+    ),
 )
 
 

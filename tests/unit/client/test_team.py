@@ -7,7 +7,6 @@ import pytest
 from qallow_agent.base.errors import KernelFailed, Malformed, PeerLost, ResultDisagreement
 from qallow_agent.base.ids import JobId, LeaseId, NodeId, RunnerId
 from qallow_agent.client import team as team_room
-from qallow_agent.client.jury import Jury
 from qallow_agent.client.payload import Survey
 from qallow_agent.client.points import lay_out
 from qallow_agent.client.results import Block
@@ -65,7 +64,6 @@ class Case:
             Survey(laid_out, self.stream),
             settings=DispatchSettings(slice_first_points=1, slice_most_points=1),
             options=JobOptions(retries=1, verify=verify),
-            jury=Jury({}),
             keeper=None,
             report=lambda lease, why: self.reports.append((lease, why)),
             touch=lambda: None,

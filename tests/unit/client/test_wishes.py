@@ -47,11 +47,24 @@ def test_what_is_no_duration_is_refused() -> None:
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"retries": "three"}, {"priority": True}, {"device": 1}, {"retain": 1}, {"max_joules": "1 J"}],
+    [
+        {"retries": "three"},
+        {"priority": True},
+        {"device": 1},
+        {"retain": 1},
+        {"max_joules": "1 J"},
+        {"checkpoint_every": 1.5},
+    ],
 )
 def test_a_wish_of_the_wrong_type_is_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(UsageError, match=f"the option {next(iter(wrong))}"):
         take_wishes(None, wrong)
+
+
+def test_a_run_whose_states_are_asked_for_is_retained() -> None:
+    assert take_wishes(None, {"checkpoint_every": 500}).retain
+    assert take_wishes(JobOptions(checkpoint_every=500), {}).retain
+    assert not take_wishes(None, {"checkpoint_every": 0}).retain
 
 
 def test_a_parameter_called_like_an_option_is_never_guessed() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from qallow_agent.base.errors import StorageCorrupt
-from qallow_agent.base.ids import JobId
+from qallow_agent.base.ids import JobId, LeaseId
 from qallow_agent.base.keys import SigningKey
 from qallow_agent.base.machine import Announce, Effect, Persist, Reply, Send
 from qallow_agent.base.message import Done, Failure, Message, Report
@@ -21,7 +21,9 @@ from qallow_agent.jobs.messages import (
     JobEnded,
     JobProgress,
     JobState,
+    JobStep,
     JobStopped,
+    KeepEpoch,
     LeaseBroken,
     LeaseGrant,
     LeaseLost,
@@ -633,3 +635,64 @@ def test_a_place_already_asked_is_not_asked_twice(stage: Stage) -> None:
     job = stage.submit(slots=4)
     stage.place(job, (BOX, 1))
     assert not told(stage.place(job, (BOX, 3)), LeaseRequest)
+
+
+def keep(job: JobId, epoch: int, data: bytes = b"state") -> KeepEpoch:
+    return KeepEpoch(job, epoch, 0, data, last=True)
+
+
+def test_states_of_a_run_are_kept_listed_and_fetched(stage: Stage, tools: SimpleNamespace) -> None:
+    job = stage.running(retain=True)
+    for epoch in (4, 9):
+        assert told(stage.say(CLIENT, keep(job, epoch)), Done)
+    assert stage.row(job)["checkpoints"] == [
+        {"epoch": 4, "bytes": 5}, {"epoch": 9, "bytes": 5},
+    ]  # fmt: skip
+    assert [part.data for part in told(stage.say(OTHER, Fetch(job, 4)), KeepEpoch)] == [b"state"]
+    (wrong,) = told(stage.say(OTHER, Fetch(job, 5)), Failure)
+    assert (wrong.code, wrong.hint) == ("job-not-found", "there are: 4, 9")
+    after = restarted(stage, tools)
+    assert [each["epoch"] for each in after.row(job)["checkpoints"]] == [4, 9]
+
+
+def test_states_that_are_foreign_unwanted_or_of_no_job_are_refused(stage: Stage) -> None:
+    job, plain = stage.running(retain=True), stage.submit()
+    for sender, message, code in (
+        (OTHER, keep(job, 1), "not-allowed"),
+        (CLIENT, keep(plain, 1), "usage"),
+        (CLIENT, keep(JobId("job-x"), 1), "job-not-found"),
+        (CLIENT, KeepEpoch(job, 1, 3, b"x"), "job-rejected"),
+        (CLIENT, Fetch(plain, 1), "job-not-found"),
+        (CLIENT, Fetch(JobId("job-x"), 1), "job-not-found"),
+    ):
+        assert told(stage.say(sender, message), Failure)[0].code == code
+    assert stage.row(job)["checkpoints"] == []
+
+
+def test_the_next_client_under_a_key_gets_the_newest_state_before_any_lease(stage: Stage) -> None:
+    job = stage.running(retain=True, idempotency_key="k")
+    for epoch in (4, 9):
+        stage.say(CLIENT, keep(job, epoch))
+    stage.say("@control/1/0", ClientGone())
+    stage.effects.clear()
+    assert stage.submit(OTHER, retain=True, idempotency_key="k") == job
+    told_first = [each.message for each in stage.effects if isinstance(each, Reply)]
+    assert isinstance(told_first[0], JobAccepted)
+    assert told_first[1] == keep(job, 9)
+
+
+def test_what_a_submitter_tells_of_a_run_is_in_its_story(stage: Stage) -> None:
+    job = stage.running()
+    step = JobStep(job, "checkpoint", LeaseId("lease-1"), 0, 1, 4, 400, "d", "", 5)
+    stage.say(OTHER, step)
+    assert stage.desk.account_of(job).story.steps == ()
+    stage.say(CLIENT, step)
+    (found,) = stage.desk.account_of(job).story.steps
+    assert (found.epoch, found.tick, found.lease) == (4, 400, "lease-1")
+    assert found.stamp > stage.desk.account_of(job).story.passages[-1].stamp
+
+
+def test_a_grain_below_nothing_is_refused(stage: Stage, tools: SimpleNamespace) -> None:
+    order = tools.order(checkpoint_every=-1)
+    effects = stage.desk.submit(CLIENT, order, tools.terms, tools.at(0))
+    assert told(effects, Failure)[0].code == "bad-parameter"

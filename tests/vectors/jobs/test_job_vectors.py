@@ -10,6 +10,7 @@ from qallow_agent.jobs.leases import sign_lease, signed_bytes
 from qallow_agent.jobs.messages import Lease
 from qallow_agent.jobs.parcels import (
     PARCELS,
+    STATE,
     ArrayHead,
     Chunk,
     Fault,
@@ -20,6 +21,7 @@ from qallow_agent.jobs.parcels import (
     ResultHead,
     ResultParcel,
     Room,
+    Snapshot,
     TaskHead,
     TaskParcel,
     pack,
@@ -44,8 +46,8 @@ def test_the_signed_bytes_of_a_lease() -> None:
     )
 
 
-def test_the_bytes_of_parcels_are_those_of_version_2() -> None:
-    assert PARCELS == 2
+def test_the_bytes_of_parcels_are_those_of_version_3() -> None:
+    assert PARCELS == 3
 
 
 def test_a_parcel_of_tasks() -> None:
@@ -63,6 +65,23 @@ def test_a_parcel_whose_array_lies_in_a_hold() -> None:
     assert pack(TaskParcel(LeaseId("lease-a"), (task,))).hex() == (
         "83a474797065a57461736b73a56c65617365a76c656173652d61a57461736b73919707010180909195a178"
         "a2663891ce00100000c404686f6c644093c404726f6f6d00ce00800000"
+    )
+
+
+def test_a_parcel_of_a_long_task_that_goes_on() -> None:
+    head = ArrayHead(STATE, "u1", (70_000,))
+    parcel = TaskParcel(LeaseId("lease-a"), (TaskHead(7, 2, 1, {}, (), (head,)),), 5_000)
+    assert pack(parcel).hex() == (
+        "84a474797065a57461736b73a56c65617365a76c656173652d61a57461736b73919707020180909195a6"
+        "407374617465a2753191ce00011170c40000c0a56576657279cd1388"
+    )
+
+
+def test_the_state_of_a_task() -> None:
+    head = ArrayHead(STATE, "u1", (9,), b"hold")
+    assert pack(Snapshot(LeaseId("lease-a"), 7, 2, head)).hex() == (
+        "85a474797065a8736e617073686f74a56c65617365a76c656173652d61a66e756d62657207a761747465"
+        "6d707402a5737461746595a6407374617465a275319109c404686f6c6400"
     )
 
 

@@ -54,13 +54,17 @@ def test_results_are_the_golden_ones(
 
 def test_a_checkpoint_has_its_golden_bytes() -> None:
     section = Section("phase", "f4", (1,), np.float32(0.5).tobytes())
-    blob = encode_checkpoint(Checkpoint("ab" * 32, 1000, "", (section,)))
+    blob = encode_checkpoint(
+        Checkpoint("ab" * 32, 1000, "", (section,), 1, ("attempt:a",), {"ticks": 2000})
+    )
     assert (
         blob
         == bytes.fromhex(
-            "71616c6c6f77433100000076"  # magic, header length
-            "95d940" + "6162" * 32 + "cd03e8a0"  # kernel hash, tick, no previous
+            "71616c6c6f7743320000008c"  # magic, header length
+            "98d940" + "6162" * 32 + "cd03e8a0"  # kernel hash, tick, no previous
             "c420d99e58435243d9fef9c88273b8d553b4fba4d0baf8009d29eae74fa99e0d9f57"  # body hash
-            "9193a57068617365a2663491010000003f"  # heads, body
+            "9193a57068617365a266349101"  # heads
+            "0191a9617474656d70743a6181a57469636b73cd07d0"  # epoch, parents, parameters
+            "0000003f"  # body
         )
     )
