@@ -174,6 +174,11 @@ class AuditBook:
             del self._places[oldest]
             self._dissents.pop(oldest, None)
 
+    def forgive(self, place: str) -> None:
+        """Forget what a place answered: it has earned its way back."""
+        self._places.pop(place, None)
+        self._dissents.pop(place, None)
+
     def places(self) -> tuple[str, ...]:
         """Return every place that was audited."""
         return tuple(sorted(self._places))

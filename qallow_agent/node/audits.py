@@ -52,6 +52,7 @@ class Audits:
         self._adverts = adverts
         self.book = AuditBook(kept.get(NAME, b""))
         self._out: dict[str, Complaint] = {}
+        self._tried: dict[str, None] = {}
         self._keep_s: Seconds | None = None
         self._looked = False
 
@@ -95,8 +96,23 @@ class Audits:
         """Return why this node gives a device no work; None when it may."""
         return self._out.get(place)
 
-    def agreement(self, place: str, now: Instant) -> int | None:
-        """Return the agreement of a device in millionths; None where nothing was audited."""
+    def own_agreement(self, place: str, now: Instant, *, tried: bool) -> int | None:
+        """Return the agreement of a device of ours in millionths; None where it does not count.
+
+        While its bench tries it, it takes no work anyway, and copies must be let in to clear it;
+        once cleared, it begins anew: else what it atoned for would keep it closed for a day.
+
+        Args:
+            place: ``node/device``.
+            now: When.
+            tried: Whether the bench has it in quarantine.
+        """
+        if tried:
+            self._tried[place] = None
+            return None
+        if place in self._tried:
+            del self._tried[place]
+            self.book.forgive(place)
         return self.book.agreement(place, int(now.wall_s)) if self.book.audited(place) else None
 
     def complaints(self) -> dict[str, Complaint]:

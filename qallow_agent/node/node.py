@@ -16,6 +16,7 @@ from qallow_agent.base.notice import Notice
 from qallow_agent.ethics.messages import CharterChanged
 from qallow_agent.jobs import local
 from qallow_agent.jobs import messages as jobs
+from qallow_agent.jobs.model import DeviceHealth
 from qallow_agent.jobs.opinions import OPINIONS, AuditDone
 from qallow_agent.ledger import messages as ledger
 from qallow_agent.mesh.wire import facts
@@ -51,9 +52,7 @@ class Node:
         self.rooms = rooms
         self._survey = Survey(me, rooms)
         self.governance = Governance(me, rooms, self._survey)
-        self.governance.agreement = lambda device, now: rooms.audits.agreement(
-            f"{me.node}/{device}", now
-        )
+        self.governance.agreement = self._agreement
         self._front = FrontDesk(me, rooms, self.governance)
         self._submissions = Submissions(me, rooms, self._survey, rng)
         self._submissions.words_of = self.governance.words_of
@@ -248,6 +247,11 @@ class Node:
         self.rooms.adverts.learn_key(certificate.node, certificate.node_key)
         self.rooms.desk.learn_key(certificate.node, certificate.node_key)
         return []
+
+    def _agreement(self, device: str, now: Instant) -> int | None:
+        states = {each.name: each.state for each in self.rooms.bench.device_states()}
+        tried = states.get(device) == DeviceHealth.QUARANTINED
+        return self.rooms.audits.own_agreement(f"{self.me.node}/{device}", now, tried=tried)
 
     def _member_down(self, _: Sender, fact: facts.MemberDown, now: Instant) -> list[Effect]:
         moved = self.rooms.desk.member_down(fact.node, now)

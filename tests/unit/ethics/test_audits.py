@@ -149,6 +149,14 @@ def test_a_book_that_does_not_decode_is_named(kept: bytes) -> None:
     assert caught.value.hint
 
 
+def test_what_is_forgiven_is_forgotten_of_that_place_only() -> None:
+    book = book_of(Audit(THREE, (0, 1, 1)))
+    book.forgive("one/cpu0")
+    assert (book.audited("one/cpu0"), book.dissents("one/cpu0")) == (0, 0)
+    assert book.audited("two/cpu0") == 1
+    assert book.mesh().audits == 1
+
+
 def test_the_places_that_were_audited_longest_ago_are_forgotten_first() -> None:
     book = AuditBook()
     for number in range(300):

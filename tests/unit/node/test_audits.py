@@ -142,6 +142,17 @@ def test_status_counts_the_audits_as_long_as_they_are_not_enough() -> None:
     assert hall.audits.document()["enough"] is True
 
 
+def test_an_own_device_is_not_judged_while_it_is_tried_and_begins_anew_afterwards() -> None:
+    hall = Hall()
+    assert hall.audits.own_agreement(TRIED, at(0.0), tried=False) is None, "never audited"
+    hall.see(split(1, 0, 0))
+    assert hall.audits.own_agreement(TRIED, at(1.0), tried=False) == 952_380
+    assert hall.audits.own_agreement(TRIED, at(3.0), tried=True) is None
+    assert hall.audits.own_agreement(TRIED, at(4.0), tried=False) is None
+    hall.see(split(0, 0, 0))
+    assert hall.audits.own_agreement(TRIED, at(5.0), tried=False) == 1_000_000
+
+
 def test_anything_else_is_our_own_mistake() -> None:
     with pytest.raises(InvariantBroken):
         Hall().audits.receive(ME, Done(), at(0.0))
