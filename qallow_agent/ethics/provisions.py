@@ -7,6 +7,7 @@ import msgspec
 
 from qallow_agent.base.errors import PeerError, StorageCorrupt
 from qallow_agent.base.machine import Effect, Instant, Persist
+from qallow_agent.ethics.bounds import check_mesh, check_owner
 from qallow_agent.ethics.exceptions import NAME as EXCEPTIONS
 from qallow_agent.ethics.exceptions import Exceptions
 from qallow_agent.ethics.hours import quiet_until_s
@@ -166,7 +167,7 @@ def _kept_mesh(kept: bytes | None, mesh_key: bytes) -> tuple[Held, str]:
     try:
         held = msgspec.msgpack.decode(kept, type=Held)
         verify_policy(held.document, held.signature, mesh_key)
-        decode_policy(held.document)
+        check_mesh(decode_policy(held.document))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         hint = "delete it; peers will tell us again"
         raise StorageCorrupt(f"{MESH} does not decode: {error}", hint=hint) from error
@@ -179,7 +180,7 @@ def _kept_owner(kept: bytes | None) -> _Owned:
     try:
         owned = _Owned() if kept is None else msgspec.msgpack.decode(kept, type=_Owned)
         if owned.document:
-            decode_owner(owned.document)
+            check_owner(decode_owner(owned.document))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, PeerError) as error:
         raise StorageCorrupt(
             f"{OWNER} does not decode: {error}",

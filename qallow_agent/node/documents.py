@@ -24,7 +24,7 @@ from qallow_agent.mesh.wire.kinds import (
     MemberState,
 )
 from qallow_agent.node.devices import complaints
-from qallow_agent.node.gatehouse import admission, closed
+from qallow_agent.node.gatehouse import admission, closed, report_document
 from qallow_agent.node.governance import Governance
 from qallow_agent.node.rooms import Rooms, Self
 
@@ -126,6 +126,7 @@ def devices(view: View) -> Document:
     rows = [
         {"node": node, "name": names.get(node, node), "device": device.name}
         | {key: value for key, value in msgspec.to_builtins(full(device)).items() if key != "name"}
+        | {"gate": report_document(device.gate)}
         for node, advert in sorted(adverts.items())
         for device in (own_devices(view) if node == view.me.node else advert.devices)
     ]

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from qallow_agent.base.errors import ConfigError, Malformed, NotAllowed
+from qallow_agent.base.errors import ConfigError, NotAllowed, WireError
 from qallow_agent.base.ids import NodeId, Sender
 from qallow_agent.base.machine import Effect, Instant, Reply, Send
 from qallow_agent.base.message import Message, Report
@@ -90,7 +90,7 @@ class Rules:
         except NotAllowed as error:
             names = ", ".join(self._signers()) or "the node that founded the mesh"
             raise NotAllowed(error.message, hint=f"set it on {names}") from error
-        except Malformed as error:
+        except WireError as error:
             raise ConfigError(error.message, hint="qallow-agent policy validate FILE") from error
         return [*effects, self._done(sender, now)]
 
@@ -103,7 +103,7 @@ class Rules:
         try:
             policy = decode_owner(wish.document) if wish.document else NOTHING
             effects = self._rooms.charter.owner.set_policy(policy, now)
-        except Malformed as error:
+        except WireError as error:
             hint = "qallow-agent policy validate --local FILE"
             raise ConfigError(error.message, hint=hint) from error
         return [*effects, self._done(sender, now)]

@@ -62,7 +62,9 @@ def heard(
     parts = zip(COMPONENTS, (gate.s, gate.c, gate.h), gate.culprits, strict=True)
     first, *others = sorted((Cause(*each) for each in parts), key=lambda each: each.thousandths)
     stop = gate.why if gate.state is GateState.FORBIDS else ""
-    first = msgspec.structs.replace(first, why="" if stop else gate.why, stop=stop)
+    known = SIGNALS.get(first.signal)
+    why = gate.why if known is None else gate.why.removeprefix(f"{known.name} is ")
+    first = msgspec.structs.replace(first, why="" if stop else why, stop=stop)
     return Refusal(
         job=job,
         node=node,

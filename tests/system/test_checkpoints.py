@@ -125,8 +125,10 @@ def test_the_run_of_a_vanished_client_goes_on_for_the_next_one(
     again, same = start(box, *words)
     finish(again)
     assert same == job
-    (resumed,) = steps(box, job, "resumed")
-    assert resumed["tick"] > 0
+    # It may go on twice: a runner that is still at the task of the first client gives way.
+    resumed = steps(box, job, "resumed")
+    assert resumed
+    assert all(each["tick"] > 0 for each in resumed)
 
 
 def test_a_killed_machine_leaves_its_run_to_another(

@@ -154,18 +154,24 @@ def test_an_uncorrectable_error_is_a_quarantine_that_canaries_end(
 
 
 @needs_compiler
-def test_a_hot_gpu_says_so_works_on_and_cools(board: Board, eventually: Eventually) -> None:
+def test_a_hot_gpu_says_so_refuses_work_and_takes_it_once_it_is_cool(
+    board: Board, eventually: Eventually
+) -> None:
     board.tell("heat 96", "throttle 64")
     eventually(lambda: board.seen["state"] == "hot", 10, "it is hot")
     assert board.seen["throttle"] == ["heat-hardware"]
     assert "gpu0 is hot: it reached 96 C and slows down at 95 C" in board.problems()
-    done = board.agent.run_cli("run", "double", "--device", "gpubox/gpu0", "--json")
-    assert done.returncode == 0, done.stderr
+    done = board.agent.run_cli("run", "double", "--device", "gpubox/gpu0", within_s=30)
+    assert done.returncode == 75
+    assert "s2 thermal margin" in done.stderr
     board.tell("heat 93")
     time.sleep(1.5)
     assert board.seen["state"] == "hot"
     board.tell("heat 60")
     eventually(lambda: board.seen["state"] == "ok", 10, "it is cool")
+    eventually(lambda: board.seen["gate"]["state"] == "open", 20, "it takes work again")
+    done = board.agent.run_cli("run", "double", "--device", "gpubox/gpu0", "--json")
+    assert done.returncode == 0, done.stderr
 
 
 @needs_compiler

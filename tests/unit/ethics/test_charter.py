@@ -32,8 +32,9 @@ from qallow_agent.ethics.messages import (
     PolicyOffer,
     PolicyWanted,
 )
-from qallow_agent.ethics.owner import OwnerPolicy
+from qallow_agent.ethics.owner import OwnerPolicy, encode_owner
 from qallow_agent.ethics.policy import Override, Policy, Ramp, policy_digest
+from qallow_agent.ethics.provisions import Held
 from qallow_agent.ethics.settings import EthicsSettings
 from qallow_agent.ethics.spread import FANOUT, PATIENCE_S
 
@@ -242,6 +243,15 @@ def test_a_policy_of_another_mesh_is_left_out_with_a_notice() -> None:
 def test_kept_bytes_that_do_not_decode_name_their_file(name: str) -> None:
     with pytest.raises(StorageCorrupt, match=name):
         charter({name: b"\xc1"})
+
+
+def test_a_kept_policy_that_this_release_cannot_hold_is_left_out() -> None:
+    document, signature = sign_policy(version(4, threshold=1), KEY)
+    held = charter({"ethics/mesh": msgspec.msgpack.encode(Held(document, signature))})
+    assert held.holds.mesh.version == 0
+    owned = msgspec.msgpack.encode([encode_owner(OwnerPolicy(threshold=1)), ""])
+    with pytest.raises(StorageCorrupt, match="ethics/owner"):
+        charter({"ethics/owner": owned})
 
 
 def test_a_pause_survives_a_restart_and_ends_by_itself() -> None:
