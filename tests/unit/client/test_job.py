@@ -98,7 +98,11 @@ class Case:
         options = options or JobOptions()
         order = SubmitJob("k", points, {"n": 1}, 1, options)
         laid_out = lay_out(None, {"n": list(range(points))}, {}) if points else None
-        payload = Singles() if laid_out is None else Survey(laid_out, self.stream)
+        payload = (
+            Singles(hashed=options.fingerprint)
+            if laid_out is None
+            else Survey(laid_out, self.stream)
+        )
         self.job = Job(order, payload, self.desk, None, guess_s=0.0, touch=lambda _: None)
         if points:
             self.job.account.add_sweep(points, 8)
