@@ -1,4 +1,4 @@
-"""What fingerprints cost: the same work with and without them, in turn, on one agent with one runner.
+"""What fingerprints cost: the same work with and without them, in turn, on one agent.
 
 Usage: ``python benchmarks/fingerprints.py [--rounds N]``. Prints medians and their ratio.
 """
@@ -78,7 +78,7 @@ def works(mesh: Mesh) -> dict[str, Work]:
 
 def measure(work: Work, rounds: int) -> tuple[float, float]:
     """Return how much is done a second without fingerprints, and with them."""
-    work(True)  # noqa: FBT003 - the first runner starts and compiles
+    work(True)  # the first runner starts and compiles
     found: dict[bool, list[float]] = {True: [], False: []}
     for number in range(2 * rounds):
         hashed = number % 4 in {1, 2}
