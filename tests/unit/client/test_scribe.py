@@ -11,6 +11,8 @@ from qallow_agent.base.message import Done, Failure, Message
 from qallow_agent.client import team as team_room
 from qallow_agent.client.arguments import Arguments
 from qallow_agent.client.futures import JobFuture
+from qallow_agent.client.jury import Jury
+from qallow_agent.client.keeper import Keeping
 from qallow_agent.client.payload import Singles
 from qallow_agent.client.scribe import Scribe
 from qallow_agent.client.team import Team
@@ -99,11 +101,11 @@ class Case:
             self,  # type: ignore[arg-type]  # dials on paper
             Singles(),
             settings=DispatchSettings(),
-            retries=3,
-            keeper=None,
+            options=options,
+            jury=Jury({}),
+            keeping=Keeping(scribe=self.scribe),
             report=lambda _lease, _why: None,
             touch=lambda: None,
-            scribe=self.scribe,
         )
         self.future = JobFuture("k", Arguments(SCALARS), options, None, self)  # type: ignore[arg-type]
         self.scribe.newest = self.future

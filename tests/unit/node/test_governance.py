@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from qallow_agent.base.message import Report
+from qallow_agent.ethics.audits import Audit
 from qallow_agent.ethics.gate import Admission, Running
 from qallow_agent.ethics.messages import (
     OverridePolicy,
@@ -221,16 +222,17 @@ def test_a_partition_leaves_a_box_open_that_measures_enough() -> None:
     assert (own["h"], own["culprits"][2], own["state"]) == (950, "h0", "open")
 
 
-def test_audits_that_disagree_and_a_forked_ledger_count_once_somebody_tells() -> None:
+def test_audits_in_which_a_device_dissented_lower_its_harmony() -> None:
     simulation = mesh("a")
-    governance = simulation.boxes["a"].node.governance
-    governance.agreement = lambda device, _: 940_000 if device == "cpu0" else None
+    node = simulation.boxes["a"].node
+    places = (f"{node.me.node}/cpu0", "b/cpu0", "c/cpu0")
+    node.rooms.audits.book.add(
+        Audit(places, (0, 1, 1), 1), int(simulation.boxes["a"].clocks.read().wall_s)
+    )
     simulation.run(2.0)
-    assert governance.judged["cpu0"].score.culprits[2] == "h2"
-    governance.forked = lambda _: True
-    simulation.run(2.0)
-    assert governance.judged["cpu0"].score.stops == ("h5",)
-    assert status(simulation, "a")["admission"]["state"] == "refuses"
+    found = node.governance.judged["cpu0"].score
+    assert found.culprits[2] == "h2"
+    assert found.h == 654  # (0 + 20) / (1 + 20), on the ramp from 0.90 to 0.98
 
 
 def test_data_goes_only_where_its_class_is_admitted() -> None:
