@@ -23,6 +23,14 @@ ABSENT_S: Seconds = 60.0
 """A reboot takes less; who is away for longer may be away for good."""
 SEATS_S: Seconds = 5.0
 
+Clause = Callable[[], tuple[int, tuple[str, ...]]]
+"""How many members a committee has at most, and the nodes it is of; none for whoever is up."""
+
+
+def anybody() -> tuple[int, tuple[str, ...]]:
+    """Return the clause of a policy that says nothing about the committee."""
+    return MAX_MEMBERS, ()
+
 
 class Convener:
     """What the node that holds the mesh key adds to a committee; does nothing elsewhere.
@@ -33,6 +41,7 @@ class Convener:
         committee: What holds, and what is open.
         workers: Enrolled workers that are up, this node included, sorted.
         enrolled: Whether a node is still a member of the mesh, up or not.
+        clause: What the mesh's policy says of the committee.
     """
 
     def __init__(
@@ -43,12 +52,14 @@ class Convener:
         committee: Committee,
         workers: Callable[[], tuple[NodeId, ...]],
         enrolled: Callable[[NodeId], bool],
+        clause: Clause,
     ) -> None:
         self._mesh = mesh
         self._mesh_key = mesh_key
         self._committee = committee
         self._workers = workers
         self._enrolled = enrolled
+        self._clause = clause
         self._look_s: Seconds | None = 0.0 if mesh_key else None
         self._absent_since_s: dict[NodeId, Seconds] = {}
         self._seats: dict[NodeId, Seat] | None = None
@@ -112,9 +123,10 @@ class Convener:
 
     def _wanted(self, now: Instant) -> tuple[NodeId, ...]:
         """Return who should sit in the committee, sorted."""
-        up = self._workers()
+        most, pinned = self._clause()
         held = self._committee.manifest
-        sitting = held.nodes if held else ()
+        up = [node for node in self._workers() if not pinned or node in pinned]
+        sitting = [node for node in (held.nodes if held else ()) if not pinned or node in pinned]
         away = [node for node in sitting if node not in up and self._enrolled(node)]
         since = {node: self._absent_since_s.get(node, now.mono_s) for node in away}
         self._absent_since_s = since
@@ -129,4 +141,4 @@ class Convener:
             self._look_s = now.mono_s + ABSENT_S
         first = [node for node in up if node in sitting]
         new = [node for node in up if node not in sitting]
-        return tuple(sorted((*first, *staying, *new)[:MAX_MEMBERS]))
+        return tuple(sorted((*first, *staying, *new)[: min(most, MAX_MEMBERS)]))

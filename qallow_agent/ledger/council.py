@@ -17,7 +17,7 @@ from qallow_agent.base.units import Seconds
 from qallow_agent.ledger.certificate import open_head
 from qallow_agent.ledger.certifier import Certifier
 from qallow_agent.ledger.committee import Committee
-from qallow_agent.ledger.convener import Convener
+from qallow_agent.ledger.convener import Clause, Convener, anybody
 from qallow_agent.ledger.forks import Forks
 from qallow_agent.ledger.kinds import (
     CommitteeChanged,
@@ -71,6 +71,7 @@ class Surroundings:
         enrolled: Whether a node is still a member of the mesh, up or not.
         state: The epoch statement as this node would make it now; None while it cannot.
         recompute: In what another node's statement differs from what is observed here.
+        clause: What the mesh's policy says of the committee.
     """
 
     members: Callable[[], tuple[NodeId, ...]]
@@ -78,6 +79,7 @@ class Surroundings:
     enrolled: Callable[[NodeId], bool]
     state: Callable[[Instant], Statement | None]
     recompute: Callable[[NodeId, Statement], str]
+    clause: Clause = anybody
 
 
 class Council:
@@ -136,6 +138,7 @@ class Council:
             committee=self.committee,
             workers=around.workers,
             enrolled=around.enrolled,
+            clause=around.clause,
         )
         self.certifier = Certifier(me=me, card=card, log=log, kept=kept)
         self.certifier.manifest = self.committee.manifest
@@ -238,6 +241,10 @@ class Council:
         """Note that a member is gone."""
         self._convener.stir(now)
         return []
+
+    def policy_changed(self, now: Instant) -> None:
+        """Look again whether another committee is wanted."""
+        self._convener.stir(now)
 
     # --- between the parts ------------------------------------------------------------------------
 

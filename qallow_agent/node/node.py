@@ -300,6 +300,7 @@ class Node:
 
     def _charter_changed(self, sender: Sender, fact: Message, now: Instant) -> list[Effect]:
         """Judge at once by what is in force now: a pause takes hold within this step."""
+        self.rooms.council.policy_changed(now)
         return [*self.governance.look_again(now), *self._advertise(sender, fact, now)]
 
     def _advertise(self, _: Sender, _fact: Message, now: Instant) -> list[Effect]:

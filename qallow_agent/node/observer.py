@@ -7,6 +7,7 @@ from math import isfinite
 from qallow_agent.base.ids import Entropy, MeshId, NodeId
 from qallow_agent.base.keys import NodeKeys
 from qallow_agent.base.machine import Instant
+from qallow_agent.ledger.convener import Clause, anybody
 from qallow_agent.ledger.council import Council, Surroundings
 from qallow_agent.ledger.leaf import NEVER_US
 from qallow_agent.ledger.log import Log
@@ -43,6 +44,7 @@ class Observer:
     ) -> None:
         self.audits: Audits = _no_audits
         self.shares: Shares = self._everybody
+        self.clause: Clause = anybody
         self._membership = membership
         self._doorkeeper = doorkeeper
         self._sync = sync
@@ -57,6 +59,7 @@ class Observer:
             enrolled=self.enrolled,
             state=self.state,
             recompute=self.recompute,
+            clause=self.seats,
         )
 
     def members(self) -> tuple[NodeId, ...]:
@@ -67,6 +70,10 @@ class Observer:
         """Return the members that are up and may work, sorted."""
         roles = self._doorkeeper.roles_of
         return tuple(node for node in self.members() if Role.WORKER in roles(node))
+
+    def seats(self) -> tuple[int, tuple[str, ...]]:
+        """Return what the mesh's policy says of the committee."""
+        return self.clause()
 
     def key_of(self, node: NodeId) -> bytes | None:
         """Return a member's identity key; None for strangers."""

@@ -43,6 +43,11 @@ class Coherence:
         self._me = me
         self._rooms = rooms
         rooms.observer.shares = self._shares
+        rooms.observer.clause = self._clause
+
+    def _clause(self) -> tuple[int, tuple[str, ...]]:
+        said = self._rooms.charter.holds.mesh.committee
+        return said.size, said.members
 
     def _shares(self, _: Instant) -> tuple[int, int, int]:
         reports = {

@@ -9,7 +9,7 @@ from qallow_agent.base.errors import NotAllowed, UsageError
 from qallow_agent.base.keys import SigningKey
 from qallow_agent.base.message import Message, Report
 from qallow_agent.ethics import messages as ethics
-from qallow_agent.ethics.clauses import Grant
+from qallow_agent.ethics.clauses import Committee, Grant
 from qallow_agent.ethics.mesh_policy import MeshPolicy, built_in, encode_policy, sign_policy
 from qallow_agent.ethics.owner import OwnerPolicy, encode_owner
 from qallow_agent.ethics.policy import Policy, policy_digest
@@ -174,6 +174,21 @@ def test_an_override_ends_by_itself(mesh: Simulation) -> None:
     assert ask(mesh, "b", GetStatus())["policy"]["overrides"] == []
     with pytest.raises(UsageError):
         mesh.ask("b", ethics.OverridePolicy("c8", 30.0))
+
+
+def test_a_policy_says_who_sits_in_the_committee(mesh: Simulation) -> None:
+    def seated(name: str) -> set[str]:
+        held = mesh.boxes[name].node.rooms.council.committee.manifest
+        return set(held.nodes) if held else set()
+
+    nodes = {name: box.node.me.node for name, box in mesh.boxes.items()}
+    assert seated("a") == set(nodes.values())
+    set_policy(mesh, committee=Committee(members=(nodes["a"], nodes["b"])))
+    mesh.run(2 * SECONDS)
+    assert seated("a") == seated("b") == {nodes["a"], nodes["b"]}
+    set_policy(mesh, committee=Committee(size=1))
+    mesh.run(2 * SECONDS)
+    assert len(seated("a")) == 1
 
 
 def leaves(mesh: Simulation, name: str, kind: LeafKind) -> list[tuple[bytes, dict[str, Any]]]:
