@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from statistics import quantiles
 
@@ -65,7 +66,7 @@ def real(heads: int) -> list[float]:
         known = 0
         while len(taken) < heads:
             before = known
-            _until(lambda before=before: _whole(agents[0], before), "a certificate")
+            _until(partial(_whole, agents[0], before), "a certificate")
             ledger = _ledger(agents[0])
             known = int(str(ledger["certified"]))
             taken.append(float(str(ledger["took_s"])))

@@ -14,6 +14,7 @@ from qallow_agent.base.hlc import HybridClock
 from qallow_agent.base.ids import MeshId
 from qallow_agent.base.machine import Instant
 from qallow_agent.base.notice import Notice
+from qallow_agent.config.policies import read_owner_file
 from qallow_agent.config.schema import Settings
 from qallow_agent.kernels.registry import Catalog, load_catalog
 from qallow_agent.mesh.io.ntp import NtpSource
@@ -28,12 +29,14 @@ from qallow_agent.runtime.devices import threads_per_task
 from qallow_agent.runtime.driver import Driver, World
 from qallow_agent.runtime.joining import Entrance, forget_mesh, refuse_second_mesh
 from qallow_agent.runtime.keyring import load_keys
-from qallow_agent.runtime.limits import close_memory
+from qallow_agent.runtime.limits import close_memory, take_name
 from qallow_agent.runtime.log import Chronicle, start_logging
 from qallow_agent.runtime.logbook import Logbook
 from qallow_agent.runtime.logfiles import LEDGER
 from qallow_agent.runtime.mirrors import MIRRORED, Mirrors
 from qallow_agent.runtime.plugins import Plugins, load_plugins
+from qallow_agent.runtime.sensing.lateness import Lateness
+from qallow_agent.runtime.sensing.surroundings import Surroundings
 from qallow_agent.runtime.sensors import SensorSource
 from qallow_agent.runtime.store import StateStore
 from qallow_agent.runtime.yard import RunnerYard
@@ -63,6 +66,7 @@ def run_agent(settings: Settings, *, join: str | None, ready: Ready) -> int:
         JoinRefused: The mesh refused the invite.
         PeerError: The invite's host cannot be reached.
     """
+    take_name("qallow-agent")  # other agents of this machine know ours by it
     start_logging(settings.node.log_level, settings.node.log_format)
     started_s = time.monotonic()
     say = Chronicle(time.monotonic)
@@ -80,7 +84,8 @@ def run_agent(settings: Settings, *, join: str | None, ready: Ready) -> int:
         )
         yard = _yard(settings, plugins, say)
         cleanup.callback(yard.close)
-        sensors = SensorSource(settings.devices, catalog, plugins)
+        felt = Surroundings(Lateness(), control.peers)
+        sensors = SensorSource(settings.devices, catalog, plugins, surroundings=felt)
         cleanup.callback(sensors.close)
         clocks = NtpSource(settings.mesh.sync)
         cleanup.callback(clocks.close)
@@ -95,23 +100,27 @@ def run_agent(settings: Settings, *, join: str | None, ready: Ready) -> int:
             sources=(sensors, clocks),
             say=say,
             clock=read_clock,
+            lateness=felt.lateness,
         )
-        ready(
-            {
-                "node": node.me.node,
-                "name": node.me.name,
-                "mesh": node.me.mesh,
-                "mesh_name": node.me.mesh_name,
-                "addresses": list(transport.contact.addresses(transport.contact.stream)),
-                "socket": str(control.path),
-                "seconds": time.monotonic() - started_s,
-            }
-        )
+        ready(_served(node, control) | {"seconds": time.monotonic() - started_s})
         reason = Driver(node, world).run()
         if reason == "left":
             forget_mesh(store)
         say(Notice("agent.stopped", "the agent stopped", facts={"why": reason}))
     return EXIT_OK
+
+
+def _served(node: Node, control: ControlServer) -> dict[str, object]:
+    """Return who serves, and where."""
+    me = node.me
+    return {
+        "node": me.node,
+        "name": me.name,
+        "mesh": me.mesh,
+        "mesh_name": me.mesh_name,
+        "addresses": list(me.contact.addresses(me.contact.stream)),
+        "socket": str(control.path),
+    }
 
 
 def _enter_mesh(
@@ -160,6 +169,7 @@ def _enter_mesh(
             read_tile=logbook.read,
             mirrored=mirrors.past,
             clock=HybridClock(),
+            owner_policy=read_owner_file(settings.ethics.policy_file),
         )
     )
     return node, transport, logbook, mirrors
@@ -206,4 +216,5 @@ def _room_settings(settings: Settings) -> RoomSettings:
         settings.jobs,
         settings.placement,
         settings.ledger,
+        settings.ethics,
     )

@@ -10,6 +10,7 @@ from qallow_agent.base.errors import BadSignature, Malformed, TooLarge
 from qallow_agent.base.ids import key_id
 from qallow_agent.base.keys import SIGNATURE_BYTES, SigningKey, verify
 from qallow_agent.base.reading import Reading
+from qallow_agent.mesh.wire.gate import GateReport
 from qallow_agent.mesh.wire.kinds import Advert
 
 DOMAIN = "qallow/advert/v1"
@@ -21,6 +22,11 @@ MAX_READINGS = 64
 MAX_RATES = MAX_KERNELS
 MAX_TTL_S = 3600.0
 """A dead node may not be believed longer than an hour, whatever it signed."""
+MAX_THOUSANDTHS = 1_000
+MAX_WORDS = 400
+"""Characters of what an advert tells people about a gate."""
+MAX_SIGNAL = 16
+DIGEST_BYTES = 32
 MAX_COUNT = 2**53
 """Integers beyond this lose digits as doubles on their way through JSON and dashboards."""
 
@@ -137,9 +143,22 @@ def _check_numbers(advert: Advert) -> None:
             )
         )
         _check_readings(device.readings.values())
+        if device.gate is not None:
+            _check_gate(device.gate)
         for rate in (*device.rates.values(), *device.joules.values()):
             if not (math.isfinite(rate) and rate >= 0):
                 raise Malformed("an advert's rate is not a finite, non-negative number")
+
+
+def _check_gate(gate: GateReport) -> None:
+    if any(not 0 <= part <= MAX_THOUSANDTHS for part in (gate.s, gate.c, gate.h)):
+        raise Malformed("a score in an advert is out of range")
+    if any(len(signal) > MAX_SIGNAL for signal in gate.culprits):
+        raise Malformed("an advert names a signal that is none")
+    if len(gate.policy) not in {0, DIGEST_BYTES}:
+        raise Malformed("an advert's policy is no digest")
+    if len(gate.why) > MAX_WORDS or len(gate.fix) > MAX_WORDS:
+        raise TooLarge("an advert says too much of its gate")
 
 
 def _check_whole(numbers: Iterable[int]) -> None:

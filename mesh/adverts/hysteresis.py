@@ -4,10 +4,14 @@ from collections.abc import Mapping
 
 from qallow_agent.base.reading import Reading
 from qallow_agent.mesh.adverts.settings import AdvertSettings
+from qallow_agent.mesh.wire.gate import GateReport, GateState
 from qallow_agent.mesh.wire.kinds import Advert, DeviceAdvert
 
 _QUIET = ("joules", "hertz")
 """Units that change all the time and steer nothing: the next advert has them, whenever it comes."""
+
+_GATE_STEP = 50
+"""Thousandths of a component: a twentieth of the way from its hard limit to comfort."""
 
 
 def what_changed(old: Advert, new: Advert, settings: AdvertSettings) -> str:
@@ -44,6 +48,8 @@ def _device_changed(old: DeviceAdvert, new: DeviceAdvert, settings: AdvertSettin
             return name
     if _relative(old.reserved_bytes, new.reserved_bytes) > settings.relative_step:
         return "reserved_bytes"
+    if _gate_changed(old.gate, new.gate):
+        return "gate"
     for name in ("rates", "joules"):
         before, after = getattr(old, name), getattr(new, name)
         if before.keys() != after.keys() or any(
@@ -52,6 +58,21 @@ def _device_changed(old: DeviceAdvert, new: DeviceAdvert, settings: AdvertSettin
         ):
             return name
     return _readings_changed(old.readings, new.readings, settings)
+
+
+def _gate_changed(old: GateReport | None, new: GateReport | None) -> bool:
+    """Return whether a gate's state, policy or worst signals changed, or its score by a step.
+
+    What it tells people changes with every measured value and is told along with the rest.
+    """
+    if old is None or new is None:
+        return old is not new
+    if (old.state, old.policy) != (new.state, new.policy):
+        return True
+    if new.state is not GateState.OPEN and old.culprits != new.culprits:
+        return True
+    moved = (abs(new.s - old.s), abs(new.c - old.c), abs(new.h - old.h))
+    return max(moved) >= _GATE_STEP
 
 
 def _readings_changed(

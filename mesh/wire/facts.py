@@ -64,11 +64,20 @@ class DeviceFaults(msgspec.Struct, frozen=True):
     newest: Complaint
 
 
+class Noted(msgspec.Struct, frozen=True, array_like=True):
+    """A reading and the monotonic second at which it was taken."""
+
+    reading: Reading
+    at_s: float
+
+
 class Sensed(Message, tag="fact.sensed"):
     """The shell's sensors: host readings by name and devices as probed.
 
     ``read_s`` says when (monotonic) a device was read that was not read just now.
     ``faults`` are those of devices by name, ``complaints`` what keeps devices from being found.
+    ``surroundings`` is what people and other programs here feel: it stays on this node.
+    ``desktop``: somebody is logged in at the machine itself.
     """
 
     readings: dict[str, Reading]
@@ -76,6 +85,8 @@ class Sensed(Message, tag="fact.sensed"):
     read_s: dict[str, float] = msgspec.field(default_factory=dict)
     faults: dict[str, DeviceFaults] = msgspec.field(default_factory=dict)
     complaints: tuple[Complaint, ...] = ()
+    surroundings: dict[str, Noted] = msgspec.field(default_factory=dict)
+    desktop: bool = False
 
 
 class NtpAnswer(Message, tag="fact.ntp"):

@@ -8,6 +8,7 @@ from qallow_agent.base.contact import Contact
 from qallow_agent.base.ids import MeshId, NodeId
 from qallow_agent.base.message import Message
 from qallow_agent.base.reading import Reading
+from qallow_agent.mesh.wire.gate import GateReport
 
 PROTOCOL = 1
 """The wire protocol this build speaks."""
@@ -229,6 +230,16 @@ class Gossip(Message, tag="swim.gossip"):
     records: tuple[MemberRecord, ...]
 
 
+class LiveSet(Message, tag="swim.live-set"):
+    """Whom the sender holds for alive, itself included: the first 8 bytes of each id's digest.
+
+    ``calm_s`` is for how long that has not changed: what just changed is compared by nobody.
+    """
+
+    members: bytes
+    calm_s: float
+
+
 class PushPull(Message, tag="swim.pushpull"):
     """All the sender believes; with ``answer`` the receiver need not send its own."""
 
@@ -262,6 +273,7 @@ class DeviceAdvert(msgspec.Struct, frozen=True, omit_defaults=True):
     where a meter counts them. ``warm`` runners are up and free, ``waiting`` slots are asked
     for and not granted yet, ``reserved_bytes`` of memory are promised to leases.
     ``throttle`` names why it runs slower than it could. A device without slots is only shown.
+    ``gate`` says whether it takes new work; None where its node has no gate.
     """
 
     name: str
@@ -282,6 +294,7 @@ class DeviceAdvert(msgspec.Struct, frozen=True, omit_defaults=True):
     tried: tuple[str, ...] = ()
     fix: str = ""
     throttle: tuple[str, ...] = ()
+    gate: GateReport | None = None
 
 
 class KernelAdvert(msgspec.Struct, frozen=True):
@@ -343,7 +356,7 @@ class PulseEcho(Message, tag="sync.echo"):
 
 MESH_KINDS: tuple[type[Message], ...] = (
     Revoked, Renew, Renewed, Beacon, Probe, ProbeRelay, Ack, Nack, Gossip, PushPull,
-    Adverts, AdvertDigest, Pulse, PulseEcho,
+    LiveSet, Adverts, AdvertDigest, Pulse, PulseEcho,
 )  # fmt: skip
 """Kinds a member may send; anything else from the wire is an unknown kind."""
 

@@ -6,7 +6,7 @@ Every deliberate error carries a stable ``code``, says whether the same call may
 """
 
 import logging
-from typing import ClassVar
+from typing import Any, ClassVar
 
 
 class QallowError(Exception):
@@ -26,15 +26,18 @@ class QallowError(Exception):
         self.message = message
         self.hint = hint
         self.retryable = self.usually_retryable if retryable is None else retryable
+        self.document: dict[str, Any] = {}
+        """What programs may read about it; JSON-shaped, empty when message and hint say all."""
         if hint:
             self.add_note(f"fix: {hint}")  # a traceback shows it too
 
     def __reduce__(self) -> tuple[object, ...]:
         """Survive pickling, which process pools do to exceptions, with the remote traceback."""
         made = (_rebuild, (type(self), self.message, self.hint, self.retryable))
+        kept: dict[str, object] = {"document": self.document} if self.document else {}
         if isinstance(self.__cause__, RemoteTraceback):
-            return (*made, {"__cause__": self.__cause__})
-        return made  # any other cause may not pickle
+            kept["__cause__"] = self.__cause__
+        return (*made, kept) if kept else made  # any other cause may not pickle
 
 
 def _rebuild(kind: type[QallowError], message: str, hint: str, retryable: bool) -> QallowError:  # noqa: FBT001
@@ -115,6 +118,20 @@ class NeverFits(NoDevice):
     """No device known here could ever take the job as asked; nothing ran; waiting will not help."""
 
     code = "never-fits"
+
+
+class NotAdmitted(JobRejected):
+    """Every device that could run the job is closed to new work by its score; nothing ran."""
+
+    code = "not-admitted"
+    usually_retryable = True
+
+
+class Forbidden(NotAdmitted):
+    """The owners of every device that could run the job do not let it; nothing ran."""
+
+    code = "forbidden"
+    usually_retryable = False
 
 
 class JobNotFound(UserError):
@@ -291,6 +308,8 @@ BLAME: dict[type[QallowError], tuple[int, int]] = {
     BadParameter: (EXIT_USAGE, logging.INFO),
     NoDevice: (EXIT_TRY_LATER, logging.WARNING),
     NeverFits: (EXIT_USAGE, logging.WARNING),
+    NotAdmitted: (EXIT_TRY_LATER, logging.WARNING),
+    Forbidden: (EXIT_NOT_ALLOWED, logging.WARNING),
     JobNotFound: (EXIT_USAGE, logging.INFO),
     JobFailed: (EXIT_FAILED, logging.WARNING),
     JobCancelled: (EXIT_FAILED, logging.INFO),

@@ -1,19 +1,28 @@
 """What the bodies of leaves say: one decoder a kind, imported when a leaf of it is shown."""
 
+from collections import Counter
 from collections.abc import Mapping
 from importlib import import_module
 from typing import Any
 
-from qallow_agent.base.errors import WireError
-from qallow_agent.ledger.leaf import Leaf, LeafKind
+from qallow_agent.base.errors import Malformed, WireError
+from qallow_agent.ledger.leaf import DIGEST_BYTES, Leaf, LeafKind
 
-DECODERS: dict[LeafKind, str] = {}
+DECODERS: dict[LeafKind, str] = {
+    LeafKind.DECISIONS: "qallow_agent.cli.bodies:decisions",
+    LeafKind.RECEIPT: "qallow_agent.cli.receiptview:spelt_out",
+    LeafKind.MEMBERSHIP: "qallow_agent.cli.bodies:membership",
+    LeafKind.EPOCH: "qallow_agent.cli.bodies:statement",
+}
 """Kind -> ``module:function`` that turns a body into a JSON-shaped mapping.
 
 The function may raise WireError; a kind without one is shown in hexadecimal.
 """
 
 _SHOWN_BYTES = 64
+_START_BYTES = 8
+"""Before the records: the milliseconds since 1970 that theirs count from."""
+_VERSION_BYTES = 8
 
 
 def decoded(leaf: Leaf) -> Mapping[str, Any]:
@@ -28,3 +37,53 @@ def decoded(leaf: Leaf) -> Mapping[str, Any]:
         return found
     more = len(leaf.body) > _SHOWN_BYTES
     return {"hex": leaf.body[:_SHOWN_BYTES].hex() + ("..." if more else "")}
+
+
+def decisions(body: bytes) -> Mapping[str, Any]:
+    """Return what a batch of decisions says: how many of which verdict, and the lowest scores.
+
+    Raises:
+        Malformed: It is none.
+    """
+    from qallow_agent.ethics.gate import Admission  # noqa: PLC0415 - few leaves are of this kind
+    from qallow_agent.ethics.records import RECORD_BYTES, unpack  # noqa: PLC0415
+
+    if len(body) < _START_BYTES or (len(body) - _START_BYTES) % RECORD_BYTES:
+        raise Malformed(f"a batch of decisions of {len(body)} bytes")
+    records = [
+        unpack(body[at : at + RECORD_BYTES]) for at in range(_START_BYTES, len(body), RECORD_BYTES)
+    ]
+    verdicts = Counter(Admission(each.admission).name.lower() for each in records)
+    lowest = min((each.s + each.c + each.h for each in records), default=0)
+    return {"decisions": len(records), **dict(sorted(verdicts.items())), "lowest_e": lowest / 1000}
+
+
+def membership(body: bytes) -> Mapping[str, Any]:
+    """Return which committee certifies from this leaf on.
+
+    Raises:
+        Malformed: It says none.
+    """
+    if len(body) != _VERSION_BYTES + DIGEST_BYTES:
+        raise Malformed(f"a committee of {len(body)} bytes")
+    version, digest = body[:_VERSION_BYTES], body[_VERSION_BYTES:]
+    return {"committee": int.from_bytes(version), "manifest": digest.hex()}
+
+
+def statement(body: bytes) -> Mapping[str, Any]:
+    """Return what an epoch statement says.
+
+    Raises:
+        Malformed: It is none.
+    """
+    from qallow_agent.ledger.statement import parse_statement  # noqa: PLC0415 - as above
+
+    said = parse_statement(body)
+    return {
+        "audits": said.audits,
+        "entropy_millionths": said.entropy_millionths,
+        "members": said.members,
+        "clock_ok": said.clock_ok,
+        "policy_ok": said.policy_ok,
+        "view_ok": said.view_ok,
+    }

@@ -11,6 +11,7 @@ from qallow_agent.base.units import show_bytes, show_seconds
 from qallow_agent.cli.kernels import open_catalog, parameter_shapes
 from qallow_agent.cli.options import LocalAgent, asks_agent, duration
 from qallow_agent.cli.output import emit, note, pairs, table
+from qallow_agent.cli.scores import gate_line, say_signals
 from qallow_agent.jobs.messages import JobOptions, SubmitJob
 from qallow_agent.node.commands import Explain
 
@@ -101,6 +102,8 @@ def _job(document: Mapping[str, Any]) -> None:
     if document.get("hint"):
         rows.append(("fix", str(document["hint"])))
     pairs(rows)
+    if (document.get("refusal") or {}).get("text"):
+        click.echo(f"\n{document['refusal']['text']}")
     _decisions(document)
     passages = document.get("passages", ())
     if passages:
@@ -149,6 +152,7 @@ def _node(document: Mapping[str, Any]) -> None:
     for device in document.get("devices", ()):
         click.echo()
         pairs(_device(device))
+        say_signals(device.get("signals") or ())
     for each in document.get("refusals", ()):
         click.echo(f"{_clock(each['at_s'])}  {each['device']} refused {each['job']}: {each['why']}")
 
@@ -171,6 +175,8 @@ def _device(device: Mapping[str, Any]) -> list[tuple[str, str]]:
                    f"{show_bytes(device.get('memory_bytes', 0))} promised to leases")),
         ("rates", ", ".join(rates) or "none measured"),
     ]  # fmt: skip
+    if device.get("gate"):
+        rows.append(("gate", gate_line(device["gate"])))
     if device.get("canary"):
         rows.append(("canary", str(device["canary"])))
     if device.get("start_s"):

@@ -12,7 +12,7 @@ import msgspec
 from qallow_agent.base.errors import ConfigError, Malformed, UsageError
 from qallow_agent.base.units import show_bytes
 from qallow_agent.cli.bodies import decoded
-from qallow_agent.cli.options import config_option, json_option, set_option
+from qallow_agent.cli.options import config_option, duration, json_option, set_option
 from qallow_agent.cli.output import emit, pairs, table
 from qallow_agent.cli.shelf import Shelf, find_shelf, reads_log
 from qallow_agent.ledger.leaf import Leaf, parse_leaf
@@ -24,6 +24,7 @@ from qallow_agent.ledger.signing import NoteKey, parse_note_key
 from qallow_agent.ledger.tiles import WIDTH, TiledTree, whole_entries
 from qallow_agent.runtime.logaudit import KEYS, Findings, audit, export, newest
 from qallow_agent.runtime.logfiles import LogFiles
+from qallow_agent.runtime.logprune import prune as delete
 from qallow_agent.runtime.logrestore import restore as put_back
 from qallow_agent.runtime.store import StateStore
 
@@ -202,6 +203,22 @@ def restore(
     click.echo(f"{head.size} entries are back{kept}")
 
 
+@ledger.command(
+    short_help="Delete old entries; their hashes stay.",
+    epilog="Example: qallow-agent ledger prune --older 365d",
+)
+@click.option("--older", "older_s", type=duration, metavar="DURATION", required=True,
+              help="Entries younger than this stay.")  # fmt: skip
+@reads_log
+def prune(shelf: Shelf, older_s: float, as_json: bool) -> None:
+    """Delete bundles of old entries; heads and hashes stay, so the rest is proved as before."""
+    entries, size_bytes = delete(shelf.files, round((time.time() - older_s) * 1_000))
+    if as_json:
+        emit("qallow.ledger.prune/v1", {"entries": entries, "bytes": size_bytes})
+        return
+    click.echo(f"{entries} entries deleted, {show_bytes(size_bytes)}")
+
+
 # --- reading --------------------------------------------------------------------------------------
 
 _HEADERS = ("INDEX", "TIME", "KIND", "BYTES", "SIGNED", "WHAT")
@@ -318,6 +335,7 @@ def _document(found: Findings) -> dict[str, Any]:
         "first": _when(found.first),
         "last": _when(found.last),
         "unsigned": found.unsigned,
+        "pruned": found.pruned,
     }
 
 
@@ -338,6 +356,8 @@ def _say(found: Findings) -> None:
         rows.append(("not checked", f"signatures of {', '.join(found.strangers)}"))
     if found.first and found.last:
         rows.append(("written", f"{_when(found.first)} to {_when(found.last)}"))
+    if found.pruned:
+        rows.append(("deleted", f"{found.pruned} entries by rule; their hashes are proved"))
     if found.unsigned:
         rows.append(("not signed", f"{found.unsigned} newer entries; a running agent signs soon"))
     pairs(rows)

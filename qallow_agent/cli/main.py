@@ -48,6 +48,9 @@ COMMANDS = {
     "energy": ("energy:energy", "Say how many joules work took."),
     "ledger": ("ledger:ledger", "Show, check and export this node's signed log."),
     "explain": ("explain:explain", "Say why here, why not there, and what would change it."),
+    "policy": ("policy:policy", "Show, set and try out the rules for admitting work."),
+    "pause": ("pause:pause", "Stop work on this node, at once."),
+    "resume": ("pause:resume", "End a pause."),
     "kernels": ("kernels:kernels", "List, test and measure kernels."),
     "config": ("config:config", "Show, explain and validate the configuration."),
 }

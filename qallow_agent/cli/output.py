@@ -48,11 +48,17 @@ def say_error(error: QallowError, *, as_json: bool = False) -> None:
             "hint": error.hint,
             "retryable": error.retryable,
         }
+        if error.document:
+            document["problem"] = {
+                key: value for key, value in error.document.items() if key != "text"
+            }
         click.echo(msgspec.json.encode(document).decode(), err=True)
         return
     label = click.style("error:", fg="red", bold=True)
     click.echo(f"{label} {error.message}", err=True, color=_colour())
-    if error.hint:
+    if error.document.get("text"):
+        click.echo(str(error.document["text"]), err=True)
+    elif error.hint:
         click.echo(f"  fix: {error.hint}", err=True)
 
 

@@ -9,6 +9,8 @@ from qallow_agent.base.ids import show_id
 from qallow_agent.base.units import show_bytes, show_seconds
 from qallow_agent.cli.options import LocalAgent, asks_agent
 from qallow_agent.cli.output import emit, pairs
+from qallow_agent.cli.policy_show import exceptions
+from qallow_agent.cli.scores import GATES, gate_line
 
 EXIT_DOWN = EXIT_USAGE
 """``status`` alone answers 0 healthy, 1 degraded, 2 down, as monitors expect."""
@@ -65,9 +67,18 @@ def _say(document: dict[str, Any]) -> None:
         ("ledger", _ledger(document.get("ledger") or {})),
         ("work", _work(document.get("work") or {})),
     ]
+    if document.get("admission"):
+        rows.append(("gate", gate_line(document["admission"])))
     if document.get("memory_rss_bytes"):
         rows.append(("memory", show_bytes(document["memory_rss_bytes"])))
     pairs(rows)
+    for shut in document.get("closed") or ():
+        say = f"{shut['name']}/{shut['device']} {GATES[shut['state']]} new work: {shut['what']}"
+        click.echo(f"{click.style('gate', fg='yellow')}  {say}")
+        if shut.get("fix"):
+            click.echo(f"  fix: {shut['fix']}")
+    for line in exceptions(document.get("policy") or {}):
+        click.echo(click.style(line, fg="yellow"))
     for problem in document.get("problems") or ():
         name = problem.get("name") or show_id(str(problem.get("node", "")))
         click.echo(f"{click.style('not well', fg='yellow')}  {name}: {problem.get('what', '')}")

@@ -34,6 +34,7 @@ def copy_of(error: QallowError, prefix: str = "") -> QallowError:
     """Return an equal error: each waiter raises its own, or their tracebacks would mix."""
     copy = type(error)(prefix + error.message, hint=error.hint, retryable=error.retryable)
     copy.__cause__ = error.__cause__
+    copy.document = error.document
     return copy
 
 

@@ -29,6 +29,7 @@ from qallow_agent.client.results import Block
 from qallow_agent.client.switch import Switch
 from qallow_agent.client.team import Team
 from qallow_agent.client.wires import Exchange
+from qallow_agent.ethics.spelling import spelled
 from qallow_agent.jobs.messages import (
     Fetch,
     JobAccepted,
@@ -207,7 +208,7 @@ class Job:
             self._end()
         elif self.phase in {Phase.ASKED, Phase.OPEN} and self._given_up is None:
             self._given_up = error
-            self._team.stop(error.code, error.message, error.hint)
+            self._team.stop(error)
             self._payload.end(copy_of(error))
             if self.phase is Phase.OPEN:  # before it is accepted there is no name to end it by
                 self._say_end(_state_of(error), error.message)
@@ -269,7 +270,9 @@ class Job:
             recall = Recall(points, self._be_patient, self._recalled)
             self._desk.listen(self._channel, recall.take)
         elif self.phase in {Phase.ASKED, Phase.OPEN}:
-            self._fail(revive(message.code or "job-failed", message.reason, hint=message.hint))
+            error = revive(message.code or "job-failed", message.reason, hint=message.hint)
+            error.document = spelled(message.document)
+            self._fail(error)
         else:
             self._leave()
 
@@ -343,7 +346,7 @@ class Job:
         self._touch(self)
 
     def _fail(self, error: QallowError) -> None:
-        self._team.stop(error.code, error.message, error.hint)
+        self._team.stop(error)
         if self._given_up is None and self.phase in {Phase.ASKED, Phase.OPEN, Phase.FETCHING}:
             self._payload.end(copy_of(error))
         self._leave()

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
-from qallow_agent.base.errors import VersionMismatch, WireError
+from qallow_agent.base.errors import QallowError, VersionMismatch, WireError
 from qallow_agent.base.ids import LeaseId
 from qallow_agent.base.machine import soonest
 from qallow_agent.base.units import Seconds
@@ -20,7 +20,7 @@ from qallow_agent.jobs.messages import Lease, LeaseLost
 from qallow_agent.jobs.model import LeaseEnd
 from qallow_agent.jobs.parcels import PARCELS, Header, LeaseUnknown, ResultParcel, TaskHead
 from qallow_agent.jobs.settings import DispatchSettings
-from qallow_agent.jobs.work import Dispatch, Finished, Outcome, Piece
+from qallow_agent.jobs.work import Dispatch, Failed, Finished, Outcome, Piece
 
 VERDICT_S: Final = 0.4
 """How long the desk may take to say what became of a runner whose connection broke: only it knows
@@ -172,9 +172,11 @@ class Team:
             self._dropped[piece.number] = (piece, now + STUCK_S)
         return True
 
-    def stop(self, code: str, message: str, hint: str) -> None:
+    def stop(self, error: QallowError) -> None:
         """Fail everything that has no outcome."""
-        self._settle(self.dispatcher.stop(code, message, hint))
+        for outcome in self.dispatcher.stop(error.code, error.message, error.hint):
+            if not isinstance(outcome, Finished):
+                self._failed(outcome, error.document)
 
     def recall(self, block: Block) -> None:
         """Settle everything that has no outcome with the retained result of the whole job."""
@@ -281,9 +283,13 @@ class Team:
                 if self._keeper is not None:
                     self._keeper.add(block)
             elif not isinstance(outcome, Finished):
-                self.first_error = self.first_error or outcome.message
-                error = remote_error(outcome.code, outcome.message, outcome.hint, outcome.traceback)
-                self._payload.failed(piece, error)
+                self._failed(outcome)
+
+    def _failed(self, outcome: Failed, document: dict[str, Any] | None = None) -> None:
+        self.first_error = self.first_error or outcome.message
+        error = remote_error(outcome.code, outcome.message, outcome.hint, outcome.traceback)
+        error.document = document or {}
+        self._payload.failed(outcome.piece, error)
 
 
 def _mismatch(lease: Lease) -> VersionMismatch:

@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 from qallow_agent.config.convert import wanted
+from qallow_agent.config.governance import PAGE, fill
 from qallow_agent.config.render import bounds, example, toml_value
 from qallow_agent.config.schema import Settings
 from qallow_agent.config.tree import Entry, entries, sections
@@ -48,6 +49,7 @@ def generated(root: Path) -> dict[Path, str]:
     return {
         root / "configs" / "agent.toml": example(),
         root / "docs" / "reference" / "configuration.md": reference(),
+        root / PAGE: fill((root / PAGE).read_text(encoding="utf-8")),
     }
 
 

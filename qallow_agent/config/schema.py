@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from qallow_agent.base.settings import setting
+from qallow_agent.ethics.settings import EthicsSettings
 from qallow_agent.jobs.settings import JobSettings
 from qallow_agent.kernels.settings import KernelSettings
 from qallow_agent.ledger.settings import LedgerSettings
@@ -78,3 +79,4 @@ class Settings:
     runners: RunnerSettings = field(default_factory=RunnerSettings)
     devices: DeviceSettings = field(default_factory=DeviceSettings)
     ledger: LedgerSettings = field(default_factory=LedgerSettings)
+    ethics: EthicsSettings = field(default_factory=EthicsSettings)

@@ -9,11 +9,12 @@ from typing import Any
 
 from qallow_agent.base.complaint import Complaint
 from qallow_agent.base.errors import InvariantBroken
-from qallow_agent.base.ids import Entropy, NodeId, RunnerId, Sender, is_local
+from qallow_agent.base.ids import Entropy, LeaseId, NodeId, RunnerId, Sender, is_local
 from qallow_agent.base.keys import SigningKey
 from qallow_agent.base.machine import Announce, Effect, Instant
 from qallow_agent.base.message import Message
 from qallow_agent.base.units import Seconds
+from qallow_agent.jobs.admission import enforce
 from qallow_agent.jobs.agenda import Agenda
 from qallow_agent.jobs.crew import Crew
 from qallow_agent.jobs.local import (
@@ -28,6 +29,7 @@ from qallow_agent.jobs.local import (
 )
 from qallow_agent.jobs.messages import LeaseRelease, LeaseRenew, LeaseRequest
 from qallow_agent.jobs.model import (
+    Admission,
     BenchDevice,
     DeviceHealth,
     DeviceStatus,
@@ -37,7 +39,7 @@ from qallow_agent.jobs.model import (
 from qallow_agent.jobs.objections import objection
 from qallow_agent.jobs.pump import Pump
 from qallow_agent.jobs.settings import JobSettings
-from qallow_agent.jobs.tenancies import Tenancies, refuse
+from qallow_agent.jobs.tenancies import Tenancies, deny, refuse
 from qallow_agent.jobs.workplace import UNTRIED, Phase, Station, Workplace
 
 _DEVICE = "device:"
@@ -128,13 +130,21 @@ class Bench:
                 effects += self._look(place, gone, now)
         return self._close(effects, list(self._devices.values()), now)
 
+    def admit(self, device: str, admission: Admission, now: Instant) -> list[Effect]:
+        """Open or close a device to work; what it runs beyond its share ends harmlessly."""
+        place = self._devices.get(device)
+        if place is None or place.admission == admission:
+            return []
+        effects = enforce(place, admission, self._crew, self._tenancies, now)
+        return self._close(effects, [place], now)
+
     def device_states(self) -> tuple[DeviceStatus, ...]:
         """Return every device as others should see it."""
         return tuple(place.status() for _, place in sorted(self._devices.items()))
 
-    def lease_count(self) -> int:
-        """Return how many leases are alive here."""
-        return len(self._tenancies.stations)
+    def leases(self) -> dict[LeaseId, str]:
+        """Return the leases that are alive here, and the device of each."""
+        return {lease: each.device for lease, each in self._tenancies.stations.items()}
 
     def idle(self) -> bool:
         """Return whether no runner is alive."""
@@ -206,6 +216,8 @@ class Bench:
         against = objection(request, place, self._kernels)
         if against is not None:
             return [refuse(desk, request, against.code, against.message, against.hint)]
+        if place.admission.refuses:
+            return [deny(desk, request, place.admission)]
         slots = max(1, min(request.slots, place.spec.slots))
         place.enqueue(desk, request, slots, now.mono_s)
         return self._close(self._pump.shorten(place, now), [place], now)

@@ -190,6 +190,10 @@ class Desk:
             return []
         if made.never and not made.choices and not job.held and not job.asked:
             return self._roster.end(job, JobEvent.FAILED, "never-fits", made.reason, made.hint, now)
+        if made.denied and not (made.choices or job.held or job.asked or job.gone):
+            job.blame(made.reason, made.hint, made.denied, made.document)
+            why, hint = made.reason, made.hint
+            return self._roster.end(job, JobEvent.FAILED, made.denied, why, hint, now)
         before = job.record.state
         return self._roster.after(job, before, self._leasing.placed(job, made, now.mono_s))
 
@@ -246,7 +250,7 @@ def _overdue(job: LiveJob, roster: Roster, settings: JobSettings, now: Instant) 
     if starts_by_s is not None and starts_by_s <= now.mono_s:
         why = f"no runner within {show_seconds(options.start_s)}"
         why += f": {job.reason}" if job.reason else ""
-        return roster.end(job, JobEvent.FAILED, "no-device", why, job.hint, now)
+        return roster.end(job, JobEvent.FAILED, job.code or "no-device", why, job.hint, now)
     if job.orphaned_s is not None:
         if job.orphaned_s + settings.reclaim_s > now.mono_s:
             return []

@@ -5,7 +5,7 @@ from collections import deque
 
 import msgspec
 
-from qallow_agent.base.errors import BadSignature
+from qallow_agent.base.errors import BadSignature, Forbidden, NotAdmitted
 from qallow_agent.base.ids import JobId, NodeId, Sender
 from qallow_agent.base.machine import Announce, Effect, Reply, Send
 from qallow_agent.base.notice import Notice
@@ -29,6 +29,8 @@ from qallow_agent.jobs.story import short
 Refused = tuple[float, JobId, NodeId, str, str]
 """Wall time, job, node, device, reason."""
 
+_GATES = (NotAdmitted.code, Forbidden.code)
+"""Codes of refusals that a gate decided."""
 _MOST_REFUSALS = 64
 _MOST_SCORES = 128
 _MOST_SCORE_BYTES = 600
@@ -37,7 +39,13 @@ _MOST_CREDITS = 65_536
 _KEY_BYTES = 32
 _MOST_PORT = 65_535
 _MOST_HOSTS = 64
-_RESTFUL_ENDS = (LeaseEnd.NODE_DOWN, LeaseEnd.DRAINING, LeaseEnd.UNFIT, LeaseEnd.BROKEN)
+_RESTFUL_ENDS = (
+    LeaseEnd.NODE_DOWN,
+    LeaseEnd.DRAINING,
+    LeaseEnd.UNFIT,
+    LeaseEnd.BROKEN,
+    LeaseEnd.NOT_ADMITTED,
+)
 """Ends after which the same device is left alone for a while."""
 
 
@@ -102,7 +110,8 @@ class Leasing:
             job.retry_s = now + job.pause_s
         # What a bench said when it refused tells more than that it did so just now.
         if made.reason and not (job.reason and job.avoid):
-            job.reason, job.hint = made.reason, made.hint
+            code = NotAdmitted.code if made.document else ""
+            job.blame(made.reason, made.hint, made.denied or code, made.document)
         return self._starved(job)
 
     def granted(
@@ -137,7 +146,8 @@ class Leasing:
         """Look elsewhere, and leave the refusing device alone for a while."""
         if job.asked.pop((sender, refusal.device), None) is None:
             return []
-        job.reason, job.hint = refusal.reason, refusal.hint
+        code = refusal.code if refusal.code in _GATES else ""
+        job.blame(refusal.reason, refusal.hint, code, refusal.document if code else b"")
         job.chronicle.note(now, "refused", f"{sender}/{refusal.device}", refusal.reason)
         at_s = job.chronicle.wall_s(now)
         self.refusals.append((at_s, job.record.id, sender, refusal.device, short(refusal.reason)))
@@ -149,7 +159,7 @@ class Leasing:
         lease = job.drop(revoked.lease, now)
         if lease is None:
             return []
-        job.reason = revoked.reason
+        job.blame(revoked.reason)
         job.chronicle.note(now, "lost", f"{lease.node}/{lease.device}", revoked.reason)
         if revoked.code in _RESTFUL_ENDS:
             job.avoid[f"{lease.node}/{lease.device}"] = now + self._settings.avoid_s
@@ -204,7 +214,7 @@ class Leasing:
         repeated, mute = job.ask_again(now, self._settings)
         effects += repeated
         for node, device in mute:
-            job.reason = f"{device} of {node} did not answer"
+            job.blame(f"{device} of {node} did not answer")
             job.chronicle.note(now, "silent", f"{node}/{device}", "it did not answer")
             job.avoid[f"{node}/{device}"] = now + self._settings.avoid_s
         impatient = job.lose_patience(now)

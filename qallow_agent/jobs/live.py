@@ -53,7 +53,8 @@ class LiveJob:
     """
 
     __slots__ = (
-        "asked", "avoid", "chronicle", "curve_key", "deadline_s", "ever_asked", "gone", "heard_s",
+        "asked", "avoid", "chronicle", "code", "curve_key", "deadline_s", "document", "ever_asked",
+        "gone", "heard_s",
         "held", "hint", "hungry_s", "order", "orphaned_s", "pause_s", "reason", "record", "renew_s",
         "retry_s", "submitter", "terms", "told", "wanted", "watchers",
     )  # fmt: skip
@@ -88,6 +89,9 @@ class LiveJob:
         self.reason = ""
         """Why the last request came to nothing."""
         self.hint = ""
+        self.code = ""
+        """An error's code when a gate is the reason; ``document`` is all of it then."""
+        self.document = b""
         self.told = ""
         """The reason the submitter was told last."""
 
@@ -96,6 +100,11 @@ class LiveJob:
         """Leases to ask for."""
         pending = sum(asked.slots for asked in self.asked.values() if asked.counted)
         return max(0, self.wanted - len(self.held) - pending)
+
+    def blame(self, reason: str, hint: str = "", code: str = "", document: bytes = b"") -> None:
+        """Remember why the last request came to nothing."""
+        self.reason, self.hint = reason, hint
+        self.code, self.document = code, document
 
     def move(self, event: JobEvent) -> None:
         """Take the job along the transition table."""
@@ -239,5 +248,6 @@ class LiveJob:
             task_limit_s=self.record.options.task_limit_s,
             priority=self.record.options.priority,
             waited_s=0.0 if self.held else max(0.0, now - self.hungry_s),
+            data_class=self.record.options.data_class,
         )
         return Send(node, request)

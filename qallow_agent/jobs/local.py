@@ -122,6 +122,7 @@ class PlacementMade(Message, tag="fact.placement-made"):
     """The router's answer; no choices means nothing fits now, and ``reason`` says why.
 
     ``judged`` are its verdicts, the chosen and the best first; ``more`` were left out of it.
+    ``denied``, an error's code, when gates refuse whatever else fits; ``document`` says all of why.
     """
 
     job: JobId
@@ -131,6 +132,8 @@ class PlacementMade(Message, tag="fact.placement-made"):
     never: bool = False
     judged: tuple[Judged, ...] = ()
     more: int = 0
+    denied: str = ""
+    document: bytes = b""
 
 
 class LinkMeasured(Message, tag="fact.link-measured"):

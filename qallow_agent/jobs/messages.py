@@ -40,6 +40,7 @@ class JobOptions(msgspec.Struct, frozen=True, omit_defaults=True):
         idempotency_key: Submitting again under the same key returns the same job.
         retain: Keep results at the desk for later retrieval.
         max_joules: Gross joules the whole job may use; 0 for any number.
+        data_class: What kind of data it works on: zones admit some classes only.
         fingerprint: Hash what goes in and comes out, for the receipt.
     """
 
@@ -53,6 +54,7 @@ class JobOptions(msgspec.Struct, frozen=True, omit_defaults=True):
     idempotency_key: str = ""
     retain: bool = False
     max_joules: float = 0.0
+    data_class: str = "public"
     fingerprint: bool = True
 
 
@@ -172,6 +174,7 @@ class JobStopped(Message, tag="job.stopped"):
     code: str
     reason: str
     hint: str = ""
+    document: bytes = b""
 
 
 class MoreSlots(Message, tag="job.more"):
@@ -251,7 +254,7 @@ class LeaseRequest(Message, tag="lease.request"):
     """A desk asks a bench for up to ``slots`` runners of one device.
 
     ``priority`` is the job's, ``waited_s`` how long it has had no runner at all: whoever waits
-    rises, so that nobody waits for ever.
+    rises, so that nobody waits for ever. ``data_class`` is what kind of data it works on.
     """
 
     job: JobId
@@ -264,6 +267,7 @@ class LeaseRequest(Message, tag="lease.request"):
     task_limit_s: float = 0.0
     priority: int = 0
     waited_s: float = 0.0
+    data_class: str = "public"
 
 
 class LeaseGrant(Message, tag="lease.grant"):
@@ -278,13 +282,17 @@ class LeaseGrant(Message, tag="lease.grant"):
 
 
 class LeaseRefusal(Message, tag="lease.refusal"):
-    """No runner of this device (or fewer than asked), and why."""
+    """No runner of this device (or fewer than asked), and why.
+
+    ``document`` is all of why, where the executor's gate refused: opaque here.
+    """
 
     job: JobId
     device: str
     code: str
     reason: str
     hint: str = ""
+    document: bytes = b""
 
 
 class LeaseRenew(Message, tag="lease.renew"):

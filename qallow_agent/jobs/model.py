@@ -96,11 +96,13 @@ class LeaseEnd(StrEnum):
     """The submitter cannot reach the runner."""
     SILENT = "submitter-silent"
     """The submitter said nothing for too long."""
+    NOT_ADMITTED = "not-admitted"
+    """The executor's gate closed: the work goes elsewhere, or waits."""
 
 
 HARMLESS_ENDS = frozenset(
     {LeaseEnd.EXPIRED, LeaseEnd.UNKNOWN, LeaseEnd.PREEMPTED, LeaseEnd.IDLE,
-     LeaseEnd.DRAINING, LeaseEnd.SILENT}
+     LeaseEnd.DRAINING, LeaseEnd.SILENT, LeaseEnd.NOT_ADMITTED}
 )  # fmt: skip
 """Ends that say nothing about the tasks in flight: running them again costs them no retry."""
 
@@ -150,6 +152,43 @@ class BenchDevice:
     faults: int = 0
     fault: Complaint = NOTHING
     warmth: Warmth = UNKNOWN
+
+
+DEFERRED = "deferred"
+"""The code of an admission under which requests wait instead of being refused."""
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """Whether a device may take work now, as somebody decided who knows why.
+
+    Args:
+        code: Empty when it may; ``deferred`` when requests wait; else an error's code.
+        reason: Why not, in one line.
+        hint: What would change that.
+        document: All of why: bytes that are opaque here.
+        share: Of its slots that leases may hold: those beyond it end, at 0 all of them.
+        at_once: Tasks of leases that end do not finish.
+    """
+
+    code: str = ""
+    reason: str = ""
+    hint: str = ""
+    document: bytes = b""
+    share: float = 1.0
+    at_once: bool = False
+
+    @property
+    def refuses(self) -> bool:
+        """Whether a request is turned away at once."""
+        return self.code not in {"", DEFERRED}
+
+    def kept(self, slots: int) -> int:
+        """Return how many leases may go on."""
+        return max(1, int(slots * self.share)) if self.share > 0 else 0
+
+
+ADMITTED = Admission()
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,6 +279,7 @@ class JobRecord(msgspec.Struct, frozen=True, omit_defaults=True):
         parts: Parts of the retained result so far; ``complete`` when the last has come.
         energy: One tab for each device, and more for one whose agent restarted.
         story: Why it ran where it ran; of a job that is not over its chronicle knows more.
+        refusal: What a gate said of it that never let it start.
         printed: What went in and came out, as hashes, as its submitter told.
         admitted: By ``node-name/device``, under which score it took the work; opaque here.
         receipt: The entry of its receipt in this node's log; -1 while there is none.
@@ -266,6 +306,7 @@ class JobRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     complete: bool = False
     energy: tuple[EnergyTab, ...] = ()
     story: Story = Story()
+    refusal: bytes = b""
     printed: Fingerprint = Fingerprint()
     admitted: dict[str, bytes] = msgspec.field(default_factory=dict)
     receipt: int = -1

@@ -28,7 +28,7 @@ class Pump:
 
     def run(self, place: Workplace, now: Instant) -> list[Effect]:
         """Do whatever a device is ready for; again right after changes nothing."""
-        if not place.spec.usable:
+        if not place.spec.usable or place.admission.share <= 0:
             return []
         effects = self._try_again(place, now) if place.well else self._try(place, now)
         if not place.well:
@@ -159,6 +159,8 @@ class Pump:
 
 def _crowded(place: Workplace, waiting: Waiting) -> str:
     """Return what a request waited for in vain."""
+    if place.admission.code:
+        return place.admission.reason
     if place.heat.hot:
         return f"{place.spec.name} is hot and takes no more: {place.heat.why}"
     needed_bytes = waiting.request.memory_bytes

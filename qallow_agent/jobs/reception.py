@@ -208,7 +208,9 @@ class Reception:
         if isinstance(known, LiveJob):
             known.watchers = [*known.watchers, sender][-_MOST_WATCHERS:]
             return [Reply(sender, accepted)]
-        stopped = JobStopped(record.id, record.state, record.code, record.error, record.hint)
+        stopped = JobStopped(
+            record.id, record.state, record.code, record.error, record.hint, record.refusal
+        )
         return [Reply(sender, accepted), Reply(sender, stopped)]
 
     def _adopt(

@@ -93,6 +93,7 @@ class Roster:
             code=code,
             error=reason,
             hint=hint,
+            refusal=job.document if code == job.code else b"",
             story=abridged(job.chronicle.story()),
         )
         job.record = record
@@ -101,7 +102,7 @@ class Roster:
         if record.options.idempotency_key:
             self._keys.pop(record.options.idempotency_key, None)
         effects += self.archive.add(record, now)
-        stopped = JobStopped(record.id, record.state, code, reason, hint)
+        stopped = JobStopped(record.id, record.state, code, reason, hint, record.refusal)
         listeners = job.watchers if job.submitter is None else [job.submitter, *job.watchers]
         effects += [Reply(each, stopped) for each in listeners]
         return [*effects, _moved(record, "info"), Announce(JobOver(record.id))]

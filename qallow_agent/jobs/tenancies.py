@@ -9,7 +9,7 @@ from qallow_agent.base.machine import Announce, Effect, Instant, Reply, Send
 from qallow_agent.jobs.leases import sign_lease
 from qallow_agent.jobs.local import Allow, LeaseBegun, LeaseOver
 from qallow_agent.jobs.messages import Lease, LeaseGrant, LeaseRefusal, LeaseRequest, LeaseRevoked
-from qallow_agent.jobs.model import LeaseEnd
+from qallow_agent.jobs.model import Admission, LeaseEnd
 from qallow_agent.jobs.parcels import PARCELS
 from qallow_agent.jobs.settings import JobSettings
 from qallow_agent.jobs.workplace import Phase, Station, Tenancy, Waiting
@@ -163,6 +163,19 @@ class Tenancies:
             tenancy.task_limit_s,
         )
         return Reply(runner(station.id), allow)
+
+
+def deny(desk: NodeId, request: LeaseRequest, admission: Admission) -> Effect:
+    """Return the answer to a lease request that the device's gate does not let in."""
+    answer = LeaseRefusal(
+        request.job,
+        request.device,
+        admission.code,
+        admission.reason,
+        admission.hint,
+        admission.document,
+    )
+    return Send(desk, answer)
 
 
 def refuse(desk: NodeId, request: LeaseRequest, code: str, reason: str, hint: str = "") -> Effect:

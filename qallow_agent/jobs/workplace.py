@@ -13,7 +13,13 @@ from qallow_agent.base.units import Seconds
 from qallow_agent.jobs.heat import COOL, Heat, after
 from qallow_agent.jobs.local import RunnerBusy, RunnerTally
 from qallow_agent.jobs.messages import Lease, LeaseRequest
-from qallow_agent.jobs.model import BenchDevice, DeviceHealth, DeviceStatus
+from qallow_agent.jobs.model import (
+    ADMITTED,
+    Admission,
+    BenchDevice,
+    DeviceHealth,
+    DeviceStatus,
+)
 from qallow_agent.jobs.settings import JobSettings
 
 UNTRIED = Complaint("its canary has not run yet", "wait for it: it starts by itself")
@@ -147,6 +153,8 @@ class Workplace:
     told_rates: dict[str, float] = field(default_factory=dict)
     proven: dict[str, None] = field(default_factory=dict)
     """Kernels whose rate work has measured, not only a canary."""
+    admission: Admission = ADMITTED
+    """Whether it may take work, as the node's gate says."""
     queue: list[Waiting] = field(default_factory=list)
     stations: dict[RunnerId, Station] = field(default_factory=dict)
 
@@ -161,6 +169,8 @@ class Workplace:
 
     def room(self, settings: JobSettings) -> int:
         """Return how many of its slots may be under a lease if one more is to be granted."""
+        if self.admission.code:
+            return 0
         if not self.heat.hot:
             return self.spec.slots
         return max(1, int(self.spec.slots * settings.hot_share))

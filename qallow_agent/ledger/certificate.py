@@ -102,5 +102,18 @@ def certified_by(note: Note, manifest: Manifest) -> tuple[NodeId, ...]:
     return found if len(found) >= manifest.quorum.needed else ()
 
 
+def trust_policy(card: Card, manifest: Manifest) -> str:
+    """Return the trust policy by which anybody checks a certificate of a log, away from the mesh.
+
+    Source: C2SP tlog-policy.
+    """
+    names = [f"w{number}" for number in range(1, len(manifest.seats) + 1)]
+    lines = [f"log {card.key.encode()}"]
+    for name, seat in zip(names, manifest.seats, strict=True):
+        lines.append(f"witness {name} {seat.cosigner(WITNESSED).encode()}")
+    lines.append(f"group committee {manifest.quorum.needed} {' '.join(names)}")
+    return "\n".join([*lines, "quorum committee", ""])
+
+
 def _by(key: NoteKey, signature: Signature) -> bool:
     return signature.name == key.name and signature.key_id == key.key_id

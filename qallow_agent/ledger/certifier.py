@@ -97,6 +97,8 @@ class Certifier:
         self.manifest: Manifest | None = None
         self.certified: Note | None = None
         self.by: tuple[NodeId, ...] = ()
+        self.refusals: dict[NodeId, str] = {}
+        """Who refuses our newest head, and why; empty again once it is certified."""
         self._me = me
         self._card = card
         self._log = log
@@ -112,6 +114,17 @@ class Certifier:
     def stated(self) -> None:
         """Note that the entry that is written next is an epoch statement."""
         self._stated = self._log.next_index
+
+    @property
+    def refused_by(self) -> int:
+        """How many members refuse our newest head; 0 while they are too few to be right."""
+        count = len(self.refusals)
+        return count if self.manifest and count > self.manifest.quorum.faulty else 0
+
+    @property
+    def certified_size(self) -> int:
+        """Entries under the newest certificate; ``certified`` is its note."""
+        return self._certified_size
 
     @property
     def progress(self) -> Progress:
@@ -133,7 +146,7 @@ class Certifier:
 
     def committee_changed(self, manifest: Manifest, now: Instant) -> list[Effect]:
         """Begin again with the head in hand: cosignatures count under one version only."""
-        self.manifest = manifest
+        self.manifest, self.refusals = manifest, {}
         hand = self._hand
         if hand is None:
             return self._wake(now) if self._awake else []
@@ -174,6 +187,7 @@ class Certifier:
             key.verify(hand.text, signature.data)
             hand.lines[sender, purpose] = signature
         self._known[sender] = hand.size
+        self.refusals.pop(sender, None)
         return self._settle(hand, manifest, now)
 
     def refused(self, sender: NodeId, said: HeadRefused) -> list[Effect]:
@@ -192,6 +206,7 @@ class Certifier:
             hand.tries[sender] = tries + 1
             self._known[sender] = said.known
             return self._offer((sender,))
+        self.refusals[sender] = said.why[:200]
         facts: dict[str, str | int | float | bool | None] = {
             "node": sender,
             "code": said.code,
@@ -276,7 +291,7 @@ class Certifier:
         if len(by) >= manifest.quorum.needed:
             self.by, self._certified_size, self._hand = by, hand.size, None
             self.certified, self._took_s = hand.note(), now.mono_s - hand.taken_s
-            data = self.certified.encode()
+            self.refusals, data = {}, self.certified.encode()
             certified = Certified(self._card.origin, hand.size, data, by)
             more = self._take(self._next, now) if self._next else []
             return [Persist(CERTIFIED, data), Announce(certified), *more]

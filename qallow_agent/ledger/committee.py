@@ -233,14 +233,13 @@ class Committee:
         proposal = self.open = Proposal(manifest, previous, vote)
         self._votes = {self._me: vote} if vote else {}
         self._again_s = now.mono_s + AGAIN_S
-        kept = Persist(PROPOSAL, msgspec.msgpack.encode(proposal))
-        said = self._say_vote(proposal, self._concerned())
-        return [kept, *said, *self._count(now)]
+        return [*self._say_vote(proposal, self._concerned()), *self._count(now)]
 
     def _say_vote(
         self, proposal: Proposal, to: tuple[NodeId, ...], *, again: bool = False
     ) -> list[Effect]:
-        effects: list[Effect] = []
+        # Each time: an earlier write may have failed, and no vote is said without its fence.
+        effects: list[Effect] = [Persist(PROPOSAL, msgspec.msgpack.encode(proposal))]
         for node in to:
             if node == self._me:
                 continue

@@ -151,12 +151,14 @@ class Council:
         match message:
             case HeadOffered():
                 self.forks.news(now)
-                return self.witness.offered(node, message, now)
+                return [
+                    *self._catch_up(node, message.version),
+                    *self.witness.offered(node, message, now),
+                ]
             case HeadCosigned():
                 return self.certifier.cosigned(node, message, now)
             case HeadRefused():
-                ahead = message.version > self.committee.version
-                ask = [Send(node, ManifestWanted(self.committee.version))] if ahead else []
+                ask = self._catch_up(node, message.version)
                 return [*ask, *self.certifier.refused(node, message)]
             case HeadSigned():
                 return self.certifier.signed(message, now)
@@ -238,6 +240,11 @@ class Council:
         return []
 
     # --- between the parts ------------------------------------------------------------------------
+
+    def _catch_up(self, node: NodeId, version: int) -> list[Effect]:
+        """Ask a peer for a version that it knows and this node does not."""
+        known = self.committee.version
+        return [Send(node, ManifestWanted(known))] if version > known else []
 
     def _stated(self, now: Instant) -> bytes | None:
         statement = self._state(now)

@@ -112,7 +112,8 @@ class Forks:
             ours = self._memory.newest(each.card.node)
             if ours is None or each.card.node == self._me or ours.note == each.note:
                 continue
-            check_card(each.card, self._mesh)
+            if each.card != ours.card:
+                check_card(each.card, self._mesh)
             effects += self.compare(each.card, ours.note, each.note, now)
         return effects
 
@@ -138,7 +139,8 @@ class Forks:
         if contradict(first, second):
             why = f"two heads of {first.size} entries"
             return self._convict(Fork(card, one, other, why))
-        if first.size == second.size or node in self._asked:
+        asked = self._asked.get(node)
+        if first.size == second.size or (asked and now.mono_s <= asked.until_s):
             return []
         if first.size > second.size:
             one, other, first, second = other, one, second, first

@@ -7,7 +7,7 @@ import msgspec
 from qallow_agent.base.errors import StorageCorrupt, WireError
 from qallow_agent.base.ids import NodeId
 from qallow_agent.base.machine import Persist
-from qallow_agent.ledger.certificate import bare, open_head
+from qallow_agent.ledger.certificate import Head, bare, open_head
 from qallow_agent.ledger.manifest import MAX_HEADS, SeenHead
 from qallow_agent.ledger.quorum import Mark, merge
 from qallow_agent.ledger.seats import Card
@@ -64,20 +64,19 @@ class Memory:
         """Return whether another log can be remembered, or this one is."""
         return node in self._logs or len(self._logs) < MAX_HEADS
 
-    def keep(self, card: Card, marks: tuple[Mark, ...], notes: Iterable[bytes]) -> Persist:
+    def keep(self, card: Card, marks: tuple[Mark, ...], heads: Iterable[Head]) -> Persist:
         """Remember what a log must continue; the caller sends nothing before this is durable.
 
         Args:
             card: Of the log.
             marks: All of them, the shortest first.
-            notes: Heads, of which those of new marks must be among.
+            heads: Those of new marks must be among them; checked by the caller.
         """
         known = dict(self._marks.get(card.node, {}))
-        for note in notes:
-            head = open_head(note, card)
-            known[head.mark] = bare(head, card)
+        known |= {head.mark: bare(head, card) for head in heads}
         seen = SeenLog(card, tuple(known[mark] for mark in marks))
-        self._put(seen)
+        self._logs[card.node] = seen
+        self._marks[card.node] = {mark: known[mark] for mark in marks}
         return Persist(FOLDER + card.node, msgspec.msgpack.encode(seen))
 
     def _put(self, seen: SeenLog) -> None:

@@ -5,6 +5,7 @@ can check them. A seat's keys are made for one version of the committee and used
 """
 
 from collections.abc import Callable
+from functools import lru_cache
 
 import msgspec
 
@@ -27,6 +28,12 @@ KeyFor = Callable[[str], SigningKey]
 """Label -> the key derived for it."""
 
 
+@lru_cache(1024)
+def _node_of(node_key: bytes) -> NodeId:
+    """Return the node id that a key gives; asked for every seat at every letter."""
+    return NodeId(key_id(node_key))
+
+
 class Card(msgspec.Struct, frozen=True):
     """A node's word which key signs its log."""
 
@@ -38,7 +45,7 @@ class Card(msgspec.Struct, frozen=True):
     @property
     def node(self) -> NodeId:
         """Whose log it is."""
-        return NodeId(key_id(self.node_key))
+        return _node_of(self.node_key)
 
     @property
     def origin(self) -> str:
@@ -63,7 +70,7 @@ class Seat(msgspec.Struct, frozen=True):
     @property
     def node(self) -> NodeId:
         """Who sits there."""
-        return NodeId(key_id(self.node_key))
+        return _node_of(self.node_key)
 
     def cosigner(self, purpose: str) -> NoteKey:
         """Return its key for a purpose, under its public name."""

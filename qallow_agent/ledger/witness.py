@@ -74,6 +74,7 @@ class Witness:
         self._mesh = mesh
         self._key_for = key_for
         self._confirmed: set[NodeId] = set()
+        self._cards: dict[NodeId, Card] = {}
 
     def offered(self, sender: NodeId, offer: HeadOffered, now: Instant) -> list[Effect]:
         """Answer a head that its owner offers."""
@@ -98,12 +99,12 @@ class Witness:
         for node in sorted(by_log):
             heads = by_log[node]
             known = self.memory.marks(node)
-            marks = [open_head(each.note, each.card).mark for each in heads]
-            left = merge(*known, *marks)
+            opened = [open_head(each.note, each.card) for each in heads]
+            left = merge(*known, *(each.mark for each in opened))
             if left == known or not self.memory.room_for(node):
                 continue
             card = heads[0].card
-            effects.append(self.memory.keep(card, left, [each.note for each in heads]))
+            effects.append(self.memory.keep(card, left, opened))
             for one, other in pairwise(left):
                 if contradict(one, other):
                     effects += self._accuse(card, one, other, now)
@@ -115,7 +116,9 @@ class Witness:
         if len(offer.proof) > MAX_HASHES or len(offer.inclusion) > MAX_HASHES:
             raise _Refused(Code.MALFORMED, f"a proof has more than {MAX_HASHES} hashes")
         try:
-            check_card(offer.card, self._mesh)
+            if self._cards.get(sender) != offer.card:
+                check_card(offer.card, self._mesh)
+                self._cards[sender] = offer.card
             head = open_head(offer.head, offer.card)
         except WireError as error:
             raise _Refused(Code.FORBIDDEN, error.message) from error
@@ -145,8 +148,10 @@ class Witness:
 
         code, after = judge(before, offer.old, head.mark, proves=proves)
         kept: list[Effect] = []
-        if after != before:
-            kept = [self.memory.keep(offer.card, after, [offer.head])]
+        if after != before or code is Code.WITNESSED:
+            # Again even when nothing is new: the write before this one may have failed, and what
+            # is not on disk must not be signed.
+            kept = [self.memory.keep(offer.card, after, [head])]
         if code is Code.WITNESSED:
             return [*kept, self._cosigned(offer, head, now, sure=sure)]
         known = after[0].size if after else 0

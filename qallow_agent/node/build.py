@@ -1,13 +1,16 @@
 """Building a node: every room made once, from what the world hands in."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from qallow_agent.base.contact import Contact
 from qallow_agent.base.hlc import HybridClock
 from qallow_agent.base.ids import Entropy, NodeId
 from qallow_agent.base.keys import NodeKeys
 from qallow_agent.energy.meters import Meters
+from qallow_agent.ethics.charter import Charter
+from qallow_agent.ethics.owner import OwnerPolicy
+from qallow_agent.ethics.settings import EthicsSettings
 from qallow_agent.jobs.bench import Bench
 from qallow_agent.jobs.desk import Desk
 from qallow_agent.jobs.model import KernelOffer
@@ -25,6 +28,7 @@ from qallow_agent.mesh.discovery.discovery import Discovery
 from qallow_agent.mesh.discovery.settings import DiscoverySettings
 from qallow_agent.mesh.membership.settings import MembershipSettings
 from qallow_agent.mesh.membership.swim import Membership
+from qallow_agent.mesh.membership.views import Views
 from qallow_agent.mesh.sync.settings import SyncSettings
 from qallow_agent.mesh.sync.sync import Sync
 from qallow_agent.mesh.trust.doorkeeper import Doorkeeper
@@ -52,6 +56,7 @@ class RoomSettings:
     jobs: JobSettings
     placement: PlacementSettings
     ledger: LedgerSettings
+    ethics: EthicsSettings = field(default_factory=EthicsSettings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +77,7 @@ class Ingredients:
         read_tile: Reads that log's durable tiles.
         mirrored: Opens the copy of another node's log that is kept here.
         clock: Stamps what it logs and what it sends.
+        owner_policy: What the file says that the setting ethics.policy_file names.
     """
 
     keys: NodeKeys
@@ -87,6 +93,7 @@ class Ingredients:
     read_tile: Read
     mirrored: Callable[[NodeId], Past]
     clock: HybridClock
+    owner_policy: OwnerPolicy | None = None
 
 
 def build_node(given: Ingredients) -> Node:
@@ -132,15 +139,9 @@ def _rooms(given: Ingredients, me: Self) -> Rooms:
             kept=kept("discovery"),
         ),
         membership=membership,
-        adverts=AdvertBook(
-            me=me.node,
-            identity=keys.identity,
-            epoch=given.epoch,
-            release=given.release,
-            settings=settings.adverts,
-            rng=rng,
-        ),
+        adverts=_adverts(given, me),
         sync=sync,
+        views=Views(me=me.node, rng=rng),
         desk=Desk(me=me.node, settings=settings.jobs, rng=rng, kept=kept("jobs")),
         bench=Bench(
             me=me.node,
@@ -159,6 +160,31 @@ def _rooms(given: Ingredients, me: Self) -> Rooms:
         validation=make_validation(me.node, me.mesh, keys, observer),
         catalog=given.catalog,
         placement=settings.placement,
+        charter=_charter(given),
+    )
+
+
+def _adverts(given: Ingredients, me: Self) -> AdvertBook:
+    return AdvertBook(
+        me=me.node,
+        identity=given.keys.identity,
+        epoch=given.epoch,
+        release=given.release,
+        settings=given.settings.adverts,
+        rng=given.rng,
+    )
+
+
+def _charter(given: Ingredients) -> Charter:
+    """Return the policy room; it signs with this mesh's key, not with that of one founded once."""
+    key, mesh_key = given.keys.mesh, given.standing.mesh_key
+    return Charter(
+        mesh_key=mesh_key,
+        signer=key if key is not None and key.public == mesh_key else None,
+        settings=given.settings.ethics,
+        rng=given.rng,
+        kept=given.kept("ethics"),
+        by_file=given.owner_policy,
     )
 
 

@@ -4,6 +4,7 @@ from typing import Literal
 
 from qallow_agent.base.ids import JobId
 from qallow_agent.base.message import Done, Failure, Message, Report
+from qallow_agent.ethics.messages import CONTROL_POLICY_KINDS
 from qallow_agent.jobs.messages import CONTROL_JOB_KINDS, SubmitJob
 
 
@@ -92,5 +93,6 @@ CONTROL_KINDS: tuple[type[Message], ...] = (
     GetStatus, GetPeers, GetDevices, GetDiagnosis, GetEnergy, GetReceipt, Explain, CreateInvite,
     LeaveMesh, StopAgent,
     Revoke, Report, Done, Failure, *CONTROL_JOB_KINDS,
+    *CONTROL_POLICY_KINDS,
 )  # fmt: skip
 """Every kind spoken on the control socket."""

@@ -11,6 +11,7 @@ from qallow_agent.base.complaint import Complaint
 from qallow_agent.base.ids import NodeId
 from qallow_agent.base.machine import Instant
 from qallow_agent.base.units import Seconds, show_seconds
+from qallow_agent.ethics.origins import describe
 from qallow_agent.kernels.registry import Catalog
 from qallow_agent.ledger import health
 from qallow_agent.mesh.wire.facts import Sensed
@@ -24,6 +25,8 @@ from qallow_agent.mesh.wire.kinds import (
     MemberState,
 )
 from qallow_agent.node.devices import complaints
+from qallow_agent.node.gatehouse import admission, closed
+from qallow_agent.node.governance import Governance
 from qallow_agent.node.quorum import fork_problems, ledger_document
 from qallow_agent.node.rooms import Rooms, Self
 
@@ -56,6 +59,7 @@ class View:
     changed_s: Mapping[NodeId, Seconds]
     sensed: Sensed | None
     trouble: str
+    governance: Governance
 
     def adverts(self) -> dict[NodeId, Advert]:
         """Return the live adverts by node."""
@@ -84,18 +88,30 @@ def status(view: View) -> Document:
         },
         "canaries": _canaries(view),
         "clock": rooms.sync.document(view.now),
-        "ledger": health.describe(rooms.ledger)
-        | {"mirrors": rooms.mirror.kept, "mirrored_by": rooms.mirror.vouched}
-        | ledger_document(rooms),
         "work": {
             "jobs_running": rooms.desk.running(),
-            "leases": rooms.bench.lease_count(),
+            "leases": len(rooms.bench.leases()),
             "slots_busy": sum(device.busy for device in own_devices(view)),
             "slots_total": sum(device.slots for device in own_devices(view)),
         },
+        "ledger": health.describe(rooms.ledger)
+        | {"mirrors": rooms.mirror.kept, "mirrored_by": rooms.mirror.vouched}
+        | ledger_document(rooms),
+        "admission": admission(own_devices(view), view.governance.judged),
+        "closed": closed(
+            view.adverts(), {each.node: each.name for each in rooms.membership.members()}
+        ),
         "memory_rss_bytes": None if memory is None else memory.value,
+        "policy": _policy(view),
         "problems": problems,
     }
+
+
+def _policy(view: View) -> Document:
+    """Return which policy is in force, and what is not as usual about it."""
+    whole = describe(view.rooms.charter.holds, view.now)
+    kept = ("version", "digest", "preset", "consent", "quiet_until_s", "pause", "overrides")
+    return {key: whole[key] for key in kept}
 
 
 def peers(view: View) -> Document:
@@ -145,7 +161,7 @@ def diagnosis(view: View) -> Document:
 def own_devices(view: View) -> tuple[DeviceAdvert, ...]:
     """Return this node's devices as they are now."""
     sensed = view.sensed.devices if view.sensed else ()
-    return merge_devices(sensed, view.rooms)
+    return view.governance.told(merge_devices(sensed, view.rooms))
 
 
 def merge_devices(sensed: tuple[DeviceAdvert, ...], rooms: Rooms) -> tuple[DeviceAdvert, ...]:

@@ -8,12 +8,15 @@ from qallow_agent.base.errors import JobNotFound, UsageError
 from qallow_agent.base.ids import JobId, NodeId, Sender
 from qallow_agent.base.machine import Effect, Instant, Reply
 from qallow_agent.base.message import Report
+from qallow_agent.ethics.spelling import spelled
 from qallow_agent.jobs.messages import SubmitJob
 from qallow_agent.jobs.model import JobRecord
 from qallow_agent.jobs.story import MOST_JUDGED, Decided
 from qallow_agent.mesh.wire.kinds import DeviceAdvert, MemberRecord
 from qallow_agent.node.commands import Explain
 from qallow_agent.node.documents import Document, merge_devices
+from qallow_agent.node.gatehouse import report_document, signals
+from qallow_agent.node.governance import Governance
 from qallow_agent.node.rooms import Rooms, Self
 from qallow_agent.node.submission import Submissions, judged
 from qallow_agent.node.survey import Survey, request_of
@@ -32,10 +35,19 @@ class Explanations:
         rooms: Its rooms.
         survey: The devices there are.
         submissions: Knows what a kernel's spec says of an order.
+        governance: Knows what the gates of this node look at.
     """
 
-    def __init__(self, me: Self, rooms: Rooms, survey: Survey, submissions: Submissions) -> None:
+    def __init__(
+        self,
+        me: Self,
+        rooms: Rooms,
+        survey: Survey,
+        submissions: Submissions,
+        governance: Governance,
+    ) -> None:
         self._me = me
+        self._governance = governance
         self._rooms = rooms
         self._survey = survey
         self._submissions = submissions
@@ -71,6 +83,7 @@ class Explanations:
             "share": dict(record.share),
             "why": record.error,
             "hint": record.hint,
+            "refusal": spelled(record.refusal),
             "decisions": [_decision(each) for each in story.decisions],
             "passages": [
                 {
@@ -108,7 +121,7 @@ class Explanations:
         advert = self._rooms.adverts.snapshot().get(record.node)
         devices = () if advert is None else advert.devices
         if record.node == self._me.node:
-            devices = merge_devices(devices, self._rooms)
+            devices = self._governance.told(merge_devices(devices, self._rooms))
         return {
             "about": "node",
             "node": record.node,
@@ -149,6 +162,8 @@ class Explanations:
             "rates": dict(device.rates),
             "tried": list(device.tried),
             "simulated": device.simulated,
+            "gate": report_document(device.gate),
+            "signals": signals(self._governance.judged.get(device.name)) if own else [],
         }
 
     # --- an order ---------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from qallow_agent.mesh.wire.facts import MemberDown, MemberSuspect, MemberUp, Se
 from qallow_agent.node import commands, documents
 from qallow_agent.node.bill import bill
 from qallow_agent.node.documents import Document, View
+from qallow_agent.node.governance import Governance
 from qallow_agent.node.rooms import Rooms, Self
 
 DRAIN_STEP_S: Seconds = 0.05
@@ -33,10 +34,12 @@ class FrontDesk:
     Args:
         me: Who this node is.
         rooms: Its rooms.
+        governance: Knows how its gates are.
     """
 
-    def __init__(self, me: Self, rooms: Rooms) -> None:
+    def __init__(self, me: Self, rooms: Rooms, governance: Governance) -> None:
         self._me = me
+        self._governance = governance
         self._rooms = rooms
         self._born_s: Seconds | None = None
         self._changed_s: dict[NodeId, Seconds] = {}
@@ -156,6 +159,7 @@ class FrontDesk:
             changed_s=self._changed_s,
             sensed=self.sensed,
             trouble=self._trouble,
+            governance=self._governance,
         )
 
     def _goodbye(self, reason: str, now: Instant) -> list[Effect]:

@@ -22,6 +22,7 @@ from qallow_agent.base.machine import (
 )
 from qallow_agent.base.message import Failure, Message, failure, kind_of
 from qallow_agent.base.notice import Notice
+from qallow_agent.ethics.messages import CharterChanged
 from qallow_agent.jobs import local
 from qallow_agent.jobs import messages as jobs
 from qallow_agent.ledger import council, kinds
@@ -33,10 +34,12 @@ from qallow_agent.node import commands, documents, permissions
 from qallow_agent.node.devices import bench_devices
 from qallow_agent.node.explain import Explanations
 from qallow_agent.node.front import FrontDesk
+from qallow_agent.node.governance import Governance
 from qallow_agent.node.metering import Metering
 from qallow_agent.node.quorum import JUDGING, Coherence
 from qallow_agent.node.receipts import Receipts
 from qallow_agent.node.rooms import Rooms, Self
+from qallow_agent.node.rules import Rules
 from qallow_agent.node.submission import Submissions
 from qallow_agent.node.survey import Survey
 
@@ -58,18 +61,24 @@ class Node:
     def __init__(self, me: Self, rooms: Rooms, rng: Entropy) -> None:
         self.me = me
         self.rooms = rooms
-        self._front = FrontDesk(me, rooms)
         self._survey = Survey(me, rooms)
+        self.governance = Governance(me, rooms, self._survey)
+        self._front = FrontDesk(me, rooms, self.governance)
         self._submissions = Submissions(me, rooms, self._survey, rng)
+        self._submissions.words_of = self.governance.words_of
         self._metering = Metering(rooms)
         self._receipts = Receipts(me, rooms)
         self._coherence = Coherence(me, rooms)
-        self._explanations = Explanations(me, rooms, self._survey, self._submissions)
+        self._explanations = Explanations(
+            me, rooms, self._survey, self._submissions, self.governance
+        )
+        self._rules = Rules(me, rooms, self.governance.request)
         self._machines: tuple[Machine, ...] = (
             rooms.doorkeeper,
             rooms.membership,
             rooms.discovery,
             rooms.sync,
+            rooms.views,
             rooms.adverts,
             rooms.bench,
             rooms.desk,
@@ -77,6 +86,7 @@ class Node:
             rooms.council,
             rooms.mirror,
             rooms.validation,
+            rooms.charter,
         )
         self._routes = self._wire()
 
@@ -138,8 +148,10 @@ class Node:
             swim: (mesh.Probe, mesh.ProbeRelay, mesh.Ack, mesh.Nack, mesh.Gossip, mesh.PushPull,
                    facts.LinkRefused),
             book: (mesh.Adverts, mesh.AdvertDigest),
+            rooms.views.receive: (mesh.LiveSet,),
             pulse: (mesh.Pulse, mesh.PulseEcho, facts.NtpAnswer),
-            bench: (jobs.LeaseRequest, jobs.LeaseRenew, jobs.LeaseRelease, local.RunnerReady,
+            self.governance.request: (jobs.LeaseRequest,),
+            bench: (jobs.LeaseRenew, jobs.LeaseRelease, local.RunnerReady,
                     local.RunnerRests, local.RunnerExited, local.CanaryDone),
             desk: (jobs.LeaseGrant, jobs.LeaseRefusal, jobs.LeaseRevoked, jobs.JobProgress,
                    jobs.JobEnded, jobs.JobCancel, jobs.MoreSlots, jobs.Deposit, jobs.Fetch,
@@ -163,18 +175,28 @@ class Node:
         table: dict[type[Message], tuple[Route, ...]] = {
             kind: (route,) for route, kinds in to_rooms.items() for kind in kinds
         }
-        note = front.note_member
-        table[jobs.JobEnergy] = (desk, self._receipts.charged)
+        return self._rules.wire(table | self._wire_facts() | self._wire_ledger()) | {
+            CharterChanged: (self._rules.changed, self._charter_changed),
+        }
+
+    def _wire_facts(self) -> dict[type[Message], tuple[Route, ...]]:
+        """Return who hears what concerns several rooms, in this order."""
+        rooms, note, metering = self.rooms, self._front.note_member, self._metering
+        door, swim = rooms.doorkeeper.receive, rooms.membership.receive
+        found, pulse, views = rooms.discovery.receive, rooms.sync.receive, rooms.views.receive
+        book, bench = rooms.adverts.receive, rooms.bench.receive
+        table: dict[type[Message], tuple[Route, ...]] = {}
         table[facts.Sensed] = (metering.sense, self._sense)
         table[local.RunnerBusy] = table[local.RunnerTally] = (bench, metering.work)
         table[facts.MemberHeardOf] = (door, found)
         table[facts.MemberMet] = (self._learn, found, swim)
-        table[facts.MemberUp] = (note, found, pulse, book, door, self._coherence.member_up)
+        came, gone = self._coherence.member_up, self._coherence.member_down
+        table[facts.MemberUp] = (note, found, pulse, views, book, door, came)
         table[facts.MemberSuspect] = (note,)
-        gone = self._coherence.member_down
-        table[facts.MemberDown] = (note, found, pulse, book, door, self._member_down, gone)
+        down = self._member_down
+        table[facts.MemberDown] = (note, found, pulse, views, book, door, down, gone)
         table[facts.AdvertChanged] = (self._advert_changed,)
-        return table | self._wire_ledger()
+        return table
 
     def _wire_ledger(self) -> dict[type[Message], tuple[Route, ...]]:
         log, mirror = self.rooms.ledger.receive, self.rooms.mirror.receive
@@ -190,6 +212,7 @@ class Node:
             kinds.Judged: (self._coherence.judged,),
             **dict.fromkeys(JUDGING, (self.rooms.validation.receive,)),
             **dict.fromkeys(council.HEARD, (self.rooms.council.receive,)),
+            jobs.JobEnergy: (self.rooms.desk.receive, self._receipts.charged),
             local.JobOver: (self._receipts.over,),
             commands.GetReceipt: (self._receipts.answer,),
         }
@@ -266,12 +289,17 @@ class Node:
     def _sense(self, sender: Sender, fact: facts.Sensed, now: Instant) -> list[Effect]:
         self._front.sensed = fact
         known = self.rooms.bench.set_devices(bench_devices(fact), now)
-        return [*known, *self._advertise(sender, fact, now)]
+        judged = self.governance.sense(fact, now)
+        return [*known, *judged, *self._advertise(sender, fact, now)]
+
+    def _charter_changed(self, sender: Sender, fact: Message, now: Instant) -> list[Effect]:
+        """Judge at once by what is in force now: a pause takes hold within this step."""
+        return [*self.governance.look_again(now), *self._advertise(sender, fact, now)]
 
     def _advertise(self, _: Sender, _fact: Message, now: Instant) -> list[Effect]:
         sensed = self._front.sensed
         if sensed is None:
             return []
-        devices = documents.merge_devices(sensed.devices, self.rooms)
+        devices = self.governance.told(documents.merge_devices(sensed.devices, self.rooms))
         kernels = documents.kernel_adverts(self.rooms.catalog)
         return self.rooms.adverts.publish(devices, kernels, sensed.readings, now)

@@ -8,6 +8,7 @@ from qallow_agent.base.ids import TRANSPORT, NodeId, Sender, is_local
 from qallow_agent.base.machine import Instant, Lane, Reply, Send
 from qallow_agent.base.message import Failure, Message, failure, kinds
 from qallow_agent.base.notice import Notice
+from qallow_agent.ethics.messages import POLICY_KINDS
 from qallow_agent.jobs.messages import JOB_KINDS
 from qallow_agent.ledger.kinds import COUNCIL_KINDS
 from qallow_agent.ledger.mirror_kinds import MIRROR_KINDS
@@ -18,7 +19,7 @@ from qallow_agent.mesh.wire.kinds import DATAGRAM_KINDS, DOOR_KINDS, MESH_KINDS
 
 _WHO_ASK = ("@control/", "@door/")
 
-MEMBER_KINDS = kinds((*MESH_KINDS, *JOB_KINDS, *COUNCIL_KINDS, *MIRROR_KINDS))
+MEMBER_KINDS = kinds((*MESH_KINDS, *JOB_KINDS, *POLICY_KINDS, *COUNCIL_KINDS, *MIRROR_KINDS))
 """What a member may say."""
 
 SHOUTED_KINDS = kinds(DATAGRAM_KINDS)

@@ -6,6 +6,7 @@ import msgspec
 
 from qallow_agent.base.ids import Sender
 from qallow_agent.base.machine import Effect, Instant
+from qallow_agent.ethics.evidence import MILLION, Item
 from qallow_agent.ledger.forks import Fork
 from qallow_agent.ledger.kinds import (
     Assent,
@@ -72,9 +73,19 @@ class Coherence:
         return self._rooms.ledger.write(LeafKind.OBJECTION, body, now, at_once=True)
 
     def forked(self, _: Sender, fact: ForkDetected, now: Instant) -> list[Effect]:
-        """Log that a node showed two histories."""
+        """Log that a node showed two histories, and take our work away from it."""
         body = f"fork\n{fact.origin}\n{fact.why}\n".encode()
-        return self._rooms.ledger.write(LeafKind.OBJECTION, body, now, at_once=True)
+        logged = self._rooms.ledger.write(LeafKind.OBJECTION, body, now, at_once=True)
+        return [*logged, *self._rooms.desk.member_down(fact.node, now)]
+
+
+def ledger_items(rooms: Rooms, now: Instant) -> tuple[Item, ...]:
+    """Return the evidence about this node's own log: 0 when more than may lie refuse it."""
+    refused = rooms.council.certifier.refused_by
+    why = f"{refused} members refuse its log" if refused else ""
+    value = 0 if refused else MILLION
+    time_ms = now.wall_ns // 1_000_000
+    return (Item("h5", value, "flag", time_ms, "witnesses", why=why),)
 
 
 def ledger_document(rooms: Rooms) -> dict[str, Any]:
@@ -82,7 +93,6 @@ def ledger_document(rooms: Rooms) -> dict[str, Any]:
     progress = rooms.council.certifier.progress
     held = rooms.council.committee.manifest
     return {
-        "origin": rooms.ledger.origin,
         "head": progress.head,
         "certified": progress.certified,
         "provisional": progress.provisional,
@@ -92,13 +102,23 @@ def ledger_document(rooms: Rooms) -> dict[str, Any]:
         "version": held.version if held else 0,
         "standing": held.quorum.standing if held else "no committee yet",
         "forked": [fork.card.node for fork in rooms.council.forks.all()],
-        "trouble": rooms.ledger.trouble,
     }
 
 
 def fork_problems(rooms: Rooms) -> list[dict[str, str]]:
-    """Return every node whose log showed two histories, as a problem of ``status``."""
-    return [_problem(rooms, fork) for fork in rooms.council.forks.all()]
+    """Return every node whose log showed two histories, and whether others say so of ours."""
+    found = [_problem(rooms, fork) for fork in rooms.council.forks.all()]
+    certifier = rooms.council.certifier
+    if not certifier.refused_by:
+        return found
+    why = next(iter(certifier.refusals.values()))
+    own = {
+        "node": rooms.ledger.origin.rpartition("/")[2],
+        "name": "",
+        "what": f"{certifier.refused_by} members refuse this node's log: {why}",
+        "fix": "if its disk was restored from a backup, leave the mesh and join as a new node",
+    }
+    return [*found, own]
 
 
 def _problem(rooms: Rooms, fork: Fork) -> dict[str, str]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from qallow_agent.base.contact import Contact
 from qallow_agent.base.ids import MeshId, NodeId
 from qallow_agent.energy.meters import Meters
+from qallow_agent.ethics.charter import Charter
 from qallow_agent.jobs.bench import Bench
 from qallow_agent.jobs.desk import Desk
 from qallow_agent.kernels.registry import Catalog
@@ -15,6 +16,7 @@ from qallow_agent.ledger.validation import Validation
 from qallow_agent.mesh.adverts.book import AdvertBook
 from qallow_agent.mesh.discovery.discovery import Discovery
 from qallow_agent.mesh.membership.swim import Membership
+from qallow_agent.mesh.membership.views import Views
 from qallow_agent.mesh.sync.sync import Sync
 from qallow_agent.mesh.trust.doorkeeper import Doorkeeper
 from qallow_agent.node.observer import Observer
@@ -30,6 +32,7 @@ class Rooms:
     membership: Membership
     adverts: AdvertBook
     sync: Sync
+    views: Views
     desk: Desk
     bench: Bench
     meters: Meters
@@ -40,6 +43,7 @@ class Rooms:
     validation: Validation
     catalog: Catalog
     placement: PlacementSettings
+    charter: Charter
 
 
 @dataclass(frozen=True, slots=True)

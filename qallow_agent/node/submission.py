@@ -1,8 +1,17 @@
 """Submissions: judge a job against its kernel's spec, and find devices when the desk asks."""
 
+from collections.abc import Callable
+
 import msgspec
 
-from qallow_agent.base.errors import DeadlineExceeded, InvariantBroken, JobRejected, NotAllowed
+from qallow_agent.base.errors import (
+    DeadlineExceeded,
+    Forbidden,
+    InvariantBroken,
+    JobRejected,
+    NotAdmitted,
+    NotAllowed,
+)
 from qallow_agent.base.ids import Entropy, JobId, Sender
 from qallow_agent.base.machine import Announce, Effect, Instant
 from qallow_agent.base.message import Message
@@ -10,6 +19,7 @@ from qallow_agent.jobs.local import Choice, PlacementMade, PlacementWanted
 from qallow_agent.jobs.messages import Demand, SubmitJob
 from qallow_agent.jobs.model import Terms
 from qallow_agent.jobs.story import MOST_JUDGED, Judged, short
+from qallow_agent.node.grants import check_submission
 from qallow_agent.node.permissions import SUBMITTERS
 from qallow_agent.node.rooms import Rooms, Self
 from qallow_agent.node.survey import Survey, request_of
@@ -17,6 +27,8 @@ from qallow_agent.placement.budget import objection
 from qallow_agent.placement.forecast import forecast, judge, useful_slots
 from qallow_agent.placement.request import Decision
 from qallow_agent.placement.router import choose
+
+_DENIALS = {"refuses": NotAdmitted.code, "forbids": Forbidden.code}
 
 
 class Submissions:
@@ -35,12 +47,14 @@ class Submissions:
         self._survey = survey
         self.rng = rng
         """Entropy for draws, dry runs included."""
+        self.words_of: Callable[[str, JobId, Instant], bytes] = lambda *_: b""
+        """Tells a job all of why the gate of a device, named by its key, is closed."""
 
     def submit(self, sender: Sender, message: Message, now: Instant) -> list[Effect]:
         """Validate a job against its kernel and hand it to the desk.
 
         Raises:
-            NotAllowed: This node may not submit: no bench would serve it.
+            NotAllowed: This node may not submit this: no bench would serve it.
             UnknownKernel: This node does not know the kernel; the hint names the closest.
             BadParameter: A parameter is wrong; the message names kernel, parameter and bounds.
             DeadlineExceeded: It cannot be done in time; the hint says what could be.
@@ -54,6 +68,7 @@ class Submissions:
                 f"this node may not submit jobs: it holds the roles {', '.join(roles) or 'none'}",
                 hint="submit from another node, or join it again with an invite --role submitter",
             )
+        check_submission(self._rooms, self._me.node, message.kernel, now)
         terms = self.terms_of(message)
         key = message.options.idempotency_key
         if self._rooms.desk.account_of(JobId(""), key=key) is None:
@@ -105,6 +120,8 @@ class Submissions:
             never=decision.never,
             judged=judged(decision),
             more=max(0, len(decision.explanation) - MOST_JUDGED),
+            denied=_DENIALS.get(decision.denied, ""),
+            document=self.words_of(decision.closed, message.job, now) if decision.closed else b"",
         )
         return [Announce(made)]
 

@@ -1,12 +1,16 @@
 """The survey: every device of every live worker as placement wants to see it."""
 
+from typing import Any
+
 from qallow_agent.base.ids import NodeId, Sender
 from qallow_agent.base.machine import Effect, Instant
 from qallow_agent.base.units import Seconds
 from qallow_agent.jobs.local import LinkMeasured, PlacementWanted, StartMeasured
 from qallow_agent.jobs.messages import SubmitJob
 from qallow_agent.jobs.model import Terms
+from qallow_agent.mesh.wire.gate import GateState
 from qallow_agent.mesh.wire.kinds import Advert, DeviceAdvert, DeviceState, MemberRecord, Role
+from qallow_agent.node.grants import barred
 from qallow_agent.node.metering import energy_of
 from qallow_agent.node.rooms import Rooms, Self
 from qallow_agent.placement.experience import Experience
@@ -106,7 +110,18 @@ class Survey:
             metered=energy_of(device).value is not None,
             simulated=device.simulated,
             why=device.why,
+            **_gate_of(device),
+            barred=barred(self._rooms, self._me.node, kernel, record.node),
         )
+
+
+def _gate_of(device: DeviceAdvert) -> dict[str, Any]:
+    """Return what a device's gate says, as a candidate holds it."""
+    gate = device.gate
+    if gate is None:
+        return {}
+    shut = "" if gate.state is GateState.OPEN else gate.state.value
+    return {"gate": shut, "gate_why": gate.why, "gate_fix": gate.fix, "e": gate.e}
 
 
 def _available_bytes(advert: Advert, device: DeviceAdvert) -> float | None:

@@ -8,6 +8,7 @@ from qallow_agent.placement.request import Candidate, Request
 from qallow_agent.placement.settings import PlacementSettings
 
 _GPU_KINDS = ("cuda", "gpu")
+_GATES = {"defers": "puts off", "refuses": "refuses", "forbids": "may not take"}
 _WORKING = ("ok", "hot", "warming")
 
 
@@ -19,11 +20,13 @@ class Refusal:
         why: The reason.
         lasting: Waiting will not help.
         change: What would help.
+        gate: What its gate does, when that is why.
     """
 
     why: str
     lasting: bool
     change: str
+    gate: str = ""
 
 
 def refusal(request: Request, candidate: Candidate, settings: PlacementSettings) -> Refusal | None:
@@ -46,6 +49,9 @@ def _unfit_for_good(
     if candidate.simulated and request.device != candidate.label:
         why = "is simulated: chosen only when named"
         return Refusal(why, lasting=True, change=f"name it: device={candidate.label}")
+    if candidate.barred:
+        change = "ask the mesh's operator for a line under [[submit]]"
+        return Refusal(candidate.barred, lasting=True, change=change)
     return _no_kernel(request, candidate) or _never_room(request, candidate, settings)
 
 
@@ -96,6 +102,9 @@ def _unfit_for_now(request: Request, candidate: Candidate) -> Refusal | None:
     if candidate.slots < 1:
         why = "offers no slots"
         return Refusal(why, lasting=False, change="its owner must offer slots")
+    if candidate.gate:
+        why = f"{_GATES.get(candidate.gate, candidate.gate)} new work: {candidate.gate_why}"
+        return Refusal(why, lasting=False, change=candidate.gate_fix, gate=candidate.gate)
     if candidate.key in request.avoid:
         why = "refused or failed just now"
         return Refusal(why, lasting=False, change="it is asked again in a few seconds")

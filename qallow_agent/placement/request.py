@@ -61,6 +61,11 @@ class Candidate:
         joules_per_op: Gross, measured or estimated; None when unknown.
         metered: Something counts its joules.
         simulated: Only chosen when named.
+        gate: Empty while it takes new work, else ``defers``, ``refuses`` or ``forbids``.
+        gate_why: Why it does, in one line.
+        gate_fix: What would open it.
+        e: Its measured admission score, in thousandths; None when it has none.
+        barred: Why the mesh's policy keeps our jobs from here; empty when it does not.
     """
 
     node: NodeId
@@ -87,6 +92,11 @@ class Candidate:
     metered: bool = False
     simulated: bool = False
     why: str = ""
+    gate: str = ""
+    gate_why: str = ""
+    gate_fix: str = ""
+    e: int | None = None
+    barred: str = ""
 
     def with_own(self, held: int, asked: int) -> "Candidate":
         """Return the candidate as an owner knows it that has ``held`` slots and ``asked`` for more.
@@ -155,6 +165,8 @@ class Decision:
         reason: Why there are no choices; empty when there are some.
         hint: What would change that.
         never: No known device could ever run this.
+        denied: ``refuses`` or ``forbids`` when the gates of all that could run it do.
+        closed: Key of the device whose gate is nearest to letting it in; empty when none is closed.
     """
 
     choices: tuple[Allotment, ...]
@@ -162,3 +174,5 @@ class Decision:
     reason: str = ""
     hint: str = ""
     never: bool = False
+    denied: str = ""
+    closed: str = ""

@@ -13,6 +13,8 @@ from qallow_agent.placement.request import Allotment, Candidate, Decision, Reque
 from qallow_agent.placement.score import cost, explain
 from qallow_agent.placement.settings import PlacementSettings
 
+_CLOSED = ("refuses", "forbids")
+
 
 def choose(
     request: Request,
@@ -164,10 +166,28 @@ def _nothing(
         f"{word} {request.kernel}{now}: {shown}{more}",
         _hint(request, [against for _, against in wanted], never=never),
         never=never,
+        denied=_denied([against for _, against in wanted]),
+        closed=_nearest(wanted),
     )
 
 
+def _denied(against: list[Refusal]) -> str:
+    """Return what gates say when nothing but them is in the way; empty when waiting may help."""
+    gates = [each.gate for each in against if not each.lasting]
+    if not gates or any(gate not in _CLOSED for gate in gates):
+        return ""
+    return "refuses" if "refuses" in gates else "forbids"
+
+
+def _nearest(against: list[tuple[Candidate, Refusal]]) -> str:
+    closed = [candidate for candidate, each in against if each.gate]
+    return max(closed, key=lambda each: (each.e or 0, -each.rtt_s, each.key)).key if closed else ""
+
+
 def _hint(request: Request, against: list[Refusal], *, never: bool) -> str:
+    shut = [each for each in against if each.gate]
+    if shut and not never:
+        return shut[0].change
     if not never:
         return "see: qallow-agent devices; a job may wait longer with --start-within"
     if any("version" in each.why for each in against):

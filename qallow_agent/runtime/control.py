@@ -113,6 +113,10 @@ class ControlServer:
             watched[self._listener.fileno()] = False
         return watched
 
+    def peers(self) -> tuple[int, ...]:
+        """Return the processes at the other ends, as the kernel names them."""
+        return tuple(_credentials(each.socket)[0] for each in self._by_fd.values())
+
     def serve(self, descriptor: int) -> list[tuple[Sender, Message]]:
         """Take in what a ready descriptor offers and return the messages, with their senders."""
         if self._listener is not None and descriptor == self._listener.fileno():
@@ -149,8 +153,7 @@ class ControlServer:
                 self._by_number[connection.number] = connection
 
     def _may_enter(self, accepted: socket.socket) -> bool:
-        raw = accepted.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-        _, uid, gid = _CREDENTIALS.unpack(raw)
+        _, uid, gid = _credentials(accepted)
         if uid in {0, os.geteuid()}:
             return True
         group = self.path.stat().st_gid
@@ -198,3 +201,10 @@ class ControlServer:
                 connection.unsent.clear()
                 return
             del connection.unsent[:sent]
+
+
+def _credentials(connected: socket.socket) -> tuple[int, int, int]:
+    """Return process, user and group of whoever connected."""
+    raw = connected.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    pid, uid, gid = _CREDENTIALS.unpack(raw)
+    return pid, uid, gid

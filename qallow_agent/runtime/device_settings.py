@@ -43,6 +43,13 @@ class DeviceSettings:
         ge=0.0,
         le=150.0,
     )
+    power_cap_w: float = setting(
+        0.0,
+        "Watts that a device may draw before it is closed to new work; 0 means its maker's limit.",
+        unit="W",
+        ge=0.0,
+        le=100_000.0,
+    )
     sample_s: float = setting(
         1.0, "How often host and devices are read.", unit="s", ge=0.1, le=60.0
     )

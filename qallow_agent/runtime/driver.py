@@ -8,7 +8,7 @@ later sends of the step are dropped and later replies become the storage error.
 import signal
 import socket
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import zmq
@@ -40,6 +40,7 @@ from qallow_agent.node.post import Post, instead
 from qallow_agent.runtime.control import ControlServer
 from qallow_agent.runtime.logbook import Logbook
 from qallow_agent.runtime.mirrors import Mirrors
+from qallow_agent.runtime.sensing.lateness import Lateness
 from qallow_agent.runtime.store import StateStore
 from qallow_agent.runtime.yard import RunnerYard
 
@@ -77,6 +78,7 @@ class World:
         sources: Readers of the world.
         say: Takes every notice.
         clock: Reads both time axes.
+        lateness: Told how late timed waits end.
     """
 
     post: Post
@@ -89,6 +91,7 @@ class World:
     sources: tuple[Source, ...]
     say: Callable[[Notice], None]
     clock: Callable[[], Instant]
+    lateness: Lateness = field(default_factory=Lateness)
 
 
 class Driver:
@@ -111,6 +114,7 @@ class Driver:
         self._sources = world.sources
         self._say = world.say
         self._clock = world.clock
+        self._lateness = world.lateness
         self._poller = zmq.Poller()
         self._watched: dict[object, int] = {}
         self._stopping: str | None = None
@@ -127,7 +131,7 @@ class Driver:
                 self._do(self._node.tick(now))
                 self._ask_sources()
                 self._watch()
-                ready = dict(self._poller.poll(self._wait_ms()))
+                ready = dict(self._pause(self._wait_ms()))
                 self._serve(ready)
         finally:
             signal.set_wakeup_fd(-1)  # a second signal must not ring a bell that is gone
@@ -146,6 +150,15 @@ class Driver:
         for number in self._alarm.recv(64):
             if number in {signal.SIGTERM, signal.SIGINT}:
                 self._deliver(OPERATOR, StopAgent(now=number == signal.SIGINT))
+
+    def _pause(self, wait_ms: int) -> Iterable[tuple[object, int]]:
+        """Wait for something to arrive; note by how much a wait that nothing ended overran."""
+        began_s = self._clock().mono_s
+        ready = self._poller.poll(wait_ms)
+        if wait_ms and not ready:
+            now_s = self._clock().mono_s
+            self._lateness.note(now_s, now_s - began_s - wait_ms / 1000)
+        return ready
 
     def _wait_ms(self) -> int:
         now_s = self._clock().mono_s

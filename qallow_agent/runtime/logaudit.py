@@ -16,7 +16,7 @@ from qallow_agent.ledger.policy import TrustPolicy
 from qallow_agent.ledger.proofs import root_of
 from qallow_agent.ledger.signing import NoteKey
 from qallow_agent.ledger.tiles import WIDTH, Tile, TiledTree, tiles_of, whole_entries
-from qallow_agent.runtime.logfiles import CHECKPOINT, LogFiles
+from qallow_agent.runtime.logfiles import CHECKPOINT, PRUNED, LogFiles
 from qallow_agent.runtime.store import storage_error, write_atomically
 
 KEYS = "vkey"
@@ -36,6 +36,7 @@ class Findings:
         first: The first leaf.
         last: The last one.
         unsigned: Entries beyond the head, which no signature covers yet.
+        pruned: Entries that were deleted by rule, of which only the hashes are proved.
     """
 
     checkpoint: Checkpoint
@@ -46,6 +47,7 @@ class Findings:
     first: Leaf | None = None
     last: Leaf | None = None
     unsigned: int = 0
+    pruned: int = 0
 
 
 def audit(files: LogFiles, known: Sequence[NoteKey], policy: TrustPolicy | None = None) -> Findings:
@@ -65,7 +67,11 @@ def audit(files: LogFiles, known: Sequence[NoteKey], policy: TrustPolicy | None 
         policy.check(note)
     found = _signed(note, checkpoint, known)
     growth = Growth()
-    for index in range(-(-checkpoint.size // WIDTH)):
+    found.pruned = files.pruned()
+    for index in range(found.pruned // WIDTH):
+        for each in files.hashes(0, index):
+            growth.append(each)  # proved by the root, like all others
+    for index in range(found.pruned // WIDTH, -(-checkpoint.size // WIDTH)):
         for entry in files.entries(index, min(WIDTH, checkpoint.size - index * WIDTH)):
             _take(entry, found, growth.size, files.path(Tile(-1, index)))
             for tile, hashes in growth.append(leaf_hash(entry)):
@@ -113,14 +119,18 @@ def export(files: LogFiles, target: Path, keys: Sequence[NoteKey]) -> tuple[Chec
         raise StorageCorrupt(f"{files.directory} does not give the signed root", hint=RESTORE)
     before = LogFiles(target).head()
     after = _continued(before[1], checkpoint, files, target) if before else 0
-    written = 0
+    written, pruned = 0, files.pruned()
     try:
         for tile in tiles_of(checkpoint.size, after=after):
+            if tile.level < 0 and tile.index * WIDTH < pruned:
+                continue
             path = target / tile.path
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(files.read(tile))
             written += 1
         target.mkdir(parents=True, exist_ok=True)
+        if pruned:
+            (target / PRUNED).write_text(str(pruned))
         (target / KEYS).write_text("".join(f"{key.encode()}\n" for key in keys))
         write_atomically(target / CHECKPOINT, note.encode(), 0o644)
     except OSError as error:

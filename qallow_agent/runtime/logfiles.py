@@ -18,6 +18,9 @@ from qallow_agent.ledger.note import Note, parse_note
 from qallow_agent.ledger.tiles import WIDTH, Tile, fold, unpack_hashes, whole_entries
 
 CHECKPOINT = "checkpoint"
+PRUNED = "pruned"
+"""How many entries were deleted from the beginning of a log; a multiple of 256."""
+
 LEDGER = "ledger"
 """Where the state directory keeps logs, each in a folder named after its mesh."""
 
@@ -55,6 +58,20 @@ class LogFiles:
         except Malformed as error:
             raise StorageCorrupt(f"{path}: {error.message}", hint=RESTORE) from error
 
+    def pruned(self) -> int:
+        """Return how many of the first entries were deleted by rule; their hashes are kept.
+
+        Raises:
+            StorageCorrupt: What says so cannot be read.
+        """
+        path = self.directory / PRUNED
+        try:
+            return int(path.read_text())
+        except FileNotFoundError:
+            return 0
+        except (OSError, ValueError) as error:
+            raise unreadable(path, error) from error
+
     def bundle(self, index: int) -> bytes:
         """Return the bytes of a bundle as they lie there; empty when there is none.
 
@@ -81,6 +98,11 @@ class LogFiles:
             StorageCorrupt: It has fewer.
         """
         found = whole_entries(self.bundle(index), width)
+        if not found and index * WIDTH < self.pruned():
+            raise StorageCorrupt(
+                f"entry {index * WIDTH} was deleted from {self.directory} by rule",
+                hint="look for it at a mirror, or in an earlier export",
+            )
         if len(found) < width:
             raise StorageCorrupt(
                 f"{self.path(Tile(-1, index))} ends before entry {index * WIDTH + len(found)}",

@@ -18,7 +18,9 @@ from qallow_agent.runtime.guests import GuestProbe
 from qallow_agent.runtime.plugins import NO_PLUGINS, Plugins
 from qallow_agent.runtime.sensing.files import ROOT
 from qallow_agent.runtime.sensing.host import CpuHeat, HostSensors, cpu_meter
+from qallow_agent.runtime.sensing.lateness import Lateness
 from qallow_agent.runtime.sensing.muster import DeviceReader
+from qallow_agent.runtime.sensing.surroundings import Surroundings
 from qallow_agent.runtime.watch import Watch
 
 HUNG_PERIODS = 5
@@ -36,6 +38,7 @@ class SensorSource:
         catalog: The kernels here; without a CUDA backend among them GPUs are only shown.
         plugins: The plug-ins that bring devices along.
         host: The host's sensors.
+        surroundings: What people and other programs here feel.
         root: Where sys/ and proc/ lie.
     """
 
@@ -46,11 +49,13 @@ class SensorSource:
         plugins: Plugins = NO_PLUGINS,
         *,
         host: HostSensors | None = None,
+        surroundings: Surroundings | None = None,
         root: Path = ROOT,
     ) -> None:
         offered = [kind for offer in catalog.adverts() for kind in offer.backends]
         self._settings = settings
         self._host = host or HostSensors(root=root)
+        self._surroundings = surroundings or Surroundings(Lateness(), root=root)
         self._heat = CpuHeat(root)
         self._energy = cpu_meter(root)
         self._cpu: DeviceAdvert | None = None
@@ -70,6 +75,7 @@ class SensorSource:
             return []
         self._due_s = now.mono_s + self._settings.sample_s
         musters = [watch.latest() for watch in self._watches]
+        felt = self._surroundings.read(now.mono_s)
         found = [(device, muster) for muster in musters for device in muster.devices]
         return [
             Sensed(
@@ -81,6 +87,8 @@ class SensorSource:
                     *self._skipped,
                     *(each for muster in musters for each in muster.complaints),
                 ),
+                surroundings=felt,
+                desktop=self._surroundings.desktop,
             )
         ]
 
@@ -110,9 +118,11 @@ class SensorSource:
         return self._limited(structs.replace(self._cpu, readings=readings))
 
     def _limited(self, device: DeviceAdvert) -> DeviceAdvert:
-        """Return a device with the owner's limit of its temperature in place of its maker's."""
-        hot_c = self._settings.hot_c
-        if not hot_c or "temperature" not in device.readings:
-            return device
-        limit = Reading(hot_c, "celsius", "settings (devices.hot_c)")
-        return structs.replace(device, readings=device.readings | {"temperature_limit": limit})
+        """Return a device with the owner's limits of its temperature and power."""
+        hot_c, cap_w = self._settings.hot_c, self._settings.power_cap_w
+        limits: dict[str, Reading] = {}
+        if hot_c and "temperature" in device.readings:
+            limits["temperature_limit"] = Reading(hot_c, "celsius", "settings (devices.hot_c)")
+        if cap_w and device.slots:
+            limits["power_cap"] = Reading(cap_w, "watts", "settings (devices.power_cap_w)")
+        return structs.replace(device, readings=device.readings | limits) if limits else device

@@ -30,10 +30,12 @@ from qallow_agent.testing.papers import Papers
 from qallow_agent.testing.premises import (
     LOAD,
     RELEASE,
+    Lenient,
     Onlooker,
     Rules,
     device_of,
     simulated_catalog,
+    surroundings_of,
 )
 from qallow_agent.testing.runners import Craft
 from qallow_agent.testing.shell import Shell, Watch
@@ -239,6 +241,8 @@ class Box:
         sealer = Sealer(granted.keyring, granted.mesh, granted.node, boot.epoch)
         transport.unlock(sealer.seal, sealer.open)
         node = self._build(granted, boot)
+        if not self._rules.strict_clocks:
+            node.governance.law = Lenient(node.governance.law)
         yard = VirtualYard(
             network=self._network,
             agent=process,
@@ -300,8 +304,14 @@ class Box:
         """Read the machine's sensors, now and every so often."""
         worked_s = self.running().yard.worked_s()
         device = device_of(self.craft, self._network.timeline.now, worked_s)
-        self.tell(SENSORS, Sensed(readings={"load": LOAD}, devices=(device,)))
-        rest_s = METER_S if self.craft.idle_w else SENSE_S
+        craft = self.craft
+        felt = surroundings_of(craft, self.clocks.read().mono_s)
+        self.tell(
+            SENSORS,
+            Sensed({"load": LOAD}, (device,), surroundings=felt, desktop=craft.desktop),
+        )
+        closely = craft.idle_w or craft.desktop or craft.margin_c is not None
+        rest_s = METER_S if closely else SENSE_S
         process.after(rest_s, partial(self._sense, process))
 
     def _reply(self, to: Sender, message: Message) -> None:

@@ -57,6 +57,8 @@ class Seated:
 class Councils:
     """Members that hear everything at once, until some are told to be deaf.
 
+    Whose disk is ``full`` loses what it wants to keep, and what depends on that is not said.
+
     Args:
         count: How many there are; the first holds the mesh key.
         seed: Of the draws whom to tell.
@@ -68,6 +70,7 @@ class Councils:
         self.now_s: Seconds = 0.0
         self.members: dict[NodeId, Seated] = {}
         self.cut: set[tuple[NodeId, NodeId]] = set()
+        self.full: set[NodeId] = set()
         self.said: list[tuple[NodeId, NodeId, Message]] = []
         self._seed = seed
         self._letters: deque[tuple[NodeId, NodeId, Message]] = deque()
@@ -127,9 +130,13 @@ class Councils:
 
     def do(self, node: NodeId, effects: Sequence[Effect]) -> None:
         """Carry out effects of a member."""
-        member = self.members[node]
+        member, lost = self.members[node], False
         for effect in effects:
             match effect:
+                case Persist() if node in self.full:
+                    lost = True
+                case Send() if lost:
+                    pass
                 case Send():
                     self._letters.append((node, effect.to, effect.message))
                 case Persist(data=None):

@@ -10,8 +10,11 @@ from dataclasses import dataclass, field
 from qallow_agent.base.errors import InvariantBroken
 from qallow_agent.base.ids import NodeId, Sender
 from qallow_agent.base.units import Seconds
+from qallow_agent.ledger.checkpoint import parse_checkpoint
+from qallow_agent.ledger.merkle import Edge, leaf_hash
 from qallow_agent.mesh.wire.kinds import Incarnation, MemberState
 from qallow_agent.testing.box import Box
+from qallow_agent.testing.gatelaws import GateLaws
 from qallow_agent.testing.network import Network
 from qallow_agent.testing.premises import MEMORY_BYTES
 
@@ -38,6 +41,8 @@ class Laws:
     network: Network
     fault_s: Seconds = 0.0
     """When something last went wrong or was put right."""
+    _certified: dict[tuple[str, int], int] = field(default_factory=dict)
+    gates: GateLaws = field(default_factory=GateLaws)
     _highest: dict[tuple[str, int, NodeId], Incarnation] = field(default_factory=dict)
 
     def disturb(self) -> None:
@@ -66,8 +71,18 @@ class Laws:
             box.node.check()
         if cause == "sync.echo":
             self._clock(box, NodeId(sender))
-        elif cause in {"tick", "lease.request", "sensed", "runner.exited", "lease.renew"}:
+        elif cause in {
+            "tick",
+            "lease.request",
+            "sensed",
+            "fact.sensed",
+            "runner.exited",
+            "runner.busy",
+            "lease.renew",
+            "do.pause",
+        }:
             self._slots(box)
+            self.gates.check(box)
 
     def declared_dead(self, name: str, node: str) -> None:
         """Check that a death is one.
@@ -113,7 +128,10 @@ class Laws:
     # --- now and then -----------------------------------------------------------------------------
 
     def look_round(self) -> None:
-        """Check that no belief ever goes back to an older incarnation."""
+        """Check that no belief goes back to an older incarnation, and that certificates hold."""
+        for box in self.boxes.values():
+            if box.up:
+                self._certificate(box)
         for box in self.boxes.values():
             if not box.up:
                 continue
@@ -123,6 +141,22 @@ class Laws:
                 if record.incarnation < before:
                     raise InvariantBroken(f"{box.name} takes {record.name} back in time")
                 self._highest[key] = record.incarnation
+
+    def _certificate(self, box: Box) -> None:
+        """Check that the newest certificate of a box covers what its disk holds, and only grows."""
+        certifier = box.node.rooms.council.certifier
+        size, note = certifier.certified_size, certifier.certified
+        before = self._certified.get((box.name, box.boots), 0)
+        if note is None or size == before:
+            return
+        if size < before:
+            raise InvariantBroken(f"{box.name} was certified up to {before}, now up to {size}")
+        edge = Edge()
+        for entry in box.disk.logbook(box.node.me.mesh).entries[:size]:
+            edge.append(leaf_hash(entry))
+        if parse_checkpoint(note.text).root != edge.root():
+            raise InvariantBroken(f"{box.name} has a certificate of what its disk does not hold")
+        self._certified[box.name, box.boots] = size
 
     # --- at the end -------------------------------------------------------------------------------
 

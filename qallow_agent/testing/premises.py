@@ -4,10 +4,14 @@ import functools
 from dataclasses import dataclass, field
 from typing import Protocol
 
+import msgspec
+
 from qallow_agent.base.ids import Sender
+from qallow_agent.base.machine import Instant
 from qallow_agent.base.notice import Notice
 from qallow_agent.base.reading import Reading
 from qallow_agent.base.units import Seconds
+from qallow_agent.ethics.policy import Policy
 from qallow_agent.jobs.settings import JobSettings
 from qallow_agent.kernels.registry import Catalog, load_catalog
 from qallow_agent.ledger.settings import LedgerSettings
@@ -17,14 +21,17 @@ from qallow_agent.mesh.io.settings import TransportSettings
 from qallow_agent.mesh.membership.settings import MembershipSettings
 from qallow_agent.mesh.sync.settings import SyncSettings
 from qallow_agent.mesh.trust.settings import TrustSettings
+from qallow_agent.mesh.wire.facts import Noted
 from qallow_agent.mesh.wire.kinds import DeviceAdvert, DeviceState
 from qallow_agent.node.build import RoomSettings
+from qallow_agent.node.governance import Law
 from qallow_agent.placement.settings import PlacementSettings
 from qallow_agent.testing.runners import Craft
 
 KERNELS = ("elasticity", "harmonic")
 MEMORY_BYTES = 8 << 30
 RELEASE = "0.0.0+simulated"
+LIMIT_C = 90.0
 LOAD = Reading(0.1, "ratio", "simulated")
 
 
@@ -43,6 +50,27 @@ def default_rooms() -> RoomSettings:
     )
 
 
+class Lenient:
+    """The law of a mesh whose machines' clocks may be apart: everything else is as it was.
+
+    Args:
+        law: What holds otherwise.
+    """
+
+    def __init__(self, law: Law) -> None:
+        self._law = law
+
+    @property
+    def digest(self) -> bytes:
+        """The digest of the mesh's policy."""
+        return self._law.digest
+
+    def effective(self, now: Instant) -> Policy:
+        """Return the policy that holds, without the signal of clocks."""
+        policy = self._law.effective(now)
+        return msgspec.structs.replace(policy, skipped=(*policy.skipped, "h1"))
+
+
 @dataclass(frozen=True, slots=True)
 class Rules:
     """What all boxes of a simulation share.
@@ -51,11 +79,13 @@ class Rules:
         seed: Keys and entropy derive from it and a box's name.
         rooms: Settings of every room.
         transport: Settings of the transport.
+        strict_clocks: Machines whose clocks are apart take no work, as outside of simulations.
     """
 
     seed: str
     rooms: RoomSettings = field(default_factory=default_rooms)
     transport: TransportSettings = field(default_factory=TransportSettings)
+    strict_clocks: bool = False
 
 
 class Onlooker(Protocol):
@@ -86,6 +116,9 @@ def device_of(craft: Craft, up_s: Seconds, worked_s: Seconds) -> DeviceAdvert:
     if craft.idle_w:
         joules = craft.idle_w * up_s + craft.busy_w * worked_s
         readings["energy"] = Reading(joules, "joules", "simulated")
+    if craft.margin_c is not None:
+        readings["temperature"] = Reading(LIMIT_C - craft.margin_c, "celsius", "simulated")
+        readings["temperature_limit"] = Reading(LIMIT_C, "celsius", "simulated")
     return DeviceAdvert(
         name="cpu0",
         kind="cpu",
@@ -96,6 +129,15 @@ def device_of(craft: Craft, up_s: Seconds, worked_s: Seconds) -> DeviceAdvert:
         memory_bytes=MEMORY_BYTES,
         readings=readings,
     )
+
+
+def surroundings_of(craft: Craft, mono_s: Seconds) -> dict[str, Noted]:
+    """Return what people and other programs on a virtual machine feel, as measured just now."""
+    ratios = {"pressure_cpu": 0.0, "pressure_io": 0.0, "pressure_memory": 0.0,
+              "foreign_cpu": craft.others}  # fmt: skip
+    felt = {name: Reading(value, "ratio", "simulated") for name, value in ratios.items()}
+    felt["lateness"] = Reading(0.001, "seconds", "simulated")
+    return {name: Noted(reading, mono_s) for name, reading in felt.items()}
 
 
 @functools.cache

@@ -54,6 +54,9 @@ class Craft:
         sick: Its canaries fail.
         idle_w: What the device draws at rest, by its meter; 0 when it has none.
         busy_w: What a runner draws on top of that while it works.
+        desktop: A person sits there.
+        others: Share of its CPU that other programs take.
+        margin_c: Degrees between its temperature and where it slows down; None: no thermometer.
     """
 
     slots: int = 2
@@ -63,6 +66,9 @@ class Craft:
     sick: bool = False
     idle_w: float = 0.0
     busy_w: float = 0.0
+    desktop: bool = False
+    others: float = 0.0
+    margin_c: float | None = None
 
 
 @dataclass(slots=True)

@@ -48,6 +48,7 @@ class Plan:
         craft: What each machine is good for.
         clock_off_s: Wall clocks start up to this far from the truth.
         drift_ppm: Clocks run up to this much fast or slow.
+        strict_clocks: Machines whose clocks are apart take no work, as outside of simulations.
         check_every: Nodes check themselves after every so many steps; 1 but for large meshes.
     """
 
@@ -59,6 +60,7 @@ class Plan:
     craft: Craft = field(default_factory=Craft)
     clock_off_s: Seconds = 0.5
     drift_ppm: float = 50.0
+    strict_clocks: bool = False
     check_every: int = 1
 
 
@@ -81,7 +83,8 @@ class Simulation:
         self.laws = Laws(self.boxes, self.network)
         self.faults = Faults(self.boxes, self.network, self.laws)
         self.record = Record(self.timeline, self.laws, self.plan.check_every)
-        self._rules = Rules(f"{self.plan.seed}", self.plan.rooms, self.plan.transport)
+        plan = self.plan
+        self._rules = Rules(f"{plan.seed}", plan.rooms, plan.transport, plan.strict_clocks)
         self.timeline.after(LOOK_ROUND_S, self._look_round)
 
     # --- time -------------------------------------------------------------------------------------

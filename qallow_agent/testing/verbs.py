@@ -6,6 +6,7 @@ from qallow_agent.base.errors import InvariantBroken, QallowError
 from qallow_agent.base.units import Seconds
 from qallow_agent.jobs.messages import JobOptions
 from qallow_agent.mesh.trust.invites import decode_invitation, encode_invitation
+from qallow_agent.testing import gateverbs
 from qallow_agent.testing.client import VirtualClient
 from qallow_agent.testing.effort import Order
 from qallow_agent.testing.script import Words, fields, numbers, seconds
@@ -241,6 +242,11 @@ VERBS: Mapping[str, Verb] = {
     "clock": clock,
     "disk": disk,
     "crash-runner": crash_runner,
+    "pause": gateverbs.pause,
+    "resume": gateverbs.resume,
+    "neighbour": gateverbs.neighbour,
+    "heat": gateverbs.heat,
+    "gates": gateverbs.gates,
     "submit": submit,
     "vanish": each_job(VirtualClient.vanish),
     "cancel": each_job(VirtualClient.cancel),

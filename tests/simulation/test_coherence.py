@@ -166,4 +166,44 @@ def test_work_is_not_placed_on_a_node_whose_log_forked(tools: SimpleNamespace) -
     client = sim.submit("a", tools.order())
     while not client.over:
         sim.run(0.1)
-        assert liar.node.rooms.bench.lease_count() == 0
+        assert not liar.node.rooms.bench.leases()
+
+
+def test_work_moves_away_from_a_node_as_soon_as_its_log_forks(tools: SimpleNamespace) -> None:
+    sim = four(tools)
+    client = sim.submit("a", tools.order())
+    liar, other = sim.boxes["d"], sim.boxes["a"]
+    sim.until(lambda: bool(liar.node.rooms.bench.leases()), 60)
+    council = liar.node.rooms.council
+    entries = liar.disk.logbook(liar.node.me.mesh).entries
+    for text in (b"one", b"other"):
+        forger = Forger(council.card, liar.papers.keys(), entries)
+        forger.write(text)
+        liar.running().shell.say(forger.offers(manifest(liar).version, [other.id]))
+        sim.run(0.5)
+    assert other.node.rooms.council.forks.forked(liar.id)
+    sim.until(lambda: client.over, 300)
+    client.check()
+
+
+def test_a_node_whose_log_others_refuse_says_so_itself(tools: SimpleNamespace) -> None:
+    sim = four(tools)
+    liar = sim.boxes["d"]
+    council = liar.node.rooms.council
+    entries = liar.disk.logbook(liar.node.me.mesh).entries
+    forger = Forger(council.card, liar.papers.keys(), entries)
+    forger.write(b"what never happened")
+    victims = [sim.boxes[name].id for name in "abc"]
+    liar.running().shell.say(forger.offers(manifest(liar).version, victims))
+    sim.run(1.0)
+    write(liar, "what happened")
+    sim.run(15.0)
+    problems = sim.ask("d", GetStatus()).document["problems"]  # type: ignore[attr-defined]
+    assert any("refuse this node's log" in each["what"] for each in problems)
+    sim.run(15.0)
+    judged = liar.node.governance.judged.values()
+    assert judged
+    assert all(each.score.h == 0 and "h5" in each.score.stops for each in judged)
+    for name in "abc":
+        for each in sim.boxes[name].node.governance.judged.values():
+            assert "h5" not in each.score.stops

@@ -1,6 +1,9 @@
 """Logs that others keep: whole, proved and durable before anybody vouches for them."""
 
 from dataclasses import replace
+from random import Random
+
+import pytest
 
 from qallow_agent.base.machine import Send
 from qallow_agent.base.message import Report
@@ -13,6 +16,7 @@ from qallow_agent.ledger.settings import LedgerSettings
 from qallow_agent.ledger.tiles import MAX_ENTRY_BYTES, pack_entries
 from qallow_agent.node.commands import GetStatus
 from qallow_agent.testing.box import Box
+from qallow_agent.testing.chaos import Chaos
 from qallow_agent.testing.logbook import VirtualLogbook
 from qallow_agent.testing.premises import default_rooms
 from qallow_agent.testing.simulation import Plan, Simulation
@@ -166,3 +170,23 @@ def test_a_copy_is_read_like_the_log_itself() -> None:
     kept = copy_at(simulation, "b", "a")
     assert b"receipt" in {parse_leaf(entry).body for entry in kept.entries}
     assert parse_note(kept.head).text == parse_note(a.disk.logbook(a.node.me.mesh).head).text
+
+
+@pytest.mark.timeout(90)
+@pytest.mark.parametrize("seed", [11, 12, 13])
+def test_under_random_faults_a_copy_is_always_a_beginning_of_its_log(seed: int) -> None:
+    simulation = mesh(seed, "abc")
+    chaos = Chaos(simulation, Random(seed))
+    for number in range(6):
+        for name in "abc":
+            if simulation.boxes[name].up:
+                write(simulation.boxes[name], *(b"%d" % number,) * 40)
+        chaos.torment(10.0)
+        for owner in "abc":
+            own = simulation.boxes[owner].disk.logbook(simulation.boxes["a"].node.me.mesh).entries
+            for keeper in "abc".replace(owner, ""):
+                kept = copy_at(simulation, keeper, owner).entries
+                assert kept == own[: len(kept)]
+    simulation.run(60.0)
+    own = simulation.boxes["a"].disk.logbook(simulation.boxes["a"].node.me.mesh)
+    assert copy_at(simulation, "b", "a").entries == own.entries

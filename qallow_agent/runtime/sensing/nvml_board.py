@@ -17,7 +17,9 @@ from qallow_agent.runtime.sensing.faults import Fault
 
 SOURCE = "nvml"
 SLOW_S: Seconds = 10.0
-"""Error counts and the list of processes cost more than all the rest and change rarely."""
+"""Error counts cost more than all the rest and change rarely."""
+LIST_S: Seconds = 2.0
+"""So does the list of processes, but what is older than 3 s says nothing of who is there now."""
 FULL_SHARE = 0.05
 """Below this share of its memory a GPU counts as full: a CUDA context alone takes 300 MiB."""
 FOREIGN_SHARE = 0.5
@@ -89,6 +91,8 @@ class NvmlBoard:
         self._limits: dict[str, Reading] | None = None
         self._slow_due_s: Seconds | None = None
         self._slow: dict[str, Reading] = {}
+        self._list_due_s: Seconds | None = None
+        self._listed: dict[str, Reading] = {}
         self._faults: dict[str, Fault] = {}
         self._events: Any = None
         self._xids = 0
@@ -107,11 +111,14 @@ class NvmlBoard:
             self._hear()
             if self._slow_due_s is None or now_s >= self._slow_due_s:
                 self._slow_due_s = now_s + SLOW_S
-                self._slow = self._read_errors() | self._read_processes()
+                self._slow = self._read_errors()
+            if self._list_due_s is None or now_s >= self._list_due_s:
+                self._list_due_s = now_s + LIST_S
+                self._listed = self._read_processes()
             throttle = self._throttle()
         except DeviceLost as error:
             return Sight({}, Complaint(error.message, _LOST_FIX), faults=self._told())
-        readings |= self._limits | self._slow | {"xid": self._xid}
+        readings |= self._limits | self._slow | self._listed | {"xid": self._xid}
         self._judge_heat(readings)
         return Sight(readings, NOTHING, self._note(readings), throttle, self._told())
 

@@ -328,7 +328,7 @@ class World:
                 return
 
     def leases_left(self) -> int:
-        return sum(bench.lease_count() for bench in self.benches.values())
+        return sum(len(bench.leases()) for bench in self.benches.values())
 
 
 def covered_once(world: World) -> bool:

@@ -30,7 +30,14 @@ from qallow_agent.jobs.messages import (
     LeaseRequest,
     LeaseRevoked,
 )
-from qallow_agent.jobs.model import BenchDevice, KernelOffer, LeaseEnd
+from qallow_agent.jobs.model import (
+    ADMITTED,
+    DEFERRED,
+    Admission,
+    BenchDevice,
+    KernelOffer,
+    LeaseEnd,
+)
 from qallow_agent.jobs.settings import JobSettings
 
 SETTINGS = JobSettings(task_limit_s=100.0, runner_start_s=30.0, canary_limit_s=60.0)
@@ -204,7 +211,7 @@ def test_a_request_gets_a_signed_lease_its_runner_knows(stage: Stage) -> None:
     verify_lease(lease, stage.tools.IDENTITY.public)
     assert (lease.hosts, lease.port, lease.credits) == (("10.0.0.1",), 5000, SETTINGS.credits)
     assert (allow.lease, allow.submitter_key) == (lease.id, stage.tools.KEY)
-    assert (stage.state.busy, stage.bench.lease_count()) == (1, 1)
+    assert (stage.state.busy, len(stage.bench.leases())) == (1, 1)
     assert [type(each) for each in effects[:2]] == [Reply, Send]  # the runner knows first
 
 
@@ -272,7 +279,7 @@ def test_only_the_desk_of_a_lease_may_release_or_renew_it(stage: Stage) -> None:
     assert not sent(stage.say("evil", LeaseRelease((lease.id,))), Forbid)
     (revoked,) = sent(stage.say("evil", LeaseRenew((lease.id,))), LeaseRevoked, "evil")
     assert revoked.code == LeaseEnd.UNKNOWN
-    assert stage.bench.lease_count() == 1
+    assert len(stage.bench.leases()) == 1
 
 
 def test_a_lease_lives_while_it_is_renewed_and_expires_after(stage: Stage) -> None:
@@ -283,7 +290,7 @@ def test_a_lease_lives_while_it_is_renewed_and_expires_after(stage: Stage) -> No
     effects = stage.tick(22.0)
     assert sent(effects, LeaseRevoked, "desk")[0].code == LeaseEnd.EXPIRED
     assert sent(effects, Forbid)
-    assert stage.bench.lease_count() == 0
+    assert len(stage.bench.leases()) == 0
 
 
 def test_a_restarted_bench_says_that_it_knows_no_lease(stage: Stage) -> None:
@@ -381,7 +388,7 @@ def test_a_dead_desk_frees_its_runners_and_its_place_in_the_queue(stage: Stage) 
     stage.ask("dead", "job-1", 2)
     effects = stage.keep(stage.bench.member_down("dead", stage.tools.at(1.0)))
     assert sent(effects, Forbid)
-    assert (stage.bench.lease_count(), stage.state.waiting) == (0, 0)
+    assert (len(stage.bench.leases()), stage.state.waiting) == (0, 0)
 
 
 def lively(stage: Stage, until: int, *desks: str) -> list[Effect]:
@@ -706,3 +713,82 @@ def test_a_canary_never_runs_where_a_plug_in_ran(tools: SimpleNamespace) -> None
     assert not sent(effects, RunCanary)
     stage.exit(0, "stopped")
     assert sent(stage.ready(), RunCanary)
+
+
+# --- admission: the bench follows the gate --------------------------------------------------------
+
+CLOSED = Admission("not-admitted", "it is hot", "wait", b"all of why")
+
+
+def test_a_closed_device_refuses_at_once_with_all_of_why(stage: Stage) -> None:
+    stage.keep(stage.bench.admit("cpu0", CLOSED, stage.tools.at(1.0)))
+    (refusal,) = sent(stage.ask(), LeaseRefusal, "desk")
+    assert (refusal.code, refusal.reason, refusal.hint) == ("not-admitted", "it is hot", "wait")
+    assert refusal.document == b"all of why"
+
+
+def test_who_waits_when_a_device_closes_is_told(stage: Stage) -> None:
+    stage.lease(slots=1, job="job-1")
+    stage.ask(job="job-2", desk="other")
+    stage.ready()
+    stage.ask(job="job-3")
+    effects = stage.keep(stage.bench.admit("cpu0", CLOSED, stage.tools.at(1.0)))
+    assert [each.job for each in sent(effects, LeaseRefusal)] == ["job-3"]
+    assert len(stage.bench.leases()) == 2
+
+
+def test_a_deferred_request_waits_and_is_served_when_the_device_opens(stage: Stage) -> None:
+    stage.keep(stage.bench.admit("cpu0", Admission(DEFERRED, "busy"), stage.tools.at(1.0)))
+    assert sent(stage.ask(), LeaseRefusal) == []
+    assert len(stage.bench.leases()) == 0
+    effects = stage.keep(stage.bench.admit("cpu0", ADMITTED, stage.tools.at(2.0)))
+    assert len(sent(effects, LeaseGrant)) == 1
+
+
+def test_a_deferred_request_that_waited_long_enough_hears_why(stage: Stage) -> None:
+    stage.keep(stage.bench.admit("cpu0", Admission(DEFERRED, "busy"), stage.tools.at(1.0)))
+    stage.ask()
+    (refusal,) = sent(stage.tick(SETTINGS.queue_s + 5.0), LeaseRefusal)
+    assert refusal.reason == "busy"
+
+
+def test_a_throttled_device_keeps_its_oldest_leases(stage: Stage) -> None:
+    first = stage.lease(job="job-1")
+    stage.ready()
+    stage.now = 1.0
+    stage.ask(job="job-2", desk="other")
+    stage.ready()
+    assert len(stage.bench.leases()) == 2
+    half = dataclasses.replace(CLOSED, share=0.5)
+    effects = stage.keep(stage.bench.admit("cpu0", half, stage.tools.at(2.0)))
+    (revoked,) = sent(effects, LeaseRevoked)
+    assert revoked.code is LeaseEnd.NOT_ADMITTED
+    assert list(stage.bench.leases()) == [first.id]
+
+
+def test_work_that_moves_may_finish_its_task_and_work_that_stops_may_not(stage: Stage) -> None:
+    lease = stage.lease()
+    stage.runner(0, RunnerBusy(lease.id, 1, 1, 5.0))
+    gone = dataclasses.replace(CLOSED, share=0.0)
+    effects = stage.keep(stage.bench.admit("cpu0", gone, stage.tools.at(0.1)))
+    assert sent(effects, Forbid)
+    assert of(effects, Stop) == []
+    at_once = dataclasses.replace(gone, at_once=True)
+    effects = stage.keep(stage.bench.admit("cpu0", at_once, stage.tools.at(0.2)))
+    assert of(effects, Stop) == [Stop(stage.alive[0], kill=True)]
+    assert len(stage.bench.leases()) == 0
+
+
+def test_a_device_that_may_do_nothing_runs_no_canary_either(tools: SimpleNamespace) -> None:
+    stage = Stage(tools)
+    gone = dataclasses.replace(CLOSED, share=0.0)
+    stage.keep(stage.bench.admit("cpu0", gone, tools.at(0.0)))
+    assert sent(stage.ready(), RunCanary) == []
+    effects = stage.keep(stage.bench.admit("cpu0", ADMITTED, tools.at(1.0)))
+    assert sent(effects, RunCanary)
+
+
+def test_saying_the_same_again_and_naming_no_device_changes_nothing(stage: Stage) -> None:
+    assert stage.bench.admit("gpu7", CLOSED, stage.tools.at(1.0)) == []
+    stage.keep(stage.bench.admit("cpu0", CLOSED, stage.tools.at(1.0)))
+    assert stage.bench.admit("cpu0", CLOSED, stage.tools.at(2.0)) == []

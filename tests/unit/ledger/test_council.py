@@ -5,7 +5,7 @@ import pytest
 from qallow_agent.base.errors import WireError
 from qallow_agent.base.ids import NodeId
 from qallow_agent.base.machine import Send
-from qallow_agent.ledger.certificate import certified_by, open_head, signers
+from qallow_agent.ledger.certificate import certified_by, open_head, signers, trust_policy
 from qallow_agent.ledger.convener import ABSENT_S
 from qallow_agent.ledger.forks import TELL_S
 from qallow_agent.ledger.kinds import (
@@ -18,8 +18,9 @@ from qallow_agent.ledger.kinds import (
     ManifestVoted,
     ProofWanted,
 )
-from qallow_agent.ledger.manifest import propose
-from qallow_agent.ledger.note import parse_note
+from qallow_agent.ledger.manifest import SeenHead, propose
+from qallow_agent.ledger.note import Note, parse_note
+from qallow_agent.ledger.policy import parse_policy
 from qallow_agent.ledger.quorum import Code
 from qallow_agent.ledger.seats import RECOMPUTED, WITNESSED, keys_from, make_seat
 from qallow_agent.testing.councils import Councils
@@ -63,6 +64,19 @@ def test_a_certificate_can_be_checked_from_the_manifest_alone() -> None:
     assert len(certified_by(note, manifest)) >= 3
     assert len(signers(note, manifest.cosigners(RECOMPUTED))) >= 3
     assert open_head(note.encode(), member.council.card).checkpoint.size == 2
+
+
+def test_a_published_trust_policy_believes_a_certificate_and_nothing_less() -> None:
+    councils = running(4)
+    member = councils.members[councils.ids()[0]]
+    manifest, note = member.council.committee.manifest, member.council.certifier.certified
+    assert manifest is not None
+    assert note is not None
+    policy = parse_policy(trust_policy(member.council.card, manifest))
+    policy.check(note)
+    fewer = [each for each in note.signatures if "/witnessed/" not in each.name]
+    with pytest.raises(WireError, match="the policy asks for"):
+        policy.check(Note(note.text, tuple(fewer)))
 
 
 def test_a_statement_that_peers_observe_otherwise_is_witnessed_but_not_recomputed() -> None:
@@ -165,6 +179,28 @@ def test_a_witness_that_just_started_remembers_at_once_and_cosigns_when_others_d
     assert all("/witnessed/" not in line for line in lines[0])
 
 
+def test_a_witness_whose_disk_is_full_cosigns_nothing_that_it_would_forget() -> None:
+    councils = running(4)
+    owner, poor = councils.ids()[:2]
+    member = councils.members[poor]
+    name = f"coherence/seen/{owner}"
+    old = member.kept[name]
+    councils.full.add(poor)
+    before = len(councils.said)
+    councils.cut.update((poor, other) for other in councils.ids() if other != owner)
+    councils.cut.update((other, owner) for other in councils.ids() if other not in {owner, poor})
+    councils.write(owner, b"more")
+    councils.settle(2)
+    answers = [said for sender, _, said in councils.said[before:] if sender == poor]
+    assert not any(isinstance(said, HeadCosigned) for said in answers)
+    assert member.kept[name] == old
+    councils.full.clear()
+    councils.settle(20)
+    answers = [said for sender, _, said in councils.said[before:] if sender == poor]
+    assert any(isinstance(said, HeadCosigned) for said in answers)
+    assert member.kept[name] != old
+
+
 def test_a_backup_brought_back_does_not_help_to_certify_a_second_history() -> None:
     councils = running(4)
     liar, restored, one, other = councils.ids()
@@ -234,6 +270,21 @@ def test_an_honest_log_that_is_asked_proves_that_its_heads_go_together() -> None
     assert not councils.members[behind].forks
 
 
+def test_a_log_that_does_not_answer_is_asked_again_later_and_not_convicted() -> None:
+    councils = running(4)
+    silent, one, other, _ = councils.ids()
+    forger = forger_of(councils, silent)
+    forger.write(b"x")
+    councils.members[silent].up = False
+    told = HeadsTold((SeenHead(councils.members[silent].council.card, forger.head()),))
+    for seconds in (0, 1, 20):
+        councils.settle(seconds)
+        effects = councils.members[one].council.receive(other, told, councils.now)
+        asks = [each for each in effects if isinstance(each, Send)]
+        assert len(asks) == (seconds != 1)
+    assert not councils.members[one].forks
+
+
 def test_forged_evidence_convicts_nobody() -> None:
     councils = running(4)
     victim, accuser, judge, _ = councils.ids()
@@ -267,6 +318,28 @@ def test_a_committee_grows_by_the_votes_of_old_and_new_members() -> None:
         assert len(held.manifest.seats) == 5
         assert held.previous is not None
         assert len(held.previous.seats) == 4
+
+
+def test_a_member_that_missed_a_change_catches_up_when_it_is_offered_a_head() -> None:
+    councils = Councils(5)
+    operator = next(iter(councils.members))
+    late, deaf = [node for node in councils.ids() if node != operator][:2]
+    councils.members[late].up = False
+    councils.settle(10)
+    councils.members[late].up = True
+    councils.cut.update((node, deaf) for node in councils.ids() if node != deaf)
+    councils.do(operator, councils.members[operator].council.member_up(late, councils.now))
+    councils.settle(10)
+    assert councils.members[operator].council.committee.version == 2
+    assert councils.members[deaf].council.committee.version == 1
+    councils.cut.clear()
+    councils.write(operator, b"more")
+    councils.settle(3)
+    councils.settle(10)
+    held = councils.members[operator].council.committee.manifest
+    assert councils.members[deaf].council.committee.manifest == held
+    assert held is not None
+    assert len(held.seats) == 5
 
 
 def test_a_member_votes_for_one_proposal_of_a_version_only() -> None:

@@ -262,3 +262,38 @@ def test_memory_that_other_programs_use_is_waited_for() -> None:
     assert decide(request(memory_bytes=1 << 20), full).choices
     for senseless in (None, float("nan"), -1.0):
         assert decide(request(memory_bytes=1 << 30), candidate(available_bytes=senseless)).choices
+
+
+def test_closed_devices_are_not_chosen_while_an_open_one_is_there() -> None:
+    shut = candidate("a", gate="defers", gate_why="it is hot", gate_fix="wait", e=2800)
+    decision = decide(request(slots=8), shut, candidate("b", e=2950))
+    assert slots(decision) == {"b": 4}
+    assert (decision.denied, decision.closed) == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("gates", "denied"),
+    [
+        (("refuses",), "refuses"),
+        (("forbids", "forbids"), "forbids"),
+        (("forbids", "refuses"), "refuses"),
+        (("forbids", "defers"), ""),
+    ],
+)
+def test_a_job_is_denied_only_when_every_gate_says_no(gates: tuple[str, ...], denied: str) -> None:
+    shut = [
+        candidate(f"n{place}", gate=gate, gate_why="why", gate_fix="do this", e=2500 + place)
+        for place, gate in enumerate(gates)
+    ]
+    decision = decide(request(), *shut, candidate("z", kernels={}))
+    assert decision.choices == ()
+    assert decision.denied == denied
+    assert decision.closed == f"n{len(gates) - 1}/cpu0"
+    assert decision.hint == "do this"
+    assert not decision.never
+
+
+def test_a_device_that_is_only_busy_elsewhere_keeps_a_job_waiting() -> None:
+    shut = candidate("a", gate="refuses", gate_why="why", e=2500)
+    decision = decide(request(), shut, candidate("b", state="quarantined"))
+    assert decision.denied == ""

@@ -25,17 +25,8 @@ def test_a_second_signal_finds_no_bell_that_is_gone() -> None:
     def tick(_: object) -> None:
         raise Ended
 
-    parts = (
-        "post",
-        "transport",
-        "yard",
-        "control",
-        "store",
-        "logbook",
-        "mirrors",
-        "sources",
-        "say",
-    )
+    parts = ("post", "transport", "yard", "control", "store", "logbook", "mirrors", "sources",
+             "say", "lateness")  # fmt: skip
     world: Any = SimpleNamespace(**dict.fromkeys(parts), clock=lambda: None)
     node: Any = SimpleNamespace(tick=tick)
     with pytest.raises(Ended):

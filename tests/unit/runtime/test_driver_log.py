@@ -35,6 +35,7 @@ class World:
             transport=SimpleNamespace(send=lambda *words: bool(self.said.append(words)) or True),
             control=SimpleNamespace(reply=lambda to, message: self.said.append((to, message))),
             logbook=self.logbook,
+            lateness=None,
             say=self.said.append,
             clock=lambda: Instant(0.0, 0),
         )

@@ -92,3 +92,18 @@ def test_the_source_tells_host_and_devices_once_a_period() -> None:
     assert source.next_deadline() == 102.0
     assert len(source.poll(Instant(102.0, 0))) == 1
     source.close()
+
+
+def test_what_an_owner_caps_is_read_beside_what_makers_allow() -> None:
+    settings = DeviceSettings(gpu="off", power_cap_w=45.0)
+    (sensed,) = SensorSource(settings, Catalog({})).poll(Instant(0.0, 0))
+    assert isinstance(sensed, Sensed)
+    cap = sensed.devices[0].readings["power_cap"]
+    assert (cap.value, cap.unit) == (45.0, "watts")
+
+
+def test_a_sample_tells_what_others_feel_and_when_it_was_read() -> None:
+    (sensed,) = SensorSource(DeviceSettings(gpu="off"), Catalog({})).poll(Instant(5.0, 0))
+    assert isinstance(sensed, Sensed)
+    assert sensed.surroundings["lateness"].at_s == 5.0
+    assert sensed.surroundings["lateness"].reading.value is None

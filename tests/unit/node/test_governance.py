@@ -1,0 +1,215 @@
+"""Governance: what a simulated node makes of its readings, its owner's word and its peers."""
+
+from typing import Any
+
+import pytest
+
+from qallow_agent.base.message import Report
+from qallow_agent.ethics.gate import Admission, Running
+from qallow_agent.ethics.messages import OverridePolicy, PauseWork, ResumeWork
+from qallow_agent.ethics.records import RECORD_BYTES, job_hash, unpack
+from qallow_agent.jobs.messages import JobOptions
+from qallow_agent.ledger.leaf import LeafKind, parse_leaf
+from qallow_agent.node.commands import Explain, GetStatus
+from qallow_agent.testing.effort import Order
+from qallow_agent.testing.runners import Craft
+from qallow_agent.testing.simulation import Plan, Simulation
+
+
+def mesh(names: str = "ab", **craft: Any) -> Simulation:
+    simulation = Simulation(Plan(craft=Craft(margin_c=40.0, **craft)))
+    simulation.mesh(list(names))
+    simulation.settle()
+    simulation.run(3.0)
+    return simulation
+
+
+def status(simulation: Simulation, name: str) -> dict[str, Any]:
+    answer = simulation.ask(name, GetStatus())
+    assert isinstance(answer, Report)
+    return answer.document
+
+
+def explained(simulation: Simulation, name: str, subject: str) -> dict[str, Any]:
+    answer = simulation.ask(name, Explain(subject))
+    assert isinstance(answer, Report)
+    return answer.document
+
+
+def decisions(simulation: Simulation, name: str) -> list[Any]:
+    """Return the records in a node's own log."""
+    log = simulation.boxes[name].node.rooms.ledger
+    simulation.run(2.0)
+    found = []
+    for index in range(log.size):
+        leaf = parse_leaf(log.entry(index))
+        if leaf.kind is LeafKind.DECISIONS:
+            body = leaf.body[8:]
+            found += [
+                unpack(body[at : at + RECORD_BYTES]) for at in range(0, len(body), RECORD_BYTES)
+            ]
+    return found
+
+
+def test_a_box_that_is_well_is_open_and_says_what_it_cannot_measure() -> None:
+    simulation = mesh()
+    own = status(simulation, "a")["admission"]
+    assert (own["state"], own["e"], own["culprits"]) == ("open", 2970, ["s0", "", ""])
+    assert status(simulation, "a")["closed"] == []
+    signals = explained(simulation, "a", "a")["devices"][0]["signals"]
+    by_name = {each["signal"]: each for each in signals}
+    assert by_name["s2"]["shown"] == "40 C"
+    assert by_name["h4"]["thousandths"] == 1000
+    assert by_name["c3"]["why"] == "does not apply under this policy"
+
+
+def test_a_node_that_never_had_peers_is_solo_and_open() -> None:
+    simulation = mesh("a")
+    assert status(simulation, "a")["admission"]["solo"]
+    assert status(simulation, "a")["admission"]["h"] == 1000
+
+
+def test_a_pause_ends_all_leases_within_its_step_and_kills_what_runs() -> None:
+    simulation = mesh()
+    simulation.submit("a", Order(points=2000))
+    simulation.run(3.0)
+    b = simulation.boxes["b"]
+    assert len(b.node.rooms.bench.leases()) == 2
+    simulation.ask("b", PauseWork(why="backup"))
+    assert len(b.node.rooms.bench.leases()) == 0
+    assert b.node.governance.judged["cpu0"].verdict.running is Running.STOP
+    simulation.run(0.5)
+    assert not any(runner.busy() for runner in b.running().yard.runners.values())
+    (shut,) = status(simulation, "a")["closed"]
+    assert (shut["name"], shut["state"]) == ("b", "forbids")
+    assert shut["what"] == "paused by the owner: backup"
+
+
+def test_a_denied_job_fails_at_once_with_all_of_why_and_never_starts() -> None:
+    simulation = mesh("a")
+    simulation.ask("a", PauseWork(why="lunch"))
+    client = simulation.submit("a", Order(points=20))
+    simulation.run(1.0)
+    assert client.over
+    assert client.effort.done == 0
+    record = explained(simulation, "a", str(client.job))
+    assert record["state"] == "failed"
+    refusal = record["refusal"]
+    assert (refusal["code"], refusal["exit_code"], refusal["job"]) == ("stopped", 77, client.job)
+    assert "qallow-agent resume" in refusal["text"]
+    assert refusal["node"] == "a"
+
+
+def test_work_goes_on_when_the_owner_resumes() -> None:
+    simulation = mesh("a")
+    client = simulation.submit("a", Order(points=400))
+    simulation.run(1.0)
+    simulation.ask("a", PauseWork())
+    simulation.run(5.0)
+    done = client.effort.done
+    assert not client.over
+    simulation.ask("a", ResumeWork())
+    simulation.settle()
+    assert client.effort.done == 400 > done
+
+
+def test_a_hot_device_is_refused_with_the_signal_and_an_override_opens_it() -> None:
+    simulation = mesh("a")
+    simulation.boxes["a"].craft.margin_c = 5.0
+    simulation.run(3.0)
+    judged = simulation.boxes["a"].node.governance.judged["cpu0"]
+    assert judged.verdict.admission is Admission.REFUSE
+    assert judged.verdict.running is Running.THROTTLE
+    assert judged.score.culprits[0] == "s2"
+    client = simulation.submit("a", Order(points=20))
+    simulation.run(1.0)
+    assert client.error.startswith("no device can run harmonic now: a/cpu0 refuses new work")
+    simulation.ask("a", OverridePolicy("s2", 600.0, "a test"))
+    simulation.run(8.0)
+    again = simulation.submit("a", Order(points=20))
+    simulation.settle()
+    assert again.effort.done == 20
+
+
+def test_a_deferred_job_waits_says_why_and_starts_when_the_gate_opens() -> None:
+    simulation = mesh("a")
+    simulation.boxes["a"].craft.margin_c = 8.5
+    simulation.run(3.0)
+    client = simulation.submit("a", Order(points=20, options=JobOptions(start_s=60.0)))
+    simulation.run(5.0)
+    assert not client.over
+    assert client.effort.done == 0
+    simulation.boxes["a"].craft.margin_c = 30.0
+    simulation.settle()
+    assert client.effort.done == 20
+
+
+def test_a_deferred_job_that_waited_long_enough_fails_with_the_refusal() -> None:
+    simulation = mesh("a")
+    simulation.boxes["a"].craft.margin_c = 8.5
+    simulation.run(3.0)
+    client = simulation.submit("a", Order(points=20, options=JobOptions(start_s=5.0)))
+    simulation.run(7.0)
+    refusal = explained(simulation, "a", str(client.job))["refusal"]
+    assert (refusal["code"], refusal["exit_code"]) == ("deferred", 75)
+    assert refusal["components"][0]["signal"] == "s2"
+
+
+def test_jobs_go_where_the_gate_is_open() -> None:
+    simulation = mesh()
+    simulation.boxes["a"].craft.margin_c = 3.0
+    simulation.run(3.0)
+    client = simulation.submit("a", Order(points=100))
+    simulation.settle()
+    assert list(client.effort.dispatcher.share) == ["b/cpu0"]
+
+
+def test_people_and_their_programs_count_on_a_desktop_only() -> None:
+    simulation = mesh("a", others=0.9)
+    assert status(simulation, "a")["admission"]["state"] == "open"
+    simulation.boxes["a"].craft.desktop = True
+    simulation.run(3.0)
+    own = status(simulation, "a")["admission"]
+    assert (own["state"], own["culprits"][1]) == ("refuses", "c3")
+
+
+def test_a_busy_desktop_is_left_and_what_ran_there_goes_on_elsewhere() -> None:
+    simulation = mesh(desktop=True)
+    client = simulation.submit("a", Order(points=1000))
+    simulation.run(3.0)
+    simulation.boxes["b"].craft.others = 0.9
+    simulation.run(2.0)
+    assert len(simulation.boxes["b"].node.rooms.bench.leases()) == 0
+    simulation.settle()
+    assert client.effort.done == 1000
+
+
+def test_decisions_are_logged_with_the_digest_of_their_evidence() -> None:
+    simulation = mesh("a")
+    good = simulation.submit("a", Order(points=20))
+    simulation.settle()
+    simulation.ask("a", PauseWork())
+    bad = simulation.submit("a", Order(points=20))
+    simulation.run(1.0)
+    records = decisions(simulation, "a")
+    verdicts = [(each.job, Admission(each.admission)) for each in records]
+    assert (job_hash(str(good.job)), Admission.ADMIT) in verdicts
+    assert (job_hash(""), Admission.REFUSE) in verdicts
+    assert job_hash(str(bad.job)) not in [job for job, _ in verdicts]
+
+
+@pytest.mark.parametrize("strict", [False, True])
+def test_clocks_that_are_apart_close_gates_where_they_count(strict: bool) -> None:  # noqa: FBT001
+    simulation = Simulation(Plan(strict_clocks=strict, clock_off_s=0.5, craft=Craft(margin_c=40.0)))
+    simulation.mesh(["a", "b"])
+    simulation.run(15.0)
+    states = {status(simulation, name)["admission"]["state"] for name in "ab"}
+    assert (states == {"open"}) is not strict
+
+
+def test_a_partition_leaves_a_box_open_that_measures_enough() -> None:
+    simulation = mesh()
+    simulation.faults.partition(["a"], ["b"])
+    simulation.run(40.0)
+    own = status(simulation, "a")["admission"]
+    assert (own["h"], own["culprits"][2], own["state"]) == (950, "h0", "open")
