@@ -10,6 +10,7 @@ from qallow_agent.ledger.leaf import DIGEST_BYTES, Leaf, LeafKind
 
 DECODERS: dict[LeafKind, str] = {
     LeafKind.DECISIONS: "qallow_agent.cli.bodies:decisions",
+    LeafKind.RECEIPT: "qallow_agent.cli.receiptview:spelt_out",
     LeafKind.MEMBERSHIP: "qallow_agent.cli.bodies:membership",
     LeafKind.EPOCH: "qallow_agent.cli.bodies:statement",
     LeafKind.OBJECTION: "qallow_agent.ledger.bodies:read_objection",

@@ -12,7 +12,7 @@ from qallow_agent.base.units import show_joules, show_seconds
 from qallow_agent.cli.output import MIN_WIDTH
 from qallow_agent.ledger.checkpoint import parse_checkpoint
 from qallow_agent.ledger.credence import Finding
-from qallow_agent.ledger.receipt import Admission, Energy, Executor, Receipt
+from qallow_agent.ledger.receipt import Admission, Energy, Executor, Receipt, unpack
 from qallow_agent.ledger.receiptfile import ReceiptFile, open_receipt
 
 _SHOWN: Final = 8
@@ -85,6 +85,16 @@ def document(file: ReceiptFile) -> dict[str, Any]:
             "latest_us": leaf.latest_us,
         },
     }
+
+
+def spelt_out(body: bytes) -> dict[str, Any]:
+    """Return what the body of a leaf says.
+
+    Raises:
+        Malformed: It is no receipt.
+    """
+    found: dict[str, Any] = _named(unpack(body))
+    return found
 
 
 def standing_of(finding: Finding) -> str:

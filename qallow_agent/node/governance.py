@@ -31,6 +31,7 @@ from qallow_agent.node.clerk import Clerk
 from qallow_agent.node.gathering import Gathering
 from qallow_agent.node.judges import Judges
 from qallow_agent.node.quorum import ledger_items
+from qallow_agent.node.remarks import score_of
 from qallow_agent.node.rooms import Rooms, Self
 from qallow_agent.node.survey import Survey
 from qallow_agent.node.verdicts import brief, first_fix, heard, stage_of
@@ -164,6 +165,9 @@ class Governance:
         noted = self._clerk.note(placed.evidence, placed.score, placed.verdict, placed.policy, now)
         alone = judged.verdict.admission is Verdicts.ADMIT is not placed.verdict.admission
         if not alone:  # the bench itself says no where nobody is let in
+            self._rooms.bench.scores[wish.device] = score_of(
+                placed.score, digest(placed.evidence), placed.policy, self._rooms.ledger.origin
+            )
             return [*noted, *self._rooms.bench.receive(sender, wish, now)]
         no = admission_of(placed)
         answer = LeaseRefusal(wish.job, wish.device, no.code, no.reason, no.hint, no.document)

@@ -219,6 +219,7 @@ class Node:
             **dict.fromkeys(JUDGING, (self.rooms.validation.receive,)),
             kinds.Certified: (self._receipts.certified,),
             **dict.fromkeys(council.HEARD, (self.rooms.council.receive,)),
+            jobs.JobEnergy: (self.rooms.desk.receive, self._receipts.charged),
             local.JobOver: (self._receipts.over,),
             commands.GetReceipt: (self._receipts.answer,),
         }

@@ -8,6 +8,8 @@ from typing import Final
 from qallow_agent.base.errors import Malformed
 from qallow_agent.base.joules import Joules, total
 from qallow_agent.base.units import Seconds
+from qallow_agent.ethics.policy import Policy, policy_digest
+from qallow_agent.ethics.score import Score
 from qallow_agent.jobs.messages import JobState
 from qallow_agent.jobs.model import EnergyTab, JobRecord
 from qallow_agent.jobs.tabs import pending
@@ -96,6 +98,29 @@ def _executors(record: JobRecord, remarks: Remarks) -> tuple[leaves.Executor, ..
         for place, each in tabs.items()
     ]
     return tuple(sorted(found, key=lambda each: (-each.points, each.place)))
+
+
+def score_of(score: Score, evidence: bytes, policy: Policy, origin: str) -> bytes:
+    """Return what an executor tells with a lease: the score under which it takes the work.
+
+    Args:
+        score: Of the placement.
+        evidence: Its digest.
+        policy: What it was judged by.
+        origin: The executor's log, in which the decision is written with the others of its second.
+    """
+    found = leaves.Admission(
+        s=score.s,
+        c=score.c,
+        h=score.h,
+        e=score.e,
+        culprits=score.culprits,
+        evidence=evidence,
+        policy=policy_digest(policy),
+        origin=origin,
+        index=leaves.UNKNOWN,
+    )
+    return leaves.pack_admission(found)
 
 
 def _admission(told: bytes | None) -> leaves.Admission | None:

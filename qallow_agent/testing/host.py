@@ -13,6 +13,10 @@ DAWN_NS = 1_800_000_000_000_000_000
 """Wall time at which every simulation begins: January 2027."""
 
 
+_OF_LOGS = ("ledger/", "coherence/certified")
+"""Files in which a node keeps what it knows of its own log."""
+
+
 @dataclass(slots=True)
 class Disk:
     """Durable bytes by name: what a crash leaves behind.
@@ -39,7 +43,9 @@ class Disk:
     def forget_logs(self) -> None:
         """Lose every log and the word that there was one, as who gives its history up."""
         self._logs.clear()
-        self.files = {name: data for name, data in self.files.items() if "ledger/" not in name}
+        self.files = {
+            name: data for name, data in self.files.items() if not name.startswith(_OF_LOGS)
+        }
 
     def mirror(self, mesh: str, owner: str) -> VirtualLogbook:
         """Return the copy of another node's log."""

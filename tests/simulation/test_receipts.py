@@ -10,12 +10,10 @@ from qallow_agent.base.message import Report
 from qallow_agent.jobs.messages import JobOptions, JobState
 from qallow_agent.ledger.credence import Finding, Trust, examine
 from qallow_agent.ledger.leaf import LeafKind, parse_leaf
-from qallow_agent.ledger.receipt import pack_admission
 from qallow_agent.ledger.receiptfile import parse_receipt
 from qallow_agent.node.commands import GetReceipt
 from qallow_agent.testing.client import VirtualClient
 from qallow_agent.testing.effort import Order
-from qallow_agent.testing.receipts import ADMISSION
 from qallow_agent.testing.runners import Craft
 from qallow_agent.testing.simulation import Simulation
 
@@ -181,14 +179,13 @@ def test_a_crash_brings_every_job_its_receipt_once(tools: SimpleNamespace) -> No
     assert receipts_in_log(simulation) == [*before, lost.index]
 
 
-def test_the_score_of_an_executor_travels_with_its_lease_into_the_receipt(
-    tools: SimpleNamespace,
-) -> None:
+def test_the_score_of_every_executor_is_in_the_receipt(tools: SimpleNamespace) -> None:
     simulation = tools.small("ab")
-    told = pack_admission(ADMISSION)
-    for box in simulation.boxes.values():
-        box.node.rooms.bench.scores["cpu0"] = told
-    client = finished(simulation, 500)
-    found, _ = receipt(simulation, client.job)
+    found, _ = receipt(simulation, finished(simulation, 500).job)
     assert found.receipt.executors
-    assert all(each.admission == ADMISSION for each in found.receipt.executors)
+    for executor in found.receipt.executors:
+        admitted = executor.admission
+        assert admitted is not None
+        assert 2_900 <= admitted.e == admitted.s + admitted.c + admitted.h <= 3_000
+        assert len(admitted.evidence) == len(admitted.policy) == 32
+        assert admitted.origin.endswith(executor.node)
