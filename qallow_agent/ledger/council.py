@@ -43,23 +43,6 @@ from qallow_agent.ledger.seats import Card, keys_from, make_card
 from qallow_agent.ledger.statement import Statement
 from qallow_agent.ledger.witness import Witness
 
-HEARD = (
-    HeadOffered,
-    HeadCosigned,
-    HeadRefused,
-    HeadsTold,
-    ForkFound,
-    ProofWanted,
-    ProofGiven,
-    SeatWanted,
-    SeatGiven,
-    ManifestProposed,
-    ManifestVoted,
-    ManifestTold,
-    ManifestWanted,
-)
-"""What it takes of members."""
-
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:

@@ -228,7 +228,7 @@ class Judged(Message, tag="fact.judged"):
     objections: tuple[Objection, ...]
 
 
-COUNCIL_KINDS: tuple[type[Message], ...] = (
+HEARD_KINDS: tuple[type[Message], ...] = (
     HeadOffered,
     HeadCosigned,
     HeadRefused,
@@ -242,8 +242,8 @@ COUNCIL_KINDS: tuple[type[Message], ...] = (
     ManifestVoted,
     ManifestTold,
     ManifestWanted,
-    DecisionBatch,
-    Assent,
-    Objection,
 )
+"""What members tell each other's councils."""
+
+COUNCIL_KINDS: tuple[type[Message], ...] = (*HEARD_KINDS, DecisionBatch, Assent, Objection)
 """What members say to one another about logs."""

@@ -27,7 +27,7 @@ from qallow_agent.jobs import local
 from qallow_agent.jobs import messages as jobs
 from qallow_agent.jobs.epochs import JobStep, KeepEpoch
 from qallow_agent.jobs.opinions import OPINIONS, AuditDone
-from qallow_agent.ledger import council, kinds
+from qallow_agent.ledger import kinds
 from qallow_agent.ledger import messages as ledger
 from qallow_agent.ledger.mirror_kinds import MIRROR_KINDS
 from qallow_agent.mesh.wire import facts
@@ -218,7 +218,7 @@ class Node:
             kinds.Judged: (self._coherence.judged,),
             **dict.fromkeys(JUDGING, (self.rooms.validation.receive,)),
             kinds.Certified: (self._receipts.certified,),
-            **dict.fromkeys(council.HEARD, (self.rooms.council.receive,)),
+            **dict.fromkeys(kinds.HEARD_KINDS, (self.rooms.council.receive,)),
             jobs.JobEnergy: (self.rooms.desk.receive, self._receipts.charged),
             local.JobOver: (self._receipts.over,),
             commands.GetReceipt: (self._receipts.answer,),
