@@ -18,6 +18,7 @@ from qallow_agent.base.units import Seconds
 from qallow_agent.ethics.evidence import Evidence, Item, digest, millionths
 from qallow_agent.ethics.gate import Admission as Verdicts
 from qallow_agent.ethics.gate import Gate, Running, Verdict
+from qallow_agent.ethics.mesh_policy import MeshPolicy
 from qallow_agent.ethics.policy import Policy
 from qallow_agent.ethics.refusal import Elsewhere, Refusal, encode_refusal, refuse
 from qallow_agent.ethics.score import Score, score
@@ -29,10 +30,10 @@ from qallow_agent.mesh.wire.kinds import DeviceAdvert
 from qallow_agent.node.bylaws import Bylaws
 from qallow_agent.node.clerk import Clerk
 from qallow_agent.node.gathering import Gathering
-from qallow_agent.node.judges import Judges
 from qallow_agent.node.quorum import ledger_items
 from qallow_agent.node.rooms import Rooms, Self
 from qallow_agent.node.survey import Survey
+from qallow_agent.node.validators import Validators
 from qallow_agent.node.verdicts import brief, first_fix, heard, stage_of
 
 TREND_S: Seconds = 10.0
@@ -47,6 +48,11 @@ class Law(Protocol):
     @property
     def digest(self) -> bytes:
         """The digest of the mesh's policy."""
+        ...
+
+    @property
+    def mesh(self) -> MeshPolicy:
+        """The mesh's policy."""
         ...
 
     def effective(self, now: Instant) -> Policy:
@@ -89,8 +95,8 @@ class Governance:
         self.law: Law = rooms.charter
         self.gathering = Gathering(me, rooms)
         self._bylaws = Bylaws(me, rooms)
-        self._clerk = Clerk(rooms.ledger)
-        self._clerk.show = Judges(me, rooms).show
+        self.validators = Validators(me, rooms, lambda: self.law.mesh)
+        self._clerk = Clerk(rooms.ledger, self.validators.written)
         self.gathering.commons += [self._bylaws.items, partial(ledger_items, rooms)]
         self.gathering.extras.append(self._audits)
         self.judged: dict[str, Judged] = {}
@@ -117,6 +123,7 @@ class Governance:
         for device in offered:
             effects += self._judge(device, self._sensed, policy, now)
         effects += self._clerk.write(now)
+        self.validators.look(now)
         for name in [name for name in self.judged if name not in {each.name for each in offered}]:
             del self.judged[name]
             self._gate.forget(name)
@@ -160,7 +167,11 @@ class Governance:
         if judged is None:
             return self._rooms.bench.receive(sender, wish, now)
         placed = self._placed(judged, wish, now)
-        noted = self._clerk.note(placed.evidence, placed.score, placed.verdict, placed.policy, now)
+        self.validators.note_desk(wish.job, NodeId(sender))
+        noted = [
+            *self._clerk.note(placed.evidence, placed.score, placed.verdict, placed.policy, now),
+            *self._clerk.write(now),  # asked at once, validators answer within milliseconds
+        ]
         alone = judged.verdict.admission is Verdicts.ADMIT is not placed.verdict.admission
         if not alone:  # the bench itself says no where nobody is let in
             return [*noted, *self._rooms.bench.receive(sender, wish, now)]
