@@ -184,7 +184,8 @@ class Governance:
         own = self._job_items(judged, wish, now)
         replaced = {item.signal for item in own}
         items = (*own, *(each for each in judged.evidence.items if each.signal not in replaced))
-        evidence = msgspec.structs.replace(judged.evidence, job=wish.job, items=items)
+        at_ms = now.wall_ns // 1_000_000  # what was read too long ago counts as unknown by now
+        evidence = msgspec.structs.replace(judged.evidence, job=wish.job, at_ms=at_ms, items=items)
         if not own:
             return replace(judged, evidence=evidence)
         found = score(evidence, judged.policy, evidence.at_ms)

@@ -18,6 +18,7 @@ from qallow_agent.ethics.latitude import beyond, decode_in_force
 from qallow_agent.ethics.mesh_policy import MeshPolicy
 from qallow_agent.ethics.policy import Policy, policy_digest
 from qallow_agent.ethics.records import EVIDENCE_BYTES, DecisionRecord
+from qallow_agent.ethics.signals import SENSOR_MS
 from qallow_agent.ethics.validator import Claim, Observations, revalidate
 from qallow_agent.ledger.kinds import DecisionBatch
 from qallow_agent.ledger.leaf import Leaf, LeafKind, parse_leaf
@@ -153,6 +154,8 @@ class Judges:
         own_us = self._own_us(now)
         likeness = rooms.views.likeness_to(author, now.mono_s)
         place = f"{author}/{evidence.device}"
+        told = evidence.find("h.known")
+        fresh = told is not None and evidence.at_ms - told.time_ms <= SENSOR_MS
         wrong = rooms.audits.against(place) is not None
         return Observations(
             now_ms=now.wall_ns // 1_000_000,
@@ -162,7 +165,7 @@ class Judges:
             likeness=likeness,
             forked=rooms.council.forks.forked(author),
             disagreements=rooms.audits.book.dissents(place) if wrong else 0,
-            heard=likeness is not None,
+            heard=fresh and likeness is not None,  # who just joined was alone a moment ago
             trail=tuple(self._trails.get((author, evidence.device), ())),
         )
 
