@@ -56,6 +56,11 @@ class Views:
             return None
         return round(median(alike for _, alike in fresh)), max(at_s for at_s, _ in fresh)
 
+    def likeness_to(self, node: NodeId, now_s: Seconds) -> int | None:
+        """Return how alike one peer's view is, in millionths; None while it said nothing lately."""
+        word = self._heard.get(node)
+        return None if word is None or now_s - word[0] > FRESH_S else word[1]
+
     def receive(self, sender: Sender, message: Message, now: Instant) -> list[Effect]:
         """Take in a peer's set, and facts about members.
 

@@ -65,6 +65,8 @@ def _say(document: dict[str, Any]) -> None:
         ("canaries", _counts(document.get("canaries") or {}, ("passed", "failed", "pending"))),
         ("clock", _clock(document.get("clock") or {})),
         ("ledger", _ledger(document.get("ledger") or {})),
+        ("coherence", _coherence(document.get("coherence") or {})),
+        ("validators", _validators(document.get("validators") or {})),
         ("work", _work(document.get("work") or {})),
     ]
     if document.get("admission"):
@@ -122,6 +124,26 @@ def _ledger(ledger: dict[str, Any]) -> str:
         f"of {ledger['committee']}"
     )
     return f"head {head}, {certified}, provisional {ledger.get('provisional', 0)} ({standing})"
+
+
+def _coherence(found: dict[str, Any]) -> str:
+    """Return coherence in one line; the two are shares, as of now."""
+    text = str(found.get("text", "unknown"))
+    if found.get("coherence") is None:
+        return text
+    both = (found["coherence"] / 1e6, found["decoherence"] / 1e6)
+    return f"{text}; coherence {both[0]:.3f}, decoherence {both[1]:.3f}"
+
+
+def _validators(found: dict[str, Any]) -> str:
+    text = (
+        f"{found.get('validated', 0)} decisions validated, {found.get('objected', 0)} objected to"
+    )
+    if found.get("revoked"):
+        text += f" ({found['revoked']} leases ended)"
+    if found.get("last_objection"):
+        text += f", last: {found['last_objection']}"
+    return f"{text}; judged {found.get('judged', 0)} of others"
 
 
 def _work(work: dict[str, Any]) -> str:

@@ -57,8 +57,9 @@ class Observations(msgspec.Struct, frozen=True):
         own_us: The validator's own offset against the mesh plus its bound.
         live: Whom the validator believes alive, itself included.
         their_live: Whom the node says it believes alive, itself included.
+        likeness: How alike the two are, in millionths, where that alone is known.
         forked: Whether the validator holds proof that the node's ledger is forked.
-        disagreements: Audits of the last hour in which the node differed from the validator.
+        disagreements: Audits in which the node's device is known to have been wrong.
         heard: The validator has heard the node as a peer.
         trail: Earlier evidence of the same device, the oldest first.
     """
@@ -69,6 +70,7 @@ class Observations(msgspec.Struct, frozen=True):
     own_us: int = 0
     live: tuple[str, ...] = ()
     their_live: tuple[str, ...] = ()
+    likeness: int | None = None
     forked: bool = False
     disagreements: int = 0
     heard: bool = True
@@ -192,10 +194,12 @@ def _views(evidence: Evidence, policy: Policy, seen: Observations) -> list[Findi
     claimed, signal = _given(evidence, "h4"), SIGNALS["h4"]
     ends = policy.ramps.get("h4")
     bad, good = (ends.bad, ends.good) if ends else (signal.bad or 0, signal.good or 0)
-    if claimed is None or not seen.live or not seen.their_live:
+    likeness = seen.likeness
+    if likeness is None and seen.live and seen.their_live:
+        mine, theirs = frozenset(seen.live), frozenset(seen.their_live)
+        likeness = len(mine & theirs) * MILLION // len(mine | theirs)
+    if claimed is None or likeness is None:
         return []
-    mine, theirs = frozenset(seen.live), frozenset(seen.their_live)
-    likeness = len(mine & theirs) * MILLION // len(mine | theirs)
     if claimed >= good and likeness <= bad:
         words = f"claims a likeness of {claimed / MILLION:g}, is {likeness / MILLION:g} like ours"
         return [Finding("h4", words)]

@@ -1,5 +1,6 @@
 """Admission: a device opens or closes to work at the word of somebody who knows why."""
 
+from qallow_agent.base.ids import JobId
 from qallow_agent.base.machine import Effect, Instant
 from qallow_agent.jobs.crew import Crew
 from qallow_agent.jobs.model import Admission, LeaseEnd
@@ -34,6 +35,29 @@ def enforce(
         settling = [each for each in place.stations.values() if each.phase is Phase.SETTLING]
         for station in settling:
             effects += crew.stop(station, now, kill=True)
+    return effects
+
+
+def evict(
+    place: Workplace, job: JobId, admission: Admission, crew: Crew, tenancies: Tenancies,
+    now: Instant,
+) -> list[Effect]:  # fmt: skip
+    """Take one job off a device: its requests are turned away, and its leases end.
+
+    Args:
+        place: The device.
+        job: Which job; others go on.
+        admission: Why, as its desk is told.
+        crew: The device's runners.
+        tenancies: Their leases.
+        now: When.
+    """
+    theirs = [each for each in place.queue if each.request.job == job]
+    place.queue = [each for each in place.queue if each.request.job != job]
+    effects = [deny(each.desk, each.request, admission) for each in theirs]
+    for station in place.stations.values():
+        if station.tenancy is not None and station.tenancy.lease.job == job:
+            effects += _end(station, admission, crew, tenancies, now)
     return effects
 
 

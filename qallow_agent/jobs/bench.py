@@ -9,12 +9,12 @@ from typing import Any
 
 from qallow_agent.base.complaint import Complaint
 from qallow_agent.base.errors import InvariantBroken
-from qallow_agent.base.ids import Entropy, LeaseId, NodeId, RunnerId, Sender, is_local
+from qallow_agent.base.ids import Entropy, JobId, LeaseId, NodeId, RunnerId, Sender, is_local
 from qallow_agent.base.keys import SigningKey
 from qallow_agent.base.machine import Announce, Effect, Instant
 from qallow_agent.base.message import Message
 from qallow_agent.base.units import Seconds
-from qallow_agent.jobs.admission import enforce
+from qallow_agent.jobs.admission import enforce, evict
 from qallow_agent.jobs.agenda import Agenda
 from qallow_agent.jobs.crew import Crew
 from qallow_agent.jobs.hearings import Hearings
@@ -135,11 +135,19 @@ class Bench:
                 effects += self._look(place, gone, now)
         return self._close(effects, list(self._devices.values()), now)
 
-    def admit(self, device: str, admission: Admission, now: Instant) -> list[Effect]:
-        """Open or close a device to work; what it runs beyond its share ends harmlessly."""
+    def admit(
+        self, device: str, admission: Admission, now: Instant, *, job: str = ""
+    ) -> list[Effect]:
+        """Open or close a device to work; what it runs beyond its share ends harmlessly.
+
+        Of a named job alone, whatever it holds or waits for there ends; the device stays as it is.
+        """
         place = self._devices.get(device)
-        if place is None or place.admission == admission:
+        if place is None or (place.admission == admission and not job):
             return []
+        if job:
+            gone = evict(place, JobId(job), admission, self._crew, self._tenancies, now)
+            return self._close(gone, [place], now)
         effects = enforce(place, admission, self._crew, self._tenancies, now)
         return self._close(effects, [place], now)
 

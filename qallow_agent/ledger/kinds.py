@@ -182,6 +182,27 @@ class Objection(Message, tag="validate.objection"):
     signature: bytes
 
 
+class DecisionValidated(Message, tag="validate.done"):
+    """An executor tells a desk what validators said of its decision about a job of that desk.
+
+    Args:
+        index: Of the leaf in the executor's log.
+        leaf: The decision, as it was logged.
+        devices: The device of each record there; whoever reads checks their hashes.
+        evidence: The 32-byte digest behind each record, of which the leaf holds a part.
+        assents: Signed by those that agreed.
+        objections: Signed by those that did not.
+    """
+
+    job: str
+    index: int
+    leaf: bytes
+    devices: tuple[str, ...]
+    evidence: tuple[bytes, ...]
+    assents: tuple[Assent, ...]
+    objections: tuple[Objection, ...]
+
+
 # --- within the node ------------------------------------------------------------------------------
 
 
@@ -221,11 +242,15 @@ class Judged(Message, tag="fact.judged"):
         index: Of the leaf in this node's log.
         assents: Who agreed.
         objections: Who did not, and why.
+        signed: What those that agreed have signed.
+        asked: How many were asked.
     """
 
     index: int
     assents: tuple[NodeId, ...]
     objections: tuple[Objection, ...]
+    signed: tuple[Assent, ...] = ()
+    asked: int = 0
 
 
 HEARD_KINDS: tuple[type[Message], ...] = (
@@ -245,5 +270,7 @@ HEARD_KINDS: tuple[type[Message], ...] = (
 )
 """What members tell each other's councils."""
 
-COUNCIL_KINDS: tuple[type[Message], ...] = (*HEARD_KINDS, DecisionBatch, Assent, Objection)
+COUNCIL_KINDS: tuple[type[Message], ...] = (
+    *HEARD_KINDS, DecisionBatch, Assent, Objection, DecisionValidated,
+)  # fmt: skip
 """What members say to one another about logs."""

@@ -158,7 +158,13 @@ class Log:
     # --- writing ----------------------------------------------------------------------------------
 
     def write(
-        self, kind: LeafKind, body: bytes, now: Instant, *, at_once: bool = False
+        self,
+        kind: LeafKind,
+        body: bytes,
+        now: Instant,
+        *,
+        at_once: bool = False,
+        policy: bytes = b"",
     ) -> list[Effect]:
         """Add an entry; it is signed with the epoch's others.
 
@@ -167,6 +173,7 @@ class Log:
             body: Opaque to the log; at most ``leaf.MAX_BODY_BYTES``.
             now: When it happens.
             at_once: Make it durable in this step, not with the epoch.
+            policy: Digest of the policy that it was decided by; empty for the one in force now.
 
         Returns:
             What to do. An entry that cannot be added, as ``trouble`` tells, is counted in
@@ -184,17 +191,18 @@ class Log:
                 "why": self.trouble,
             }
             return [Notice("ledger.refused", "an entry was not logged", "error", facts)]
-        self._add(kind, body, now)
+        self._add(kind, body, now, policy)
         if self._due_s is None:
             self._due_s = now.mono_s + self._settings.epoch_s
         if at_once and not self.trouble:
             return [self._append()]
         return []
 
-    def _add(self, kind: LeafKind, body: bytes, now: Instant) -> None:
+    def _add(self, kind: LeafKind, body: bytes, now: Instant, policy: bytes = b"") -> None:
         earliest_us, latest_us = _interval(now, self._bound(now))
         stamp = self.clock.stamp(now.wall_ns)
-        entry = Leaf(kind, self._node, stamp, earliest_us, latest_us, self.policy, body).encode()
+        by = policy or self.policy
+        entry = Leaf(kind, self._node, stamp, earliest_us, latest_us, by, body).encode()
         self._waiting.append(entry)
         self._waiting_bytes += len(entry)
         self._fresh.update(self._growth.append(leaf_hash(entry)))

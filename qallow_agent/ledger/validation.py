@@ -28,10 +28,12 @@ from qallow_agent.ledger.log import origin_of
 from qallow_agent.ledger.merkle import leaf_hash
 
 VALIDATORS = 3
-ANSWER_S: Seconds = 10.0
+ANSWER_S: Seconds = 4.0
+"""Over before a receipt is written, which waits six seconds for what is still to be told."""
 MAX_BATCH_BYTES = 60_000
 """Leaf and evidence together: a message of members holds 64 KiB."""
-MAX_OPEN = 64
+MAX_OPEN = 1_024
+"""While a validator that is gone is still waited for, busy nodes open many."""
 _ASSENT = "qallow/assent/v1"
 _OBJECTION = "qallow/objection/v1"
 _WHY_LIMIT = 200
@@ -60,7 +62,7 @@ class _Open:
     leaf: bytes
     asked: tuple[NodeId, ...]
     until_s: Seconds
-    assents: set[NodeId] = field(default_factory=set)
+    assents: dict[NodeId, Assent] = field(default_factory=dict)
     objections: dict[NodeId, Objection] = field(default_factory=dict)
 
     @property
@@ -186,15 +188,17 @@ class Validation:
         check_answer(answer, leaf_hash(waiting.leaf), key)
         if isinstance(answer, Objection):
             waiting.objections[sender] = answer
-            waiting.assents.discard(sender)
+            waiting.assents.pop(sender, None)
         elif sender not in waiting.objections:
-            waiting.assents.add(sender)
+            waiting.assents[sender] = answer
         return self._close(answer.index) if waiting.complete else []
 
     def _close(self, index: int) -> list[Effect]:
         over = self._open.pop(index)
         objections = tuple(over.objections[node] for node in sorted(over.objections))
-        return [Announce(Judged(index, tuple(sorted(over.assents)), objections))]
+        signed = tuple(over.assents[node] for node in sorted(over.assents))
+        names = tuple(each.validator for each in signed)
+        return [Announce(Judged(index, names, objections, signed, len(over.asked)))]
 
 
 def check_answer(answer: Assent | Objection, leaf_digest: bytes, key: bytes) -> None:

@@ -1,18 +1,26 @@
 """The clerk: gathers what gates decided, and has the ledger keep it.
 
 A leaf of decisions holds the milliseconds since 1970 of its first one (8 bytes, big-endian), then
-40 bytes for each (``ethics/records.py``).
+40 bytes for each (``ethics/records.py``). It is about one job, whose id picks who validates it, or
+about devices and no job; and its header names the one policy that all of it was judged by.
 """
 
 import struct
 from collections.abc import Callable
+from dataclasses import dataclass, field
 
 from qallow_agent.base.machine import Effect, Instant
 from qallow_agent.base.units import Seconds
-from qallow_agent.ethics.evidence import Evidence
+from qallow_agent.ethics.evidence import Evidence, digest
 from qallow_agent.ethics.gate import Admission, Verdict
-from qallow_agent.ethics.policy import Policy
-from qallow_agent.ethics.records import DecisionRecord, pack, record
+from qallow_agent.ethics.policy import Policy, policy_digest
+from qallow_agent.ethics.records import (
+    RECORD_BYTES,
+    DecisionRecord,
+    pack,
+    record,
+    unpack_all,
+)
 from qallow_agent.ethics.score import Score
 from qallow_agent.ledger.leaf import LeafKind
 from qallow_agent.ledger.log import Log
@@ -25,8 +33,30 @@ _LONGEST_MS = 60_000
 _START = struct.Struct(">Q")
 
 
-Show = Callable[[int, tuple[tuple[Evidence, Policy], ...], Instant], list[Effect]]
-"""(index of the leaf, each decision's evidence and policy, now) -> what to do to have it judged."""
+@dataclass(slots=True)
+class Batch:
+    """Decisions that go into one leaf.
+
+    Args:
+        job: About which job; empty for devices alone.
+        policy: By what they were taken.
+        start_ms: When the first was.
+        evidence: By digest, what they were taken by; of a job's decisions only.
+    """
+
+    job: str
+    policy: Policy
+    start_ms: int
+    records: list[DecisionRecord] = field(default_factory=list)
+    evidence: dict[bytes, Evidence] = field(default_factory=dict)
+
+    def body(self) -> bytes:
+        """Return the leaf's body."""
+        return _START.pack(self.start_ms) + b"".join(pack(each) for each in self.records)
+
+
+Written = Callable[[Batch, int, Instant], list[Effect]]
+"""(batch, index of its leaf, now) -> what follows."""
 
 
 class Clerk:
@@ -34,52 +64,69 @@ class Clerk:
 
     Args:
         log: The log.
+        written: Told of every leaf about a job.
     """
 
-    def __init__(self, log: Log) -> None:
+    def __init__(self, log: Log, written: Written = lambda *_: []) -> None:
         self._log = log
-        self._start_ms = 0
-        self._records: list[DecisionRecord] = []
-        self._decided: list[tuple[Evidence, Policy]] = []
-        self.show: Show = _show_nobody
+        self._written = written
+        self._batches: dict[tuple[str, bytes], Batch] = {}
         self._denied = False
         self._synced_s: Seconds = -SYNC_S
+        self._known: tuple[Policy, bytes] | None = None
 
     def note(
         self, evidence: Evidence, score: Score, verdict: Verdict, policy: Policy, now: Instant
     ) -> list[Effect]:
         """Take in a decision."""
         effects: list[Effect] = []
-        if self._records and not 0 <= evidence.at_ms - self._start_ms <= _LONGEST_MS:
+        place = (evidence.job, self._digest(policy))
+        batch = self._batches.get(place)
+        if batch is not None and not 0 <= evidence.at_ms - batch.start_ms <= _LONGEST_MS:
             effects += self.write(now)  # the clock was set
-        if not self._records:
-            self._start_ms = evidence.at_ms
-        self._decided.append((evidence, policy))
-        self._records.append(record(evidence, score, verdict, self._start_ms))
+            batch = None
+        if batch is None:
+            batch = self._batches[place] = Batch(evidence.job, policy, evidence.at_ms)
+        batch.records.append(record(evidence, score, verdict, batch.start_ms))
+        if evidence.job:
+            batch.evidence[digest(evidence)] = evidence
         self._denied |= verdict.admission is not Admission.ADMIT
-        if len(self._records) >= MOST_RECORDS:
+        if len(batch.records) >= MOST_RECORDS:
             return [*effects, *self.write(now)]
         due = self._denied and now.mono_s - self._synced_s >= SYNC_S
         return [*effects, *self.write(now)] if due else effects
 
     def write(self, now: Instant) -> list[Effect]:
-        """Hand everything to the log; call it once a second."""
-        if not self._records:
+        """Hand everything to the log; call it once a second, and when a job waits for it."""
+        if not self._batches:
             return []
-        body = _START.pack(self._start_ms) + b"".join(pack(each) for each in self._records)
-        denied, self._denied = self._denied, False
-        decided, self._decided = tuple(self._decided), []
-        self._records.clear()
-        if denied:
-            self._synced_s = now.mono_s
-        index = self._log.next_index
-        written = self._log.write(LeafKind.DECISIONS, body, now, at_once=denied)
-        if self._log.next_index == index:
-            return written  # the log takes nothing; it says why
-        return [*written, *self.show(index, decided, now)]
+        at_once = self._denied and now.mono_s - self._synced_s >= SYNC_S
+        batches, self._batches = self._batches, {}
+        if at_once:
+            self._denied, self._synced_s = False, now.mono_s
+        effects: list[Effect] = []
+        for (job, by), batch in batches.items():
+            index = self._log.next_index
+            effects += self._log.write(
+                LeafKind.DECISIONS, batch.body(), now, at_once=at_once, policy=by
+            )
+            if job and self._log.next_index > index:
+                effects += self._written(batch, index, now)
+        return effects
+
+    def _digest(self, policy: Policy) -> bytes:
+        """Return a policy's digest; it is worked out again only when the policy is another."""
+        if self._known is None or self._known[0] is not policy:
+            self._known = policy, policy_digest(policy)
+        return self._known[1]
 
 
-def _show_nobody(
-    _index: int, _decided: tuple[tuple[Evidence, Policy], ...], _now: Instant
-) -> list[Effect]:
-    return []
+def read_decisions(body: bytes) -> tuple[int, list[DecisionRecord]]:
+    """Return the first moment and the records of a leaf of decisions.
+
+    Raises:
+        Malformed: It holds none.
+    """
+    start, rest = body[: _START.size], body[_START.size :]
+    records = unpack_all(rest) if len(rest) >= RECORD_BYTES else []
+    return int.from_bytes(start), records

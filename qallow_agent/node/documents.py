@@ -27,7 +27,7 @@ from qallow_agent.mesh.wire.kinds import (
 from qallow_agent.node.devices import complaints
 from qallow_agent.node.gatehouse import admission, closed, report_document
 from qallow_agent.node.governance import Governance
-from qallow_agent.node.quorum import fork_problems
+from qallow_agent.node.quorum import coherence_document, fork_problems, ledger_document
 from qallow_agent.node.rooms import Rooms, Self
 
 Document = dict[str, Any]
@@ -101,6 +101,9 @@ def status(view: View) -> Document:
         "audits": rooms.audits.document(),
         "memory_rss_bytes": None if memory is None else memory.value,
         "policy": _policy(view),
+        "ledger": ledger_document(rooms),
+        "coherence": coherence_document(rooms, view.now),
+        "validators": view.governance.validators.document(),
         "problems": problems,
     }
 

@@ -18,6 +18,7 @@ from qallow_agent.base.units import Seconds
 from qallow_agent.ethics.evidence import Evidence, Item, digest, millionths
 from qallow_agent.ethics.gate import Admission as Verdicts
 from qallow_agent.ethics.gate import Gate, Running, Verdict
+from qallow_agent.ethics.mesh_policy import MeshPolicy
 from qallow_agent.ethics.policy import Policy
 from qallow_agent.ethics.refusal import Elsewhere, Refusal, encode_refusal, refuse
 from qallow_agent.ethics.score import Score, score
@@ -29,11 +30,11 @@ from qallow_agent.mesh.wire.kinds import DeviceAdvert
 from qallow_agent.node.bylaws import Bylaws
 from qallow_agent.node.clerk import Clerk
 from qallow_agent.node.gathering import Gathering
-from qallow_agent.node.judges import Judges
 from qallow_agent.node.quorum import ledger_items
 from qallow_agent.node.remarks import score_of
 from qallow_agent.node.rooms import Rooms, Self
 from qallow_agent.node.survey import Survey
+from qallow_agent.node.validators import Validators
 from qallow_agent.node.verdicts import brief, first_fix, heard, stage_of
 
 TREND_S: Seconds = 10.0
@@ -48,6 +49,11 @@ class Law(Protocol):
     @property
     def digest(self) -> bytes:
         """The digest of the mesh's policy."""
+        ...
+
+    @property
+    def mesh(self) -> MeshPolicy:
+        """The mesh's policy."""
         ...
 
     def effective(self, now: Instant) -> Policy:
@@ -90,8 +96,8 @@ class Governance:
         self.law: Law = rooms.charter
         self.gathering = Gathering(me, rooms)
         self._bylaws = Bylaws(me, rooms)
-        self._clerk = Clerk(rooms.ledger)
-        self._clerk.show = Judges(me, rooms).show
+        self.validators = Validators(me, rooms, lambda: self.law.mesh)
+        self._clerk = Clerk(rooms.ledger, self.validators.written)
         self.gathering.commons += [self._bylaws.items, partial(ledger_items, rooms)]
         self.gathering.extras.append(self._audits)
         self.judged: dict[str, Judged] = {}
@@ -118,6 +124,7 @@ class Governance:
         for device in offered:
             effects += self._judge(device, self._sensed, policy, now)
         effects += self._clerk.write(now)
+        self.validators.look(now)
         for name in [name for name in self.judged if name not in {each.name for each in offered}]:
             del self.judged[name]
             self._gate.forget(name)
@@ -162,7 +169,11 @@ class Governance:
         if judged is None:
             return self._rooms.bench.receive(sender, wish, now)
         placed = self._placed(judged, wish, now)
-        noted = self._clerk.note(placed.evidence, placed.score, placed.verdict, placed.policy, now)
+        self.validators.note_desk(wish.job, NodeId(sender))
+        noted = [
+            *self._clerk.note(placed.evidence, placed.score, placed.verdict, placed.policy, now),
+            *self._clerk.write(now),  # asked at once, validators answer within milliseconds
+        ]
         alone = judged.verdict.admission is Verdicts.ADMIT is not placed.verdict.admission
         if not alone:  # the bench itself says no where nobody is let in
             self._rooms.bench.scores[wish.device] = score_of(
@@ -178,7 +189,8 @@ class Governance:
         own = self._job_items(judged, wish, now)
         replaced = {item.signal for item in own}
         items = (*own, *(each for each in judged.evidence.items if each.signal not in replaced))
-        evidence = msgspec.structs.replace(judged.evidence, job=wish.job, items=items)
+        at_ms = now.wall_ns // 1_000_000  # what was read too long ago counts as unknown by now
+        evidence = msgspec.structs.replace(judged.evidence, job=wish.job, at_ms=at_ms, items=items)
         if not own:
             return replace(judged, evidence=evidence)
         found = score(evidence, judged.policy, evidence.at_ms)

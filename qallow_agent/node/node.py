@@ -44,6 +44,7 @@ from qallow_agent.node.rooms import Rooms, Self
 from qallow_agent.node.rules import Rules
 from qallow_agent.node.submission import Submissions
 from qallow_agent.node.survey import Survey
+from qallow_agent.node.vouchers import Vouchers
 
 Route = Callable[[Sender, Any, Instant], list[Effect]]
 
@@ -69,7 +70,7 @@ class Node:
         self._submissions = Submissions(me, rooms, self._survey, rng)
         self._submissions.words_of = self.governance.words_of
         self._metering = Metering(rooms)
-        self._receipts = Receipts(me, rooms)
+        self._receipts = Receipts(me, rooms, Vouchers(me, rooms))
         self._coherence = Coherence(me, rooms)
         self._explanations = Explanations(
             me, rooms, self._survey, self._submissions, self.governance
@@ -215,7 +216,8 @@ class Node:
             kinds.CommitteeChanged: (self._coherence.committee_changed,),
             kinds.ForkDetected: (self._coherence.forked,),
             kinds.Objected: (self._coherence.objected,),
-            kinds.Judged: (self._coherence.judged,),
+            kinds.Judged: (self._coherence.judged, self.governance.validators.judged),
+            kinds.DecisionValidated: (self._receipts.vouched,),
             **dict.fromkeys(JUDGING, (self.rooms.validation.receive,)),
             kinds.Certified: (self._receipts.certified,),
             **dict.fromkeys(kinds.HEARD_KINDS, (self.rooms.council.receive,)),

@@ -18,6 +18,7 @@ from qallow_agent.jobs.opinions import Consent, Dissent
 from qallow_agent.ledger.kinds import (
     Assent,
     DecisionBatch,
+    DecisionValidated,
     HeadCosigned,
     HeadRefused,
     ManifestVoted,
@@ -44,6 +45,7 @@ NEEDED: Mapping[type[Message], tuple[Role, ...]] = {
     ManifestVoted: (Role.WORKER,),
     SeatGiven: (Role.WORKER,),
     DecisionBatch: (Role.WORKER,),
+    DecisionValidated: (Role.WORKER,),
     Assent: (Role.WORKER,),
     Objection: (Role.WORKER,),
 }

@@ -5,6 +5,7 @@ from typing import Any
 
 from qallow_agent.base.ids import NodeId, Sender
 from qallow_agent.base.machine import Effect, Instant
+from qallow_agent.ethics.audits import WINDOW
 from qallow_agent.ethics.evidence import MILLION, Item
 from qallow_agent.ledger import health
 from qallow_agent.ledger.bodies import committee_body, fork_body, objection_body
@@ -44,6 +45,7 @@ class Coherence:
         self._rooms = rooms
         rooms.observer.shares = self._shares
         rooms.observer.clause = self._clause
+        rooms.observer.audits = self._audits
 
     def _clause(self) -> tuple[int, tuple[str, ...]]:
         said = self._rooms.charter.holds.mesh.committee
@@ -55,6 +57,10 @@ class Coherence:
             for node, advert in self._rooms.adverts.snapshot().items()
         }
         return in_harmony(self._rooms.observer.members(), reports)
+
+    def _audits(self) -> tuple[int, int]:
+        found = self._rooms.audits.book.mesh()
+        return found.audits, found.entropy
 
     def member_up(self, _: Sender, fact: MemberUp, now: Instant) -> list[Effect]:
         """Bring a member that came up to what holds."""
@@ -143,6 +149,28 @@ def ledger_document(rooms: Rooms) -> dict[str, Any]:
             "forked": [fork.card.node for fork in rooms.council.forks.all()],
         }
     )
+
+
+def coherence_document(rooms: Rooms, now: Instant) -> dict[str, Any]:
+    """Return how coherent the mesh is as this node sees it; entropies and shares in millionths."""
+    members = max(1, len(rooms.observer.members()))
+    shares = [count * MILLION // members for count in rooms.observer.shares(now)]
+    found = rooms.audits.book.mesh(shares)
+    text = f"not enough evidence: {found.audits:,} of {WINDOW:,} audits"
+    if found.enough:
+        text = f"mesh entropy {found.mesh_entropy / MILLION:.6f}"
+    return {
+        "audits": found.audits,
+        "enough": found.enough,
+        "mesh_entropy": found.mesh_entropy if found.enough else None,
+        "ordered": found.ordered,
+        "coherence": found.coherence,
+        "decoherence": found.decoherence,
+        "clock": shares[0],
+        "policy": shares[1],
+        "view": shares[2],
+        "text": text,
+    }
 
 
 def fork_problems(rooms: Rooms) -> list[dict[str, str]]:

@@ -1,6 +1,5 @@
 """Receipts: written into the log when a job is over, and handed out with their proof."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -16,7 +15,7 @@ from qallow_agent.jobs.tabs import pending
 from qallow_agent.ledger import receipt as leaves
 from qallow_agent.ledger.certificate import certified_by
 from qallow_agent.ledger.checkpoint import Checkpoint, parse_checkpoint
-from qallow_agent.ledger.kinds import Certified
+from qallow_agent.ledger.kinds import Certified, DecisionValidated
 from qallow_agent.ledger.leaf import LeafKind, parse_leaf
 from qallow_agent.ledger.manifest import Manifest
 from qallow_agent.ledger.merkle import leaf_hash
@@ -25,8 +24,9 @@ from qallow_agent.ledger.note import Note
 from qallow_agent.ledger.proofs import verify_inclusion
 from qallow_agent.ledger.receiptfile import Committee, Papers, ReceiptFile
 from qallow_agent.node.commands import GetReceipt
-from qallow_agent.node.remarks import Remarks, receipt_of
+from qallow_agent.node.remarks import receipt_of
 from qallow_agent.node.rooms import Rooms, Self
+from qallow_agent.node.vouchers import Vouchers
 
 SETTLE_S: Final = 6.0
 """Executors settle the last seconds of a job two to four seconds after it ended."""
@@ -72,11 +72,11 @@ class Receipts:
     Args:
         me: Who this node is.
         rooms: Its rooms.
+        vouchers: What executors told of their decisions.
     """
 
-    def __init__(self, me: Self, rooms: Rooms) -> None:
-        self.remarks: Callable[[JobId], Remarks] = lambda _: Remarks()
-        """Asked when a receipt is written."""
+    def __init__(self, me: Self, rooms: Rooms, vouchers: Vouchers) -> None:
+        self._vouchers = vouchers
         self._me = me
         self._rooms = rooms
         self._pending: dict[JobId, Seconds] = {}
@@ -95,19 +95,26 @@ class Receipts:
         """Look whether that was the last word on a job's energy; the desk knows it already."""
         return self._look_at(message.job, now) if message.job in self._pending else []
 
+    def vouched(self, sender: Sender, message: DecisionValidated, now: Instant) -> list[Effect]:
+        """Take in what validators said of an executor's decision; it may be the last word."""
+        learnt = self._vouchers.learn(sender, message, now)
+        job = JobId(message.job)
+        return [*learnt, *(self._look_at(job, now) if job in self._pending else [])]
+
     def _look_at(self, job: JobId, now: Instant) -> list[Effect]:
         record = self._rooms.desk.account_of(job)
         if record is None or record.receipt >= 0:
             self._pending.pop(job, None)
             return []
-        if pending(record) and now.mono_s < self._pending[job]:
+        waits = pending(record) or self._vouchers.missing(record)
+        if waits and now.mono_s < self._pending[job]:
             return []
         return self._write(record, now)
 
     def _write(self, record: JobRecord, now: Instant) -> list[Effect]:
         log = self._rooms.ledger
         bound_s = self._rooms.sync.wall_error_s(now)
-        receipt = receipt_of(record, self._me.node, bound_s, self.remarks(record.id))
+        receipt = receipt_of(record, self._me.node, bound_s, self._vouchers.remarks(record.id))
         index = log.next_index
         # Durable at once: else the record could name an entry that a crash gives to another.
         effects = log.write(LeafKind.RECEIPT, leaves.pack(receipt), now, at_once=True)

@@ -11,6 +11,7 @@ from qallow_agent.base.machine import Instant
 from qallow_agent.base.notice import Notice
 from qallow_agent.base.reading import Reading
 from qallow_agent.base.units import Seconds
+from qallow_agent.ethics.mesh_policy import MeshPolicy
 from qallow_agent.ethics.policy import Policy
 from qallow_agent.ethics.settings import EthicsSettings
 from qallow_agent.jobs.settings import JobSettings
@@ -66,6 +67,16 @@ class Lenient:
     def digest(self) -> bytes:
         """The digest of the mesh's policy."""
         return self._law.digest
+
+    @property
+    def mesh(self) -> MeshPolicy:
+        """The mesh's policy, without the signal of clocks."""
+        mesh = self._law.mesh
+        presets = {
+            name: msgspec.structs.replace(each, skipped=(*each.skipped, "h1"))
+            for name, each in mesh.presets.items()
+        }
+        return msgspec.structs.replace(mesh, presets=presets)
 
     def effective(self, now: Instant) -> Policy:
         """Return the policy that holds, without the signal of clocks."""

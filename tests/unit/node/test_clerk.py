@@ -21,8 +21,11 @@ class Log:
         self.written: list[tuple[bytes, bool]] = []
         self.next_index = 0
 
-    def write(self, kind: LeafKind, body: bytes, _: Instant, *, at_once: bool) -> list[Effect]:
+    def write(
+        self, kind: LeafKind, body: bytes, _: Instant, *, at_once: bool, policy: bytes
+    ) -> list[Effect]:
         assert kind is LeafKind.DECISIONS
+        assert len(policy) == 32
         self.written.append((body, at_once))
         self.next_index += 1
         return []
