@@ -56,8 +56,8 @@ class Scribe:
     ) -> None:
         """Take in a state of a piece from the runner that is at it."""
         future = None if piece is None else piece.token
-        if piece is None or not isinstance(future, JobFuture):
-            return
+        if piece is None or piece.panel is not None or not isinstance(future, JobFuture):
+            return  # states of several devices at one run are no trail
         blob = b"".join(parts[0])
         if future.trail is None:
             future.trail = Trail(lease.kernel_hash, future.arguments.scalars)
