@@ -112,7 +112,7 @@ class Judges:
         if evidence.node != author:
             return Complaint("", "the evidence is of another node")
         claim = Claim(evidence, record, start_ms, leaf.policy)
-        found = revalidate(claim, policy, self._seen(author, evidence, now))
+        found = revalidate(claim, policy, self._observations(author, evidence, now))
         if found:
             return Complaint(found[0].signal, found[0].why)
         self._remember(author, evidence)
@@ -148,7 +148,7 @@ class Judges:
                 return beyond(before, policy, now_ms)
         return beyond(mesh, policy, now_ms)
 
-    def _seen(self, author: NodeId, evidence: Evidence, now: Instant) -> Observations:
+    def _observations(self, author: NodeId, evidence: Evidence, now: Instant) -> Observations:
         rooms = self._rooms
         clock = rooms.sync.peer_offset(author)
         own_us = self._own_us(now)
