@@ -100,7 +100,7 @@ class Lax:
     """A law that asks less than the mesh's."""
 
     def __init__(self, law: Any) -> None:
-        self.mesh, self.digest = law.mesh, law.digest
+        self.digest = law.digest
         self._law = law
 
     def effective(self, now: Instant) -> Policy:
@@ -203,7 +203,7 @@ def test_a_lie_is_objected_to_by_its_signal_and_ends_the_lease(
 def test_one_validator_alone_is_shown_and_ends_nothing(tools: SimpleNamespace) -> None:
     simulation = mesh(tools)
     faulty = simulation.boxes["b"]
-    judge = faulty.node.governance.validators._judges
+    judge = faulty.node.governance.validators.judges
     told = judge._observations
 
     def mistaken(*about: Any) -> Any:

@@ -1,5 +1,6 @@
 """Judges: whatever a peer shows as its decisions ends in an objection or a refusal, never worse."""
 
+from contextlib import suppress
 from functools import cache
 from typing import Any
 
@@ -68,7 +69,7 @@ def scene() -> tuple[Simulation, NodeId, DecisionBatch, Instant]:
 def judge(batch: DecisionBatch) -> Complaint | None:
     """Return what a says of it; nothing but the peer's fault may be raised."""
     simulation, author, _, now = scene()
-    judges = simulation.boxes["a"].node.governance.validators._judges
+    judges = simulation.boxes["a"].node.governance.validators.judges
     try:
         return judges.recheck(author, batch, now)
     except PeerError as error:
@@ -147,22 +148,19 @@ def test_well_formed_lies_are_objected_to(
 
 
 @given(
-    st.binary(max_size=200),
+    st.one_of(st.none(), st.binary(max_size=200)),
     st.lists(st.text(max_size=8), max_size=3),
     st.lists(st.binary(max_size=40), max_size=3),
-    st.booleans(),
 )
 def test_what_an_executor_tells_a_desk_raises_only_peer_errors(
-    leaf: bytes, devices: list[str], evidence: list[bytes], honest: bool
+    leaf: bytes | None, devices: list[str], evidence: list[bytes]
 ) -> None:
     simulation, author, batch, now = scene()
     node = simulation.boxes["a"].node
     job = next(iter(node.rooms.desk.counter._roster.live), "job-none")
     vouchers = Vouchers(node.me, node.rooms)
-    shown = batch.leaf if honest else leaf
+    shown = batch.leaf if leaf is None else leaf
     word = DecisionValidated(str(job), 0, shown, tuple(devices), tuple(evidence), (), ())
-    try:
+    with suppress(PeerError):
         vouchers.learn(author, word, now)
-    except PeerError:
-        pass
     assert not vouchers._assents.get(job)
