@@ -46,6 +46,7 @@ class Coherence:
         self._rooms = rooms
         rooms.observer.shares = self._shares
         rooms.observer.audits = self._audits
+        rooms.observer.policy = lambda: rooms.charter.digest
 
     def _shares(self, _: Instant) -> tuple[int, int, int]:
         reports = {
