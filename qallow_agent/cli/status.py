@@ -65,14 +65,16 @@ def _say(document: dict[str, Any]) -> None:
         ("canaries", _counts(document.get("canaries") or {}, ("passed", "failed", "pending"))),
         ("clock", _clock(document.get("clock") or {})),
         ("ledger", _ledger(document.get("ledger") or {})),
-        ("coherence", _coherence(document.get("coherence") or {})),
-        ("validators", _validators(document.get("validators") or {})),
         ("work", _work(document.get("work") or {})),
     ]
     if document.get("admission"):
         rows.append(("gate", gate_line(document["admission"])))
+    if document.get("validators"):
+        rows.append(("validators", _validators(document["validators"])))
     audits = document.get("audits") or {}
-    if audits.get("audits"):
+    if document.get("coherence"):
+        rows.append(("coherence", _coherence(document["coherence"])))
+    elif audits.get("audits"):
         rows.append(("audits", str(audits.get("text", ""))))
     if document.get("memory_rss_bytes"):
         rows.append(("memory", show_bytes(document["memory_rss_bytes"])))

@@ -86,11 +86,6 @@ class Charter:
         return self.holds.digest
 
     @property
-    def mesh(self) -> MeshPolicy:
-        """The mesh's policy, as it was signed."""
-        return self.holds.mesh
-
-    @property
     def pause(self) -> Pause | None:
         """The pause that the owner ordered; None when there is none, or it is over."""
         return self.holds.exceptions.pause

@@ -37,7 +37,7 @@ MAX_OPEN = 1_024
 _ASSENT = "qallow/assent/v1"
 _OBJECTION = "qallow/objection/v1"
 _WHY_LIMIT = 200
-_SIGNAL_LIMIT = 8
+_SIGNAL_LIMIT = 16
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,6 @@ from qallow_agent.base.units import Seconds
 from qallow_agent.ethics.evidence import Evidence, Item, digest, millionths
 from qallow_agent.ethics.gate import Admission as Verdicts
 from qallow_agent.ethics.gate import Gate, Running, Verdict
-from qallow_agent.ethics.mesh_policy import MeshPolicy
 from qallow_agent.ethics.policy import Policy
 from qallow_agent.ethics.refusal import Elsewhere, Refusal, encode_refusal, refuse
 from qallow_agent.ethics.score import Score, score
@@ -49,11 +48,6 @@ class Law(Protocol):
     @property
     def digest(self) -> bytes:
         """The digest of the mesh's policy."""
-        ...
-
-    @property
-    def mesh(self) -> MeshPolicy:
-        """The mesh's policy."""
         ...
 
     def effective(self, now: Instant) -> Policy:
@@ -96,7 +90,7 @@ class Governance:
         self.law: Law = rooms.charter
         self.gathering = Gathering(me, rooms)
         self._bylaws = Bylaws(me, rooms)
-        self.validators = Validators(me, rooms, lambda: self.law.mesh)
+        self.validators = Validators(me, rooms)
         self._clerk = Clerk(rooms.ledger, self.validators.written)
         self.gathering.commons += [self._bylaws.items, partial(ledger_items, rooms)]
         self.gathering.extras.append(self._audits)

@@ -46,11 +46,11 @@ class Judges:
 
     Args:
         rooms: This node's.
-        mesh: Returns the mesh's policy, by which all that is laxer is refuted.
     """
 
-    def __init__(self, rooms: Rooms, mesh: Callable[[], MeshPolicy]) -> None:
-        self._law = mesh
+    def __init__(self, rooms: Rooms) -> None:
+        self.law: Callable[[], MeshPolicy] = lambda: rooms.charter.holds.mesh
+        """Returns the mesh's policy; decisions by a laxer one are refuted."""
         self._rooms = rooms
         rooms.validation.recheck = self.recheck
         self.judged = 0
@@ -65,7 +65,7 @@ class Judges:
 
     def look(self, now: Instant) -> MeshPolicy:
         """Return the mesh's policy; of the one before it is remembered until when it held."""
-        mesh = self._law()
+        mesh = self.law()
         if self._mesh is None or mesh.version != self._mesh.version:
             self._before = None if self._mesh is None else (self._mesh, now.mono_s)
             self._mesh = mesh
@@ -112,7 +112,7 @@ class Judges:
         if evidence.node != author:
             return Complaint("", "the evidence is of another node")
         claim = Claim(evidence, record, start_ms, leaf.policy)
-        found = revalidate(claim, policy, self._seen(author, evidence, now))
+        found = revalidate(claim, policy, self._observations(author, evidence, now))
         if found:
             return Complaint(found[0].signal, found[0].why)
         self._remember(author, evidence)
@@ -148,7 +148,7 @@ class Judges:
                 return beyond(before, policy, now_ms)
         return beyond(mesh, policy, now_ms)
 
-    def _seen(self, author: NodeId, evidence: Evidence, now: Instant) -> Observations:
+    def _observations(self, author: NodeId, evidence: Evidence, now: Instant) -> Observations:
         rooms = self._rooms
         clock = rooms.sync.peer_offset(author)
         own_us = self._own_us(now)

@@ -45,6 +45,8 @@ class Observer:
         self.audits: Audits = _no_audits
         self.shares: Shares = self._everybody
         self.clause: Clause = anybody
+        self.policy: Callable[[], bytes] = lambda: log.policy
+        """Digest of the mesh's policy: that in force here may be stricter, and differs by node."""
         self._membership = membership
         self._doorkeeper = doorkeeper
         self._sync = sync
@@ -105,7 +107,7 @@ class Observer:
             clock_ok=clock_ok,
             policy_ok=policy_ok,
             view_ok=view_ok,
-            policy=self._log.policy,
+            policy=self.policy(),
             members_digest=digest_members(members),
             earliest_us=earliest_us,
             latest_us=latest_us,
@@ -115,7 +117,7 @@ class Observer:
         """Return in what a statement differs from what this node observes itself."""
         self.note()
         shared = next((each for each in self._views if each == stated.members_digest), b"")
-        return disagreement(stated, policy=self._log.policy, members_digest=shared)
+        return disagreement(stated, policy=self.policy(), members_digest=shared)
 
     def _everybody(self, _: Instant) -> tuple[int, int, int]:
         count = len(self.members())

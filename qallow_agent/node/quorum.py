@@ -46,6 +46,7 @@ class Coherence:
         rooms.observer.shares = self._shares
         rooms.observer.clause = self._clause
         rooms.observer.audits = self._audits
+        rooms.observer.policy = lambda: rooms.charter.digest
 
     def _clause(self) -> tuple[int, tuple[str, ...]]:
         said = self._rooms.charter.holds.mesh.committee

@@ -1,7 +1,6 @@
 """Validators at work: this node's decisions go to peers, and their word to whom it concerns."""
 
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -10,9 +9,9 @@ from qallow_agent.base.ids import NodeId, Sender
 from qallow_agent.base.machine import Effect, Instant, Send
 from qallow_agent.base.notice import Notice
 from qallow_agent.base.oldest import keep
+from qallow_agent.base.units import Seconds
 from qallow_agent.ethics.evidence import encode
 from qallow_agent.ethics.latitude import encode_in_force
-from qallow_agent.ethics.mesh_policy import MeshPolicy
 from qallow_agent.ethics.policy import policy_digest
 from qallow_agent.ethics.records import EVIDENCE_BYTES
 from qallow_agent.jobs.model import Admission
@@ -35,6 +34,7 @@ class _Asked:
 
     desk: NodeId | None
     batch: Batch
+    since_s: Seconds
 
 
 class Validators:
@@ -43,16 +43,16 @@ class Validators:
     Args:
         me: Who this node is.
         rooms: Its rooms.
-        mesh: Returns the mesh's policy.
     """
 
-    def __init__(self, me: Self, rooms: Rooms, mesh: Callable[[], MeshPolicy]) -> None:
+    def __init__(self, me: Self, rooms: Rooms) -> None:
         self._me = me
         self._rooms = rooms
-        self._judges = Judges(rooms, mesh)
+        self.judges = Judges(rooms)
         self.counts: Counter[str] = Counter()
         self.last = ""
         """The newest objection against this node, in words."""
+        self._took_s: Seconds | None = None
         self._desks: dict[str, NodeId] = {}
         self._asked: dict[int, _Asked] = {}
 
@@ -64,13 +64,13 @@ class Validators:
 
     def look(self, now: Instant) -> None:
         """Notice another policy of the mesh; call it about once a second."""
-        self._judges.look(now)
+        self.judges.look(now)
 
     def written(self, batch: Batch, index: int, now: Instant) -> list[Effect]:
         """Have validators judge decisions about a job, which are in the log now."""
         blobs = [Blob(policy_digest(batch.policy), encode_in_force(batch.policy))]
         blobs += [Blob(name, encode(each)) for name, each in batch.evidence.items()]
-        keep(self._asked, index, _Asked(self._desks.get(batch.job), batch), _MOST_KEPT)
+        keep(self._asked, index, _Asked(self._desks.get(batch.job), batch, now.mono_s), _MOST_KEPT)
         leaf = self._rooms.ledger.entry(index)
         return self._rooms.validation.submit(batch.job, index, leaf, tuple(blobs), now)
 
@@ -83,6 +83,7 @@ class Validators:
         self.counts["assents"] += len(fact.assents)
         self.counts["objections"] += len(fact.objections)
         self.counts["validated" if fact.assents or fact.objections else "unanswered"] += 1
+        self._took_s = now.mono_s - asked.since_s
         effects = self._tell(asked, fact)
         if not fact.objections:
             return effects
@@ -131,7 +132,8 @@ class Validators:
         names = ("validated", "unanswered", "assents", "objections", "objected", "revoked")
         return {
             **{name: self.counts[name] for name in names},
-            "judged": self._judges.judged,
-            "refuted": self._judges.refuted,
+            "judged": self.judges.judged,
+            "refuted": self.judges.refuted,
             "last_objection": self.last,
+            "took_s": self._took_s,
         }

@@ -242,7 +242,9 @@ class Box:
         transport.unlock(sealer.seal, sealer.open)
         node = self._build(granted, boot)
         if not self._rules.strict_clocks:
-            node.governance.law = Lenient(node.governance.law)
+            judges = node.governance.validators.judges
+            law = Lenient(node.governance.law, judges.law)
+            node.governance.law, judges.law = law, law.mesh
         yard = VirtualYard(
             network=self._network,
             agent=process,

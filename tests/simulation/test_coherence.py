@@ -2,14 +2,10 @@
 
 from types import SimpleNamespace
 
-from msgspec import structs
-
-from qallow_agent.ethics.records import pack, record
 from qallow_agent.ledger.forks import TELL_S
 from qallow_agent.ledger.leaf import LeafKind, parse_leaf
 from qallow_agent.ledger.manifest import Manifest
 from qallow_agent.node.commands import GetStatus
-from qallow_agent.node.judges import Judges
 from qallow_agent.node.quorum import ledger_document
 from qallow_agent.testing.box import Box
 from qallow_agent.testing.forger import Forger
@@ -237,21 +233,3 @@ def test_decisions_about_a_job_are_judged_again_and_nobody_objects(tools: Simple
     sim.run(15.0)
     assert any(bodies(box, LeafKind.DECISIONS) for box in sim.boxes.values())
     assert not any(bodies(box, LeafKind.OBJECTION) for box in sim.boxes.values())
-
-
-def test_a_decision_that_does_not_follow_from_its_evidence_is_objected_to_by_all(
-    tools: SimpleNamespace,
-) -> None:
-    sim = metered(tools)
-    liar = sim.boxes["d"]
-    sim.run(3.0)
-    judged = next(iter(liar.node.governance.judged.values()))
-    now, rooms = liar.clocks.read(), liar.node.rooms
-    made = record(judged.evidence, judged.score, judged.verdict, judged.evidence.at_ms)
-    body = judged.evidence.at_ms.to_bytes(8) + pack(structs.replace(made, c=made.c - 1))
-    shell, index = liar.running().shell, rooms.ledger.next_index
-    shell.say(rooms.ledger.write(LeafKind.DECISIONS, body, now, at_once=True))
-    shell.say(Judges(liar.node.me, rooms).show(index, ((judged.evidence, judged.policy),), now))
-    sim.run(15.0)
-    for name in "abcd":
-        assert bodies(sim.boxes[name], LeafKind.OBJECTION)
