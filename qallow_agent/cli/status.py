@@ -50,6 +50,23 @@ def _say_down(error: AgentUnreachable, *, as_json: bool) -> None:
 
 
 def _say(document: dict[str, Any]) -> None:
+    pairs(_rows(document))
+    for shut in document.get("closed") or ():
+        say = f"{shut['name']}/{shut['device']} {GATES[shut['state']]} new work: {shut['what']}"
+        click.echo(f"{click.style('gate', fg='yellow')}  {say}")
+        if shut.get("fix"):
+            click.echo(f"  fix: {shut['fix']}")
+    for line in exceptions(document.get("policy") or {}):
+        click.echo(click.style(line, fg="yellow"))
+    for problem in document.get("problems") or ():
+        name = problem.get("name") or show_id(str(problem.get("node", "")))
+        click.echo(f"{click.style('not well', fg='yellow')}  {name}: {problem.get('what', '')}")
+        if problem.get("fix"):
+            click.echo(f"  fix: {problem['fix']}")
+
+
+def _rows(document: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return what is said of this node and its mesh, by topic."""
     state = str(document.get("state", "unknown"))
     colour = "green" if is_well(document) else "yellow"
     node = (
@@ -78,19 +95,7 @@ def _say(document: dict[str, Any]) -> None:
         rows.append(("audits", str(audits.get("text", ""))))
     if document.get("memory_rss_bytes"):
         rows.append(("memory", show_bytes(document["memory_rss_bytes"])))
-    pairs(rows)
-    for shut in document.get("closed") or ():
-        say = f"{shut['name']}/{shut['device']} {GATES[shut['state']]} new work: {shut['what']}"
-        click.echo(f"{click.style('gate', fg='yellow')}  {say}")
-        if shut.get("fix"):
-            click.echo(f"  fix: {shut['fix']}")
-    for line in exceptions(document.get("policy") or {}):
-        click.echo(click.style(line, fg="yellow"))
-    for problem in document.get("problems") or ():
-        name = problem.get("name") or show_id(str(problem.get("node", "")))
-        click.echo(f"{click.style('not well', fg='yellow')}  {name}: {problem.get('what', '')}")
-        if problem.get("fix"):
-            click.echo(f"  fix: {problem['fix']}")
+    return rows
 
 
 def _members(members: dict[str, Any]) -> str:
