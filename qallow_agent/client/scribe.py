@@ -2,6 +2,7 @@
 
 import logging
 import time
+import weakref
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final
@@ -39,8 +40,7 @@ class Scribe:
     def __init__(self, desk: Switch, job: Callable[[], JobId], options: JobOptions) -> None:
         self.every = options.checkpoint_every
         """Ticks between the states that runners shall tell; 0 leaves it to them."""
-        self.newest: JobFuture | None = None
-        """The evaluation that was added last; of a job that retains there is only one."""
+        self._newest: Callable[[], JobFuture | None] = lambda: None
         self._desk = desk
         self._job = job
         self._retain = options.retain
@@ -92,6 +92,10 @@ class Scribe:
             _log.warning("warning: %s; an older checkpoint is used", fault.message)
             self._tell(CORRUPT, piece, "", piece.attempt, mark, fault.message)
 
+    def added(self, future: JobFuture) -> None:
+        """Note which evaluation was added last: of a job that retains there is only one."""
+        self._newest = weakref.ref(future)  # whoever waits for it holds it; nobody else may
+
     def accepted(self, kernel_hash: str) -> None:
         """Learn which kernel the job runs."""
         self._kernel_hash = kernel_hash
@@ -101,7 +105,7 @@ class Scribe:
         if message.part == 0:
             self._came.clear()
         self._came += message.data
-        future = self.newest
+        future = self._newest()
         if not message.last or future is None or future.done() or future.trail is not None:
             return
         trail = Trail(self._kernel_hash, future.arguments.scalars)

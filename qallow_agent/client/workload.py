@@ -71,7 +71,7 @@ class Workload:
         if job is None or not like or job.order.kernel != future.kernel or not job.accepting:
             job = self._pool_of(future, now)
         future.work = job
-        job.scribe.newest = future
+        job.scribe.added(future)
         job.account.add(future)
         self._ready[job] = None
 

@@ -11,6 +11,8 @@ from qallow_agent.kernels.state import decode_checkpoint, encode_checkpoint
 from qallow_agent.runtime import workshop
 from qallow_agent.runtime.workshop import Cut, Done, Workshop
 
+pytestmark = pytest.mark.timeout(120)  # it compiles where no cache has the kernel
+
 SCALARS = {"ticks": 400_000, "pockets": 8, "coupling": 0.001, "record_every": 100_000}
 
 

@@ -108,7 +108,7 @@ class Case:
             touch=lambda: None,
         )
         self.future = JobFuture("k", Arguments(SCALARS), options, None, self)  # type: ignore[arg-type]
-        self.scribe.newest = self.future
+        self.scribe.added(self.future)
         self.future.piece = self.team.dispatcher.add(self.future)
 
     def dial(self, lease: Lease, *_: object) -> PaperWire:
