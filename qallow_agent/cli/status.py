@@ -69,13 +69,7 @@ def _say(document: dict[str, Any]) -> None:
     ]
     if document.get("admission"):
         rows.append(("gate", gate_line(document["admission"])))
-    if document.get("validators"):
-        rows.append(("validators", _validators(document["validators"])))
-    audits = document.get("audits") or {}
-    if document.get("coherence"):
-        rows.append(("coherence", _coherence(document["coherence"])))
-    elif audits.get("audits"):
-        rows.append(("audits", str(audits.get("text", ""))))
+    rows += _judged(document)
     if document.get("memory_rss_bytes"):
         rows.append(("memory", show_bytes(document["memory_rss_bytes"])))
     pairs(rows)
@@ -126,6 +120,19 @@ def _ledger(ledger: dict[str, Any]) -> str:
         f"of {ledger['committee']}"
     )
     return f"head {head}, {certified}, provisional {ledger.get('provisional', 0)} ({standing})"
+
+
+def _judged(document: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return what validators and audits say, where the agent tells."""
+    rows: list[tuple[str, str]] = []
+    if document.get("validators"):
+        rows.append(("validators", _validators(document["validators"])))
+    audits = document.get("audits") or {}
+    if document.get("coherence"):
+        rows.append(("coherence", _coherence(document["coherence"])))
+    elif audits.get("audits"):
+        rows.append(("audits", str(audits.get("text", ""))))
+    return rows
 
 
 def _coherence(found: dict[str, Any]) -> str:
