@@ -16,6 +16,10 @@ EXIT_DOWN = EXIT_USAGE
 """``status`` alone answers 0 healthy, 1 degraded, 2 down, as monitors expect."""
 
 
+_WORDS = 66
+"""Letters beside the names of rows: tables fit 80 columns."""
+
+
 @click.command(
     epilog="Exit code: 0 healthy, 1 degraded, 2 down. Example: qallow-agent status --json"
 )
@@ -86,13 +90,7 @@ def _rows(document: dict[str, Any]) -> list[tuple[str, str]]:
     ]
     if document.get("admission"):
         rows.append(("gate", gate_line(document["admission"])))
-    if document.get("validators"):
-        rows.append(("validators", _validators(document["validators"])))
-    audits = document.get("audits") or {}
-    if document.get("coherence"):
-        rows.append(("coherence", _coherence(document["coherence"])))
-    elif audits.get("audits"):
-        rows.append(("audits", str(audits.get("text", ""))))
+    rows += _judged(document)
     if document.get("memory_rss_bytes"):
         rows.append(("memory", show_bytes(document["memory_rss_bytes"])))
     return rows
@@ -133,24 +131,35 @@ def _ledger(ledger: dict[str, Any]) -> str:
     return f"head {head}, {certified}, provisional {ledger.get('provisional', 0)} ({standing})"
 
 
+def _judged(document: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return what validators and audits say, where the agent tells."""
+    rows: list[tuple[str, str]] = []
+    if document.get("validators"):
+        rows.append(("validators", _validators(document["validators"])))
+        if document["validators"].get("last_objection"):
+            rows.append(("objection", document["validators"]["last_objection"][:_WORDS]))
+    audits = document.get("audits") or {}
+    if document.get("coherence"):
+        rows.append(("coherence", _coherence(document["coherence"])))
+    elif audits.get("audits"):
+        rows.append(("audits", str(audits.get("text", ""))))
+    return rows
+
+
 def _coherence(found: dict[str, Any]) -> str:
     """Return coherence in one line; the two are shares, as of now."""
     text = str(found.get("text", "unknown"))
     if found.get("coherence") is None:
         return text
     both = (found["coherence"] / 1e6, found["decoherence"] / 1e6)
-    return f"{text}; coherence {both[0]:.3f}, decoherence {both[1]:.3f}"
+    return f"{both[0]:.3f}, decoherence {both[1]:.3f}; {text}"
 
 
 def _validators(found: dict[str, Any]) -> str:
-    text = (
-        f"{found.get('validated', 0)} decisions validated, {found.get('objected', 0)} objected to"
+    return (
+        f"{found.get('validated', 0)} decisions validated, {found.get('objected', 0)} objected to, "
+        f"{found.get('judged', 0)} of others judged"
     )
-    if found.get("revoked"):
-        text += f" ({found['revoked']} leases ended)"
-    if found.get("last_objection"):
-        text += f", last: {found['last_objection']}"
-    return f"{text}; judged {found.get('judged', 0)} of others"
 
 
 def _work(work: dict[str, Any]) -> str:

@@ -89,7 +89,8 @@ class Validators:
             return effects
         self.counts["objected"] += 1
         first = fact.objections[0]
-        self.last = f"{first.signal or 'decision'}: {first.why}"
+        said = f"{first.signal or 'decision'}: {first.why}"
+        self.last = "".join(each if each.isprintable() else "?" for each in said)  # a peer's words
         facts: dict[str, str | int | float | bool | None] = {
             "job": asked.batch.job, "signal": first.signal, "why": first.why,
             "validator": first.validator, "objections": len(fact.objections), "asked": fact.asked,

@@ -91,6 +91,25 @@ def test_status_shows_what_audits_say_once_there_are_some(
     assert f"audits    {text}" in capsys.readouterr().out
 
 
+def test_status_shows_what_validators_say_and_how_coherent_the_mesh_is(
+    serve: Serve, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = STATUS | {
+        "validators": {"validated": 41, "objected": 1, "judged": 9, "last_objection": "h1: off"},
+        "coherence": {
+            "coherence": 750_000,
+            "decoherence": 250_000,
+            "text": "not enough evidence: 12 of 1,000 audits",
+        },
+    }
+    assert call(serve(lambda _, __: [Report("qallow.status/v1", told)]), "status") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "validators  41 decisions validated, 1 objected to, 9 of others judged" in lines
+    assert "objection   h1: off" in lines
+    wanted = "0.750, decoherence 0.250; not enough evidence: 12 of 1,000 audits"
+    assert f"coherence   {wanted}" in lines
+
+
 def test_a_problem_makes_status_degraded_and_names_the_fix(
     serve: Serve, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -67,6 +67,16 @@ def test_the_desk_is_told_with_the_signatures(simulation: Simulation) -> None:
     assert validators.document()["took_s"] == 0.25
 
 
+def test_words_of_a_validator_do_nothing_to_a_terminal(simulation: Simulation) -> None:
+    node = simulation.boxes["a"].node
+    validators, _ = answers(node, 0, 0)
+    batch = Batch("job-1", next(iter(node.governance.judged.values())).policy, 0)
+    validators._asked[0] = _Asked(DESK, batch, 10.0)
+    rude = Objection("o", 0, PEER, "h1", "\x1b[2J gone", b"s")
+    validators.judged(node.me.node, Judged(0, (), (rude,), (), 3), Instant(10.5, 0))
+    assert validators.document()["last_objection"] == "h1: ?[2J gone"
+
+
 def test_an_answer_to_nothing_that_was_asked_counts_for_nothing(simulation: Simulation) -> None:
     node = simulation.boxes["a"].node
     validators = Validators(node.me, node.rooms)
