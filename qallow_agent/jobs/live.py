@@ -76,6 +76,7 @@ class LiveJob:
         "renew_s",
         "retry_s",
         "shade",
+        "shut",
         "submitter",
         "terms",
         "told",
@@ -103,6 +104,8 @@ class LiveJob:
         self.gone: dict[LeaseId, None] = {}
         self.avoid: dict[str, Seconds] = {}
         """``node/device`` -> until when."""
+        self.shut: dict[str, str] = {}
+        """Those of them of which the gate refused this job -> the error's code."""
         limit_s = record.options.deadline_s
         self.deadline_s: Seconds | None = now + limit_s if limit_s > 0 else None
         self.hungry_s: Seconds = now
@@ -141,7 +144,12 @@ class LiveJob:
             held |= {f"{node}/{device}" for (node, device), asked in self.asked.items()
                      if asked.counted}  # fmt: skip
         return PlacementWanted(
-            self.record.id, self.needed, self.avoided(now), self.places, tuple(sorted(held))
+            self.record.id,
+            self.needed,
+            self.avoided(now),
+            self.places,
+            tuple(sorted(held)),
+            dict(sorted(self.shut.items())),
         )
 
     def move(self, event: JobEvent) -> None:
@@ -268,6 +276,7 @@ class LiveJob:
     def avoided(self, now: Seconds) -> tuple[str, ...]:
         """Return the devices to leave alone for now."""
         self.avoid = {key: until for key, until in self.avoid.items() if until > now}
+        self.shut = {key: code for key, code in self.shut.items() if key in self.avoid}
         slow = [f"{node}/{device}" for (node, device), asked in self.asked.items()
                 if not asked.counted]  # fmt: skip
         return tuple(sorted({*self.avoid, *slow}))

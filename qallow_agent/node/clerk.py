@@ -13,6 +13,7 @@ from qallow_agent.ethics.evidence import Evidence
 from qallow_agent.ethics.gate import Admission, Verdict
 from qallow_agent.ethics.policy import Policy
 from qallow_agent.ethics.records import DecisionRecord, pack, record
+from qallow_agent.ethics.refusal import Position
 from qallow_agent.ethics.score import Score
 from qallow_agent.ledger.leaf import LeafKind
 from qallow_agent.ledger.log import Log
@@ -21,6 +22,8 @@ MOST_RECORDS = 1_600
 """More go into the next leaf: one holds at most 65,535 bytes."""
 SYNC_S: Seconds = 1.0
 """What was denied is made durable at once, but no stranger's requests sync our disk faster."""
+MOST_LEAVES = 16
+"""Denials of one second that get a leaf of their own; more wait for the second's end."""
 _LONGEST_MS = 60_000
 _START = struct.Struct(">Q")
 
@@ -44,23 +47,34 @@ class Clerk:
         self.show: Show = _show_nobody
         self._denied = False
         self._synced_s: Seconds = -SYNC_S
+        self._leaves: tuple[int, int] = (0, 0)
+        self.position: Position | None = None
+        """Where the newest decision stands; None while it waits, or when the log takes nothing."""
 
     def note(
         self, evidence: Evidence, score: Score, verdict: Verdict, policy: Policy, now: Instant
     ) -> list[Effect]:
         """Take in a decision."""
         effects: list[Effect] = []
+        self.position = None
         if self._records and not 0 <= evidence.at_ms - self._start_ms <= _LONGEST_MS:
             effects += self.write(now)  # the clock was set
         if not self._records:
             self._start_ms = evidence.at_ms
         self._decided.append((evidence, policy))
         self._records.append(record(evidence, score, verdict, self._start_ms))
-        self._denied |= verdict.admission is not Admission.ADMIT
-        if len(self._records) >= MOST_RECORDS:
-            return [*effects, *self.write(now)]
-        due = self._denied and now.mono_s - self._synced_s >= SYNC_S
+        denied = verdict.admission is not Admission.ADMIT
+        self._denied |= denied
+        due = len(self._records) >= MOST_RECORDS or (denied and self._leaf_left(now))
         return [*effects, *self.write(now)] if due else effects
+
+    def _leaf_left(self, now: Instant) -> bool:
+        """Return whether one more denial of this second gets a leaf, so that it can be cited."""
+        second, count = int(now.mono_s), 0
+        if self._leaves[0] == second:
+            count = self._leaves[1]
+        self._leaves = (second, count + 1)
+        return count < MOST_LEAVES
 
     def write(self, now: Instant) -> list[Effect]:
         """Hand everything to the log; call it once a second."""
@@ -68,14 +82,17 @@ class Clerk:
             return []
         body = _START.pack(self._start_ms) + b"".join(pack(each) for each in self._records)
         denied, self._denied = self._denied, False
+        synced = denied and now.mono_s - self._synced_s >= SYNC_S
         decided, self._decided = tuple(self._decided), []
         self._records.clear()
-        if denied:
+        if synced:
             self._synced_s = now.mono_s
         index = self._log.next_index
-        written = self._log.write(LeafKind.DECISIONS, body, now, at_once=denied)
+        written = self._log.write(LeafKind.DECISIONS, body, now, at_once=synced)
         if self._log.next_index == index:
+            self.position = None
             return written  # the log takes nothing; it says why
+        self.position = Position(self._log.origin, index)
         return [*written, *self.show(index, decided, now)]
 
 

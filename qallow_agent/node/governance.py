@@ -19,7 +19,7 @@ from qallow_agent.ethics.evidence import Evidence, Item, digest, millionths
 from qallow_agent.ethics.gate import Admission as Verdicts
 from qallow_agent.ethics.gate import Gate, Running, Verdict
 from qallow_agent.ethics.policy import Policy
-from qallow_agent.ethics.refusal import Elsewhere, Refusal, encode_refusal, refuse
+from qallow_agent.ethics.refusal import Elsewhere, Position, Refusal, encode_refusal, refuse
 from qallow_agent.ethics.score import Score, score
 from qallow_agent.jobs.messages import LeaseRefusal, LeaseRequest
 from qallow_agent.jobs.model import ADMITTED, DEFERRED, Admission, DeviceHealth
@@ -61,6 +61,7 @@ class Judged:
     Args:
         refusal: Why new work is not admitted; None while it is.
         trail: Evidence of the last seconds, the newest last.
+        position: Where the ledger holds the decision that stands; None while it does not.
     """
 
     evidence: Evidence
@@ -69,6 +70,7 @@ class Judged:
     policy: Policy
     refusal: Refusal | None = None
     trail: deque[Evidence] = field(default_factory=deque)
+    position: Position | None = None
 
 
 class Governance:
@@ -86,6 +88,7 @@ class Governance:
         self._survey = survey
         self._gate = Gate()
         self._sensed: Sensed | None = None
+        self._refused = 0
         self.law: Law = rooms.charter
         self.gathering = Gathering(me, rooms)
         self._bylaws = Bylaws(me, rooms)
@@ -122,6 +125,19 @@ class Governance:
             self._gate.forget(name)
         return effects
 
+    def doubted(self, now: Instant, *, anew: bool) -> list[Effect]:
+        """Judge at once when more or fewer peers than before refuse this node's log.
+
+        Args:
+            now: When.
+            anew: Judge whether or not that is so: some log was found forked.
+        """
+        refused = self._rooms.council.certifier.refused_by
+        if not anew and refused == self._refused:
+            return []
+        self._refused = refused
+        return self.look_again(now)
+
     def _judge(
         self, device: DeviceAdvert, sensed: Sensed, policy: Policy, now: Instant
     ) -> list[Effect]:
@@ -137,12 +153,15 @@ class Governance:
         verdict = self._gate.judge(device.name, found, now.mono_s)
         judged = Judged(evidence, found, verdict, policy, trail=trail)
         self.judged[device.name] = judged
-        if verdict.admission is not Verdicts.ADMIT:
-            judged.refusal = self._refusal(judged, evidence, found, verdict)
-        effects = self._rooms.bench.admit(device.name, admission_of(judged), now)
+        noted: list[Effect] = []
         if known is None or known.verdict.admission is not verdict.admission:
-            effects += self._clerk.note(evidence, found, verdict, policy, now)
-        return effects
+            noted = self._clerk.note(evidence, found, verdict, policy, now)
+            judged.position = self._clerk.position
+        else:
+            judged.position = known.position
+        if verdict.admission is not Verdicts.ADMIT:
+            judged.refusal = self._refusal(judged)
+        return [*noted, *self._rooms.bench.admit(device.name, admission_of(judged), now)]
 
     def _audits(self, device: DeviceAdvert, now: Instant) -> tuple[Item, ...]:
         tried = any(each.name == device.name and each.state == DeviceHealth.QUARANTINED
@@ -165,6 +184,8 @@ class Governance:
         alone = judged.verdict.admission is Verdicts.ADMIT is not placed.verdict.admission
         if not alone:  # the bench itself says no where nobody is let in
             return [*noted, *self._rooms.bench.receive(sender, wish, now)]
+        placed.position = self._clerk.position
+        placed.refusal = self._refusal(placed)
         no = admission_of(placed)
         answer = LeaseRefusal(wish.job, wish.device, no.code, no.reason, no.hint, no.document)
         return [*noted, Send(NodeId(sender), answer)]
@@ -179,10 +200,7 @@ class Governance:
             return replace(judged, evidence=evidence)
         found = score(evidence, judged.policy, evidence.at_ms)
         verdict = self._gate.look(wish.device, found, now.mono_s)
-        placed = Judged(evidence, found, verdict, judged.policy, trail=judged.trail)
-        if verdict.admission is not Verdicts.ADMIT:
-            placed.refusal = self._refusal(placed, evidence, found, verdict)
-        return placed
+        return Judged(evidence, found, verdict, judged.policy, trail=judged.trail)
 
     def _job_items(self, judged: Judged, wish: LeaseRequest, now: Instant) -> tuple[Item, ...]:
         """Return the evidence that only this job's placement has."""
@@ -255,16 +273,16 @@ class Governance:
         threshold = self.law.effective(now).threshold
         return encode_refusal(heard(gate, job, record.name, name, threshold, now))
 
-    def _refusal(
-        self, judged: Judged, evidence: Evidence, found: Score, verdict: Verdict
-    ) -> Refusal:
+    def _refusal(self, judged: Judged) -> Refusal:
+        evidence = judged.evidence
         said = refuse(
             msgspec.structs.replace(evidence, node=self._me.name),  # as people know it
-            found,
+            judged.score,
             judged.policy,
-            verdict,
+            judged.verdict,
             slopes=slopes(judged.trail),
             elsewhere=self._elsewhere(),
+            ledger=judged.position,
         )
         return msgspec.structs.replace(said, evidence=digest(evidence).hex())
 
