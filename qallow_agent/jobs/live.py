@@ -311,5 +311,8 @@ class LiveJob:
             waited_s=0.0 if self.held else max(0.0, now - self.hungry_s),
             data_class=self.record.options.data_class,
             shadow=shadow,
+            lacked=self.wanted - len(self.held),
+            places=self.places,
+            ops=self.terms.demand.ops * self.places * max(0, self.record.points - self.record.done),
         )
         return Send(node, request)

@@ -15,7 +15,7 @@ from qallow_agent.base.errors import Forbidden, NotAdmitted
 from qallow_agent.base.ids import JobId, NodeId, Sender
 from qallow_agent.base.machine import Effect, Instant, Send
 from qallow_agent.base.units import Seconds
-from qallow_agent.ethics.evidence import Evidence, Item, digest, millionths
+from qallow_agent.ethics.evidence import Evidence, Item, digest
 from qallow_agent.ethics.gate import Admission as Verdicts
 from qallow_agent.ethics.gate import Gate, Running, Verdict
 from qallow_agent.ethics.policy import Policy
@@ -33,6 +33,7 @@ from qallow_agent.node.judges import Judges
 from qallow_agent.node.quorum import ledger_items
 from qallow_agent.node.rooms import Rooms, Self
 from qallow_agent.node.survey import Survey
+from qallow_agent.node.thrift import Thrift, warmer
 from qallow_agent.node.verdicts import brief, first_fix, heard, stage_of
 
 TREND_S: Seconds = 10.0
@@ -95,7 +96,8 @@ class Governance:
         self._clerk = Clerk(rooms.ledger)
         self._clerk.show = Judges(me, rooms).show
         self.gathering.commons += [self._bylaws.items, partial(ledger_items, rooms)]
-        self.gathering.extras.append(self._audits)
+        self._thrift = Thrift(me, rooms)
+        self.gathering.extras += [self._audits, self._thrift.standing]
         self.judged: dict[str, Judged] = {}
         """The newest judgement of each own device that offers slots."""
 
@@ -204,31 +206,13 @@ class Governance:
 
     def _job_items(self, judged: Judged, wish: LeaseRequest, now: Instant) -> tuple[Item, ...]:
         """Return the evidence that only this job's placement has."""
-        items = list(self._bylaws.zone(wish.data_class, now))
-        room = judged.evidence.find("s1")
-        watts = self._watts(wish.device, wish.kernel)
-        cap = self._cap_w(wish.device)
-        if room is not None and room.value is not None and watts and cap:
-            left = room.value - millionths(watts * wish.slots / cap)
-            why = f"with {watts:.0f} W a slot that {wish.kernel} takes here"
-            items.append(msgspec.structs.replace(room, value=left, provenance="estimated", why=why))
-        return tuple(items)
-
-    def _watts(self, device: str, kernel: str) -> float:
-        """Return what one slot at a kernel draws here, as metered before; 0 when unknown."""
-        joules = self._rooms.meters.rates(device).get(kernel, 0.0)
-        states = {each.name: each for each in self._rooms.bench.device_states()}
-        rate = states[device].rates.get(kernel, 0.0) if device in states else 0.0
-        return joules * rate
-
-    def _cap_w(self, name: str) -> float:
-        sensed = self._sensed
-        device = (
-            next((each for each in sensed.devices if each.name == name), None) if sensed else None
-        )
-        readings = {} if device is None else device.readings
-        caps = [readings[each].value for each in ("power_cap", "power_limit") if each in readings]
-        return min((cap for cap in caps if cap), default=0.0)
+        sensed = () if self._sensed is None else self._sensed.devices
+        device = next((each for each in sensed if each.name == wish.device), None)
+        zone = self._bylaws.zone(wish.data_class, now)
+        if device is None:
+            return zone
+        drawn = self._thrift.of(wish, device, judged.evidence, now)
+        return (*zone, *drawn, *warmer(judged.trail))
 
     # --- what others are told --------------------------------------------------------------------
 
