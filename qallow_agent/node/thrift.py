@@ -44,7 +44,7 @@ class Thrift:
     def of(
         self, wish: LeaseRequest, device: DeviceAdvert, known: Evidence, now: Instant
     ) -> tuple[Item, ...]:
-        """Return the evidence that only this job's placement has: s1, s3 and s4 with it on.
+        """Return the evidence that only this job's placement has: s1, s3, s4, c4 with it on.
 
         Args:
             wish: What is asked for.
@@ -52,8 +52,12 @@ class Thrift:
             known: What is known of the device without the job.
             now: When.
         """
-        found = (self._room(wish, device, known), self._frugality(wish, device, now),
-                 self._budget(wish, device, now))  # fmt: skip
+        found = (
+            self._room(wish, device, known),
+            self._frugality(wish, device, now),
+            self._budget(wish, device, now),
+            _memory(wish, device, known),
+        )
         return tuple(each for each in found if each is not None)
 
     def standing(self, device: DeviceAdvert, now: Instant) -> tuple[Item, ...]:
@@ -123,10 +127,10 @@ class Thrift:
         """
         rooms, policy = self._rooms, self._rooms.charter.effective(now)
         adverts = rooms.adverts.snapshot()
-        alive = set(rooms.membership.alive())
+        alive = {*rooms.membership.alive(), self._me.node}
         for record in rooms.membership.members():
             advert = adverts.get(record.node)
-            if advert is None or record.node not in alive or record.node == self._me.node:
+            if advert is None or record.node not in alive:
                 continue
             if not _offers(advert, wish) or not policy.takes(
                 zone_of(rooms, record.node), wish.data_class
@@ -137,6 +141,8 @@ class Thrift:
             if rooms.council.forks.forked(record.node):
                 continue
             for device in advert.devices:
+                if (record.node, device.name) == (self._me.node, wish.device):
+                    continue
                 joules = device.joules.get(wish.kernel, 0.0)
                 if joules > 0 and _free(advert, device, wish, enough):
                     yield joules, f"{record.name}/{device.name}", energy_of(device).provenance
@@ -187,6 +193,19 @@ def warmer(trail: Sequence[Evidence]) -> tuple[Item, ...]:
     return (
         msgspec.structs.replace(newest, value=newest.value - rise, provenance="estimated", why=why),
     )
+
+
+def _memory(wish: LeaseRequest, device: DeviceAdvert, known: Evidence) -> Item | None:
+    """Return the memory that is left to others with the job on; None where nobody else has any."""
+    left = known.find("c4.memory")
+    if left is None or left.value is None or left.value >= MILLION:
+        return None
+    takes = wish.memory_bytes * wish.slots / max(1, device.memory_bytes)
+    if takes <= 0:
+        return None
+    why = f"with {takes * 100:.1f} % that the job needs"
+    value = max(0, left.value - millionths(takes))
+    return msgspec.structs.replace(left, value=value, provenance="estimated", why=why)
 
 
 def _offers(advert: Advert, wish: LeaseRequest) -> bool:

@@ -289,11 +289,12 @@ def test_a_refusal_says_where_the_ledger_holds_it() -> None:
     assert f"Logged as entry {refusal['ledger']['index']} of" in refusal["text"]
 
 
-def test_a_node_of_which_the_log_is_refused_closes_at_once() -> None:
+def test_devices_are_judged_again_only_when_there_is_news_of_logs() -> None:
     simulation = mesh("a")
     node, now = simulation.boxes["a"].node, simulation.boxes["a"].clocks.read()
-    assert node.governance.doubted(now, anew=False) == []
     before = node.governance.judged["cpu0"]
+    assert node.governance.doubted(now, anew=False) == []
+    assert node.governance.judged["cpu0"] is before
     node.governance.doubted(now, anew=True)
     assert node.governance.judged["cpu0"] is not before
 

@@ -122,3 +122,14 @@ def test_no_job_is_expected_to_heat_by_more_than_a_bound() -> None:
 @pytest.mark.parametrize("celsius", [(20, 20), (10, 20), (15,)])
 def test_what_is_steady_or_cools_is_judged_as_it_is(celsius: tuple[float, ...]) -> None:
     assert warmer(margins(*celsius)) == ()
+
+
+@pytest.mark.parametrize(("left", "told"), [(0.5, 300_000), (0.1, 0), (1.0, None)])
+def test_memory_is_held_against_what_is_left_where_others_have_some(
+    left: float, told: int | None
+) -> None:
+    item = Item("c4.memory", round(left * 1e6), "ratio", NOW_MS, "nvml")
+    known = Evidence("me", "gpu0", "", NOW_MS, (item,))
+    items = thrift().of(wish(memory_bytes=10, slots=2), BOARD, known, NOW)
+    found = {each.signal: each.value for each in items}
+    assert found.get("c4.memory") == told
