@@ -105,10 +105,10 @@ class Thrift:
             return Item("s3", None, "ratio", time_ms, "adverts", "unknown", why)
         enough = max(1, wish.lacked) * self._rate(wish)
         # Each task of an audited job needs so many places: the next best ones are feasible too.
-        others = sorted(self._others(wish, enough, now), key=lambda each: each[:2])
+        others = sorted(self._cheaper(wish, own, enough, now), key=lambda each: each[:2])
         rank = max(1, wish.places) - 1
         provenance: Provenance = energy_of(device).provenance
-        if rank >= len(others) or others[rank][0] >= own:
+        if rank >= len(others):
             why = "no place that could do it as soon is known to take less"
             return Item("s3", MILLION, "ratio", time_ms, "adverts", provenance, why)
         best, label, theirs = others[rank]
@@ -118,10 +118,10 @@ class Thrift:
         return Item("s3", share, "ratio", time_ms, "adverts", "measured" if sure else "estimated",
                     why)  # fmt: skip
 
-    def _others(
-        self, wish: LeaseRequest, enough: float, now: Instant
+    def _cheaper(
+        self, wish: LeaseRequest, own: float, enough: float, now: Instant
     ) -> Iterator[tuple[float, str, Provenance]]:
-        """Yield joules per op, label and provenance of devices that could do all of it as soon.
+        """Yield joules per op, label and provenance of what takes less and could do it all as soon.
 
         Whatever deadline is met here is met there, then.
         """
@@ -130,22 +130,23 @@ class Thrift:
         alive = {*rooms.membership.alive(), self._me.node}
         for record in rooms.membership.members():
             advert = adverts.get(record.node)
-            if advert is None or record.node not in alive:
+            if advert is None or record.node not in alive or not _offers(advert, wish):
                 continue
-            if not _offers(advert, wish) or not policy.takes(
-                zone_of(rooms, record.node), wish.data_class
-            ):
-                continue
-            if Role.WORKER not in rooms.doorkeeper.roles_of(record.node):
-                continue
-            if rooms.council.forks.forked(record.node):
-                continue
-            for device in advert.devices:
-                if (record.node, device.name) == (self._me.node, wish.device):
-                    continue
-                joules = device.joules.get(wish.kernel, 0.0)
-                if joules > 0 and _free(advert, device, wish, enough):
-                    yield joules, f"{record.name}/{device.name}", energy_of(device).provenance
+            cheaper = [
+                device
+                for device in advert.devices
+                if 0 < device.joules.get(wish.kernel, 0.0) < own
+                and (record.node, device.name) != (self._me.node, wish.device)
+                and _free(advert, device, wish, enough)
+            ]
+            barred = cheaper and (
+                not policy.takes(zone_of(rooms, record.node), wish.data_class)
+                or Role.WORKER not in rooms.doorkeeper.roles_of(record.node)
+                or rooms.council.forks.forked(record.node)
+            )
+            for device in () if barred else cheaper:
+                label = f"{record.name}/{device.name}"
+                yield device.joules[wish.kernel], label, energy_of(device).provenance
 
     # --- budget -----------------------------------------------------------------------------------
 
