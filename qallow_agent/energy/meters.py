@@ -13,6 +13,7 @@ from qallow_agent.base.ids import JobId, LeaseId, NodeId, RunnerId
 from qallow_agent.base.machine import Instant
 from qallow_agent.base.reading import Reading
 from qallow_agent.base.units import Seconds
+from qallow_agent.energy.budget import Budget
 from qallow_agent.energy.meter import Account, Meter
 from qallow_agent.energy.sums import Sums
 from qallow_agent.energy.windows import Use
@@ -51,17 +52,19 @@ class Meters:
     Args:
         epoch: This boot's; account names are never used again.
         kept: What was persisted under ``energy/``.
+        budget: What the devices may draw.
 
     Raises:
         StorageCorrupt: What was kept does not decode.
     """
 
-    def __init__(self, epoch: int, kept: Mapping[str, bytes]) -> None:
+    def __init__(self, epoch: int, kept: Mapping[str, bytes], budget: Budget | None = None) -> None:
         self._epoch = epoch
         self._opened = 0
         self._meters: dict[str, Meter] = {}
         self._places: dict[LeaseId, tuple[RunnerId, Meter]] = {}
         self.sums = Sums(kept)
+        self.budget = Budget() if budget is None else budget
 
     def lend(self, lent: Lent) -> Account | None:
         """Begin a lease; return its account when that can be told of already: nobody measures."""
@@ -106,7 +109,9 @@ class Meters:
         for name, meter in self._meters.items():
             for parts in meter.settle(now.mono_s):
                 used_j = sum(share.gross_j for share in parts.shares.values())
-                self.sums.add_device(name, used_j + parts.idle_j, parts.idle_j, meter.counted, now)
+                drawn_j = used_j + parts.idle_j
+                self.sums.add_device(name, drawn_j, parts.idle_j, meter.counted, now)
+                self.budget.draw(drawn_j, now)
             news += meter.statements(now.mono_s)
         self._places = {
             lease: place for lease, place in self._places.items() if lease in place[1].accounts

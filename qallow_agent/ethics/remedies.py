@@ -35,7 +35,7 @@ REMEDIES: Mapping[str, tuple[Remedy, ...]] = MappingProxyType({
     "s3": (Remedy("let placement choose the device, or give the job a later deadline"),),
     "s4": (
         Remedy("wait for the budget's next window, or ask for less work at a time"),
-        Remedy("raise the energy budget of this device"),
+        Remedy("raise the node's energy budget: ethics.budget_joules"),
     ),
     "s4.charge": (Remedy("plug the box in"),),
     "s5": (Remedy("run it in a cheaper hour: give the job a later deadline"),),

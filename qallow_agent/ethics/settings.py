@@ -20,6 +20,20 @@ class EthicsSettings:
         "The owner's own policy of this node, which can only be stricter than the mesh's; empty: "
         "what 'qallow-agent policy set --local' left.",
     )
+    budget_joules: float = setting(
+        0.0,
+        "Joules that this node's devices may draw in a window, idle power included; 0 for no "
+        "budget. Needs energy meters: 'qallow-agent doctor' says whether there are any.",
+        unit="J",
+        ge=0,
+    )
+    budget_window_s: float = setting(
+        86_400.0,
+        "How long a window of the energy budget is; windows begin at whole multiples of it (UTC).",
+        unit="s",
+        ge=60,
+        le=31_536_000,
+    )
     offer_s: float = setting(
         30.0,
         "How often a member is told which policy is held here, so that nobody misses one",

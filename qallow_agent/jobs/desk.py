@@ -189,8 +189,10 @@ class Desk:
         if made.never and not made.choices and not job.held and not job.asked:
             return self._roster.end(job, JobEvent.FAILED, "never-fits", made.reason, made.hint, now)
         if made.denied and not (made.choices or job.held or job.asked or job.gone):
-            job.blame(made.reason, made.hint, made.denied, made.document)
-            why, hint = made.reason, made.hint
+            # What a gate said of this very job tells more than what it says of any.
+            own = job.document if job.shut and job.code == made.denied else b""
+            why, hint = (job.reason, job.hint) if own else (made.reason, made.hint)
+            job.blame(why, hint, made.denied, own or made.document)
             return self._roster.end(job, JobEvent.FAILED, made.denied, why, hint, now)
         before = job.record.state
         return self._roster.after(job, before, self._leasing.placed(job, made, now.mono_s))

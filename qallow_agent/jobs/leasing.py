@@ -162,6 +162,8 @@ class Leasing:
         at_s = job.chronicle.wall_s(now)
         self.refusals.append((at_s, job.record.id, sender, refusal.device, short(refusal.reason)))
         job.avoid[f"{sender}/{refusal.device}"] = now + self._settings.avoid_s
+        if code:
+            job.shut[f"{sender}/{refusal.device}"] = code
         return self.place(job, now)
 
     def lost(self, job: LiveJob, revoked: LeaseRevoked, now: Seconds) -> list[Effect]:

@@ -56,8 +56,8 @@ class LiveJob:
     __slots__ = (
         "asked", "avoid", "chronicle", "code", "curve_key", "deadline_s", "document", "ever_asked",
         "gone", "heard_s", "held", "hint", "hungry_s", "order", "orphaned_s", "pause_s", "places",
-        "reason", "record", "renew_s", "retry_s", "shade", "submitter", "terms", "told", "wanted",
-        "watchers",
+        "reason", "record", "renew_s", "retry_s", "shade", "shut", "submitter", "terms", "told",
+        "wanted", "watchers",
     )  # fmt: skip
 
     def __init__(self, record: JobRecord, order: SubmitJob, terms: Terms, now: Seconds) -> None:
@@ -80,6 +80,8 @@ class LiveJob:
         self.gone: dict[LeaseId, None] = {}
         self.avoid: dict[str, Seconds] = {}
         """``node/device`` -> until when."""
+        self.shut: dict[str, str] = {}
+        """Those of them of which the gate refused this job -> the error's code."""
         limit_s = record.options.deadline_s
         self.deadline_s: Seconds | None = now + limit_s if limit_s > 0 else None
         self.hungry_s: Seconds = now
@@ -118,7 +120,12 @@ class LiveJob:
             held |= {f"{node}/{device}" for (node, device), asked in self.asked.items()
                      if asked.counted}  # fmt: skip
         return PlacementWanted(
-            self.record.id, self.needed, self.avoided(now), self.places, tuple(sorted(held))
+            self.record.id,
+            self.needed,
+            self.avoided(now),
+            self.places,
+            tuple(sorted(held)),
+            dict(sorted(self.shut.items())),
         )
 
     def move(self, event: JobEvent) -> None:
@@ -245,6 +252,7 @@ class LiveJob:
     def avoided(self, now: Seconds) -> tuple[str, ...]:
         """Return the devices to leave alone for now."""
         self.avoid = {key: until for key, until in self.avoid.items() if until > now}
+        self.shut = {key: code for key, code in self.shut.items() if key in self.avoid}
         slow = [f"{node}/{device}" for (node, device), asked in self.asked.items()
                 if not asked.counted]  # fmt: skip
         return tuple(sorted({*self.avoid, *slow}))
@@ -279,5 +287,8 @@ class LiveJob:
             waited_s=0.0 if self.held else max(0.0, now - self.hungry_s),
             data_class=self.record.options.data_class,
             shadow=shadow,
+            lacked=self.wanted - len(self.held),
+            places=self.places,
+            ops=self.terms.demand.ops * self.places * max(0, self.record.points - self.record.done),
         )
         return Send(node, request)

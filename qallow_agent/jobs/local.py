@@ -102,6 +102,7 @@ class PlacementWanted(Message, tag="fact.placement-wanted"):
     """The desk wants up to ``slots`` more leases for a job; ``avoid`` are devices that refused.
 
     ``places``: different devices it needs in all; ``held``: those it has, or has asked.
+    ``shut``: those to avoid of which the gate refused this very job, with the error's code.
     """
 
     job: JobId
@@ -109,6 +110,7 @@ class PlacementWanted(Message, tag="fact.placement-wanted"):
     avoid: tuple[str, ...] = ()
     places: int = 1
     held: tuple[str, ...] = ()
+    shut: dict[str, str] = msgspec.field(default_factory=dict)
 
 
 class Choice(msgspec.Struct, frozen=True):

@@ -273,7 +273,9 @@ class LeaseRequest(Message, tag="lease.request"):
 
     ``priority`` is the job's, ``waited_s`` how long it has had no runner at all: whoever waits
     rises, so that nobody waits for ever. ``data_class`` is what kind of data it works on.
-    rises, so that nobody waits for ever. ``shadow``: only for copies of what others answered too.
+    ``shadow``: only for copies of what others answered too. ``lacked``: slots that it still lacks
+    in all, these included; ``places``: different devices that each task runs on; ``ops``:
+    operations that are left to do, 0 when it does not tell.
     """
 
     job: JobId
@@ -288,6 +290,9 @@ class LeaseRequest(Message, tag="lease.request"):
     waited_s: float = 0.0
     data_class: str = "public"
     shadow: bool = False
+    lacked: int = 0
+    places: int = 1
+    ops: float = 0.0
 
 
 class LeaseGrant(Message, tag="lease.grant"):

@@ -7,6 +7,7 @@ from qallow_agent.base.contact import Contact
 from qallow_agent.base.hlc import HybridClock
 from qallow_agent.base.ids import Entropy, NodeId
 from qallow_agent.base.keys import NodeKeys
+from qallow_agent.energy.budget import Budget
 from qallow_agent.energy.meters import Meters
 from qallow_agent.ethics.charter import Charter
 from qallow_agent.ethics.owner import OwnerPolicy
@@ -146,7 +147,7 @@ def _rooms(given: Ingredients, me: Self) -> Rooms:
         views=Views(me=me.node, rng=rng),
         desk=Desk(me=me.node, settings=settings.jobs, rng=rng, kept=kept("jobs")),
         bench=_bench(given, me),
-        meters=Meters(given.epoch, kept("energy")),
+        meters=Meters(given.epoch, kept("energy"), _budget(given)),
         ledger=log,
         council=council,
         mirror=_mirror(given, me, log, observer, council),
@@ -158,6 +159,11 @@ def _rooms(given: Ingredients, me: Self) -> Rooms:
         ethics=settings.ethics,
         audits=Audits(kept("ethics"), adverts),
     )
+
+
+def _budget(given: Ingredients) -> Budget:
+    said = given.settings.ethics
+    return Budget(said.budget_joules, said.budget_window_s, given.kept("energy"))
 
 
 def _bench(given: Ingredients, me: Self) -> Bench:

@@ -21,6 +21,7 @@ from qallow_agent.ethics.records import (
     record,
     unpack_all,
 )
+from qallow_agent.ethics.refusal import Position
 from qallow_agent.ethics.score import Score
 from qallow_agent.ledger.leaf import LeafKind
 from qallow_agent.ledger.log import Log
@@ -29,6 +30,8 @@ MOST_RECORDS = 1_600
 """More go into the next leaf: one holds at most 65,535 bytes."""
 SYNC_S: Seconds = 1.0
 """What was denied is made durable at once, but no stranger's requests sync our disk faster."""
+MOST_LEAVES = 16
+"""Denials of one second that get a leaf of their own; more wait for the second's end."""
 _LONGEST_MS = 60_000
 _START = struct.Struct(">Q")
 
@@ -74,13 +77,18 @@ class Clerk:
         self._denied = False
         self._synced_s: Seconds = -SYNC_S
         self._known: tuple[Policy, bytes] | None = None
+        self._leaves: tuple[int, int] = (0, 0)
+        self._newest: tuple[str, bytes] = ("", b"")
+        self.position: Position | None = None
+        """Where the newest decision stands; None while it waits, or when the log takes nothing."""
 
     def note(
         self, evidence: Evidence, score: Score, verdict: Verdict, policy: Policy, now: Instant
     ) -> list[Effect]:
         """Take in a decision."""
         effects: list[Effect] = []
-        place = (evidence.job, self._digest(policy))
+        self.position = None
+        place = self._newest = (evidence.job, self._digest(policy))
         batch = self._batches.get(place)
         if batch is not None and not 0 <= evidence.at_ms - batch.start_ms <= _LONGEST_MS:
             effects += self.write(now)  # the clock was set
@@ -90,11 +98,18 @@ class Clerk:
         batch.records.append(record(evidence, score, verdict, batch.start_ms))
         if evidence.job:
             batch.evidence[digest(evidence)] = evidence
-        self._denied |= verdict.admission is not Admission.ADMIT
-        if len(batch.records) >= MOST_RECORDS:
-            return [*effects, *self.write(now)]
-        due = self._denied and now.mono_s - self._synced_s >= SYNC_S
+        denied = verdict.admission is not Admission.ADMIT
+        self._denied |= denied
+        due = len(batch.records) >= MOST_RECORDS or (denied and self._leaf_left(now))
         return [*effects, *self.write(now)] if due else effects
+
+    def _leaf_left(self, now: Instant) -> bool:
+        """Return whether one more denial of this second gets a leaf, so that it can be cited."""
+        second, count = int(now.mono_s), 0
+        if self._leaves[0] == second:
+            count = self._leaves[1]
+        self._leaves = (second, count + 1)
+        return count < MOST_LEAVES
 
     def write(self, now: Instant) -> list[Effect]:
         """Hand everything to the log; call it once a second, and when a job waits for it."""
@@ -104,13 +119,18 @@ class Clerk:
         batches, self._batches = self._batches, {}
         if at_once:
             self._denied, self._synced_s = False, now.mono_s
+        self.position = None
         effects: list[Effect] = []
-        for (job, by), batch in batches.items():
+        for place, batch in batches.items():
             index = self._log.next_index
             effects += self._log.write(
-                LeafKind.DECISIONS, batch.body(), now, at_once=at_once, policy=by
+                LeafKind.DECISIONS, batch.body(), now, at_once=at_once, policy=place[1]
             )
-            if job and self._log.next_index > index:
+            if self._log.next_index == index:
+                continue  # the log takes nothing; it says why
+            if place == self._newest:
+                self.position = Position(self._log.origin, index)
+            if batch.job:
                 effects += self._written(batch, index, now)
         return effects
 

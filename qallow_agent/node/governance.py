@@ -15,11 +15,11 @@ from qallow_agent.base.errors import Forbidden, NotAdmitted
 from qallow_agent.base.ids import JobId, NodeId, Sender
 from qallow_agent.base.machine import Effect, Instant, Send
 from qallow_agent.base.units import Seconds
-from qallow_agent.ethics.evidence import Evidence, Item, digest, millionths
+from qallow_agent.ethics.evidence import Evidence, Item, digest
 from qallow_agent.ethics.gate import Admission as Verdicts
 from qallow_agent.ethics.gate import Gate, Running, Verdict
 from qallow_agent.ethics.policy import Policy
-from qallow_agent.ethics.refusal import Elsewhere, Refusal, encode_refusal, refuse
+from qallow_agent.ethics.refusal import Elsewhere, Position, Refusal, encode_refusal, refuse
 from qallow_agent.ethics.score import Score, score
 from qallow_agent.jobs.messages import LeaseRefusal, LeaseRequest
 from qallow_agent.jobs.model import ADMITTED, DEFERRED, Admission, DeviceHealth
@@ -33,6 +33,7 @@ from qallow_agent.node.quorum import ledger_items
 from qallow_agent.node.remarks import score_of
 from qallow_agent.node.rooms import Rooms, Self
 from qallow_agent.node.survey import Survey
+from qallow_agent.node.thrift import Thrift, warmer
 from qallow_agent.node.validators import Validators
 from qallow_agent.node.verdicts import brief, first_fix, heard, stage_of
 
@@ -62,6 +63,7 @@ class Judged:
     Args:
         refusal: Why new work is not admitted; None while it is.
         trail: Evidence of the last seconds, the newest last.
+        position: Where the ledger holds the decision that stands; None while it does not.
     """
 
     evidence: Evidence
@@ -70,6 +72,7 @@ class Judged:
     policy: Policy
     refusal: Refusal | None = None
     trail: deque[Evidence] = field(default_factory=deque)
+    position: Position | None = None
 
 
 class Governance:
@@ -87,13 +90,15 @@ class Governance:
         self._survey = survey
         self._gate = Gate()
         self._sensed: Sensed | None = None
+        self._refused = 0
         self.law: Law = rooms.charter
         self.gathering = Gathering(me, rooms)
         self._bylaws = Bylaws(me, rooms)
         self.validators = Validators(me, rooms)
         self._clerk = Clerk(rooms.ledger, self.validators.written)
         self.gathering.commons += [self._bylaws.items, partial(ledger_items, rooms)]
-        self.gathering.extras.append(self._audits)
+        self._thrift = Thrift(me, rooms)
+        self.gathering.extras += [self._audits, self._thrift.standing]
         self.judged: dict[str, Judged] = {}
         """The newest judgement of each own device that offers slots."""
 
@@ -124,6 +129,19 @@ class Governance:
             self._gate.forget(name)
         return effects
 
+    def doubted(self, now: Instant, *, anew: bool) -> list[Effect]:
+        """Judge at once when more or fewer peers than before refuse this node's log.
+
+        Args:
+            now: When.
+            anew: Judge whether or not that is so: some log was found forked.
+        """
+        refused = self._rooms.council.certifier.refused_by
+        if not anew and refused == self._refused:
+            return []
+        self._refused = refused
+        return self.look_again(now)
+
     def _judge(
         self, device: DeviceAdvert, sensed: Sensed, policy: Policy, now: Instant
     ) -> list[Effect]:
@@ -139,12 +157,15 @@ class Governance:
         verdict = self._gate.judge(device.name, found, now.mono_s)
         judged = Judged(evidence, found, verdict, policy, trail=trail)
         self.judged[device.name] = judged
-        if verdict.admission is not Verdicts.ADMIT:
-            judged.refusal = self._refusal(judged, evidence, found, verdict)
-        effects = self._rooms.bench.admit(device.name, admission_of(judged), now)
+        noted: list[Effect] = []
         if known is None or known.verdict.admission is not verdict.admission:
-            effects += self._clerk.note(evidence, found, verdict, policy, now)
-        return effects
+            noted = self._clerk.note(evidence, found, verdict, policy, now)
+            judged.position = self._clerk.position
+        else:
+            judged.position = known.position
+        if verdict.admission is not Verdicts.ADMIT:
+            judged.refusal = self._refusal(judged)
+        return [*noted, *self._rooms.bench.admit(device.name, admission_of(judged), now)]
 
     def _audits(self, device: DeviceAdvert, now: Instant) -> tuple[Item, ...]:
         tried = any(each.name == device.name and each.state == DeviceHealth.QUARANTINED
@@ -174,6 +195,8 @@ class Governance:
                 placed.score, digest(placed.evidence), placed.policy, self._rooms.ledger.origin
             )
             return [*noted, *self._rooms.bench.receive(sender, wish, now)]
+        placed.position = self._clerk.position
+        placed.refusal = self._refusal(placed)
         no = admission_of(placed)
         answer = LeaseRefusal(wish.job, wish.device, no.code, no.reason, no.hint, no.document)
         return [*noted, Send(NodeId(sender), answer)]
@@ -189,38 +212,17 @@ class Governance:
             return replace(judged, evidence=evidence)
         found = score(evidence, judged.policy, evidence.at_ms)
         verdict = self._gate.look(wish.device, found, now.mono_s)
-        placed = Judged(evidence, found, verdict, judged.policy, trail=judged.trail)
-        if verdict.admission is not Verdicts.ADMIT:
-            placed.refusal = self._refusal(placed, evidence, found, verdict)
-        return placed
+        return Judged(evidence, found, verdict, judged.policy, trail=judged.trail)
 
     def _job_items(self, judged: Judged, wish: LeaseRequest, now: Instant) -> tuple[Item, ...]:
         """Return the evidence that only this job's placement has."""
-        items = list(self._bylaws.zone(wish.data_class, now))
-        room = judged.evidence.find("s1")
-        watts = self._watts(wish.device, wish.kernel)
-        cap = self._cap_w(wish.device)
-        if room is not None and room.value is not None and watts and cap:
-            left = room.value - millionths(watts * wish.slots / cap)
-            why = f"with {watts:.0f} W a slot that {wish.kernel} takes here"
-            items.append(msgspec.structs.replace(room, value=left, provenance="estimated", why=why))
-        return tuple(items)
-
-    def _watts(self, device: str, kernel: str) -> float:
-        """Return what one slot at a kernel draws here, as metered before; 0 when unknown."""
-        joules = self._rooms.meters.rates(device).get(kernel, 0.0)
-        states = {each.name: each for each in self._rooms.bench.device_states()}
-        rate = states[device].rates.get(kernel, 0.0) if device in states else 0.0
-        return joules * rate
-
-    def _cap_w(self, name: str) -> float:
-        sensed = self._sensed
-        device = (
-            next((each for each in sensed.devices if each.name == name), None) if sensed else None
-        )
-        readings = {} if device is None else device.readings
-        caps = [readings[each].value for each in ("power_cap", "power_limit") if each in readings]
-        return min((cap for cap in caps if cap), default=0.0)
+        sensed = () if self._sensed is None else self._sensed.devices
+        device = next((each for each in sensed if each.name == wish.device), None)
+        zone = self._bylaws.zone(wish.data_class, now)
+        if device is None:
+            return zone
+        drawn = self._thrift.of(wish, device, judged.evidence, now)
+        return (*zone, *drawn, *warmer(judged.trail))
 
     # --- what others are told --------------------------------------------------------------------
 
@@ -265,16 +267,16 @@ class Governance:
         threshold = self.law.effective(now).threshold
         return encode_refusal(heard(gate, job, record.name, name, threshold, now))
 
-    def _refusal(
-        self, judged: Judged, evidence: Evidence, found: Score, verdict: Verdict
-    ) -> Refusal:
+    def _refusal(self, judged: Judged) -> Refusal:
+        evidence = judged.evidence
         said = refuse(
             msgspec.structs.replace(evidence, node=self._me.name),  # as people know it
-            found,
+            judged.score,
             judged.policy,
-            verdict,
+            judged.verdict,
             slopes=slopes(judged.trail),
             elsewhere=self._elsewhere(),
+            ledger=judged.position,
         )
         return msgspec.structs.replace(said, evidence=digest(evidence).hex())
 

@@ -61,7 +61,7 @@ class Metering:
             for device in fact.devices
         }
         news = [_statement(account) for account in meters.sense(samples, now)]
-        return [*news, *meters.sums.save(now.mono_s)]
+        return [*news, *meters.sums.save(now.mono_s), *meters.budget.save(now)]
 
     def charged(self, _: Sender, fact: local.EnergyCharged, now: Instant) -> list[Effect]:
         """Book what a job of this node was charged."""

@@ -214,13 +214,16 @@ class Node:
             **dict.fromkeys(MIRROR_KINDS, (mirror,)),
             ledger.HeadSigned: (self.rooms.council.receive, mirror, self._receipts.news),
             kinds.CommitteeChanged: (self._coherence.committee_changed,),
-            kinds.ForkDetected: (self._coherence.forked,),
+            kinds.ForkDetected: (self._coherence.forked, self._doubted),
             kinds.Objected: (self._coherence.objected,),
             kinds.Judged: (self._coherence.judged, self.governance.validators.judged),
             kinds.DecisionValidated: (self._receipts.vouched,),
             **dict.fromkeys(JUDGING, (self.rooms.validation.receive,)),
             kinds.Certified: (self._receipts.certified,),
             **dict.fromkeys(kinds.HEARD_KINDS, (self.rooms.council.receive,)),
+            **dict.fromkeys(
+                (kinds.HeadRefused, kinds.HeadCosigned), (self.rooms.council.receive, self._doubted)
+            ),
             jobs.JobEnergy: (self.rooms.desk.receive, self._receipts.charged),
             local.JobOver: (self._receipts.over,),
             commands.GetReceipt: (self._receipts.answer,),
@@ -305,6 +308,11 @@ class Node:
         """Judge at once by what is in force now: a pause takes hold within this step."""
         self.rooms.council.policy_changed(now)
         return [*self.governance.look_again(now), *self._advertise(sender, fact, now)]
+
+    def _doubted(self, sender: Sender, fact: Message, now: Instant) -> list[Effect]:
+        """Judge at once when a log is found forked, or peers change their mind about ours."""
+        judged = self.governance.doubted(now, anew=isinstance(fact, kinds.ForkDetected))
+        return [*judged, *self._advertise(sender, fact, now)] if judged else []
 
     def _advertise(self, _: Sender, _fact: Message, now: Instant) -> list[Effect]:
         sensed = self._front.sensed

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from qallow_agent.base.errors import Forbidden, NotAdmitted
 from qallow_agent.base.ids import NodeId, Sender
 from qallow_agent.base.machine import Effect, Instant
 from qallow_agent.base.units import Seconds
@@ -17,6 +18,7 @@ from qallow_agent.placement.experience import Experience
 from qallow_agent.placement.request import Candidate, Request
 
 _TRUSTED = (DeviceState.OK, DeviceState.HOT, DeviceState.WARMING)
+_SHUT = {NotAdmitted.code: "refuses", Forbidden.code: "forbids"}
 _AVAILABLE = "memory_available"
 """The reading that every sensor of memory calls so."""
 
@@ -176,4 +178,5 @@ def request_of(
         max_joules=order.options.max_joules,
         places=order.options.verify if wanted is None else wanted.places,
         held=() if wanted is None else wanted.held,
+        shut={} if wanted is None else {key: _SHUT[code] for key, code in wanted.shut.items()},
     )

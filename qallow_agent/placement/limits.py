@@ -105,6 +105,10 @@ def _unfit_for_now(request: Request, candidate: Candidate) -> Refusal | None:
     if candidate.gate:
         why = f"{_GATES.get(candidate.gate, candidate.gate)} new work: {candidate.gate_why}"
         return Refusal(why, lasting=False, change=candidate.gate_fix, gate=candidate.gate)
+    if candidate.key in request.shut:
+        gate = request.shut[candidate.key]
+        change = "what its refusal says; it is asked again in a few seconds"
+        return Refusal(f"{_GATES[gate]} this job", lasting=False, change=change, gate=gate)
     if candidate.key in request.avoid:
         why = "refused or failed just now"
         return Refusal(why, lasting=False, change="it is asked again in a few seconds")

@@ -1,6 +1,7 @@
 """What the router is asked, what it may choose from, and what it answers."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from qallow_agent.base.ids import NodeId
@@ -25,6 +26,7 @@ class Request:
         device: ``any``, a device kind, ``gpu``, or ``node-name/device-name``.
         prefer: ``latency``, ``throughput`` or ``energy``.
         avoid: ``node-id/device`` that refused just now.
+        shut: Those of them of which the gate ``refuses`` or ``forbids`` this very job.
         max_joules: Gross joules the whole job may use; 0 for any number.
         places: Different devices the job needs in all: each task runs on so many.
         held: ``node-id/device`` that it has, or has asked.
@@ -43,6 +45,7 @@ class Request:
     max_joules: float = 0.0
     places: int = 1
     held: tuple[str, ...] = ()
+    shut: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

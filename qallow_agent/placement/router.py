@@ -149,7 +149,7 @@ def _denied(against: list[Refusal]) -> str:
 
 
 def _nearest(against: list[tuple[Candidate, Refusal]]) -> str:
-    closed = [candidate for candidate, each in against if each.gate]
+    closed = [candidate for candidate, _ in against if candidate.gate]
     return max(closed, key=lambda each: (each.e or 0, -each.rtt_s, each.key)).key if closed else ""
 
 

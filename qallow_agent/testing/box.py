@@ -310,9 +310,14 @@ class Box:
         felt = surroundings_of(craft, self.clocks.read().mono_s)
         self.tell(
             SENSORS,
-            Sensed({"load": LOAD}, (device,), surroundings=felt, desktop=craft.desktop),
+            Sensed(
+                {"load": LOAD} | craft.machine,
+                (device,),
+                surroundings=felt,
+                desktop=craft.desktop,
+            ),
         )
-        closely = craft.idle_w or craft.desktop or craft.margin_c is not None
+        closely = craft.idle_w or craft.desktop or craft.readings or craft.margin_c is not None
         rest_s = METER_S if closely else SENSE_S
         process.after(rest_s, partial(self._sense, process))
 

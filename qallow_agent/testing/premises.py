@@ -136,13 +136,13 @@ def device_of(craft: Craft, up_s: Seconds, worked_s: Seconds) -> DeviceAdvert:
         readings["temperature_limit"] = Reading(LIMIT_C, "celsius", "simulated")
     return DeviceAdvert(
         name="cpu0",
-        kind="cpu",
+        kind=craft.kind,
         model="virtual cpu",
         state=DeviceState.WARMING,
         slots=craft.slots,
         busy=0,
         memory_bytes=MEMORY_BYTES,
-        readings=readings,
+        readings=readings | craft.readings,
     )
 
 
@@ -152,6 +152,7 @@ def surroundings_of(craft: Craft, mono_s: Seconds) -> dict[str, Noted]:
               "foreign_cpu": craft.others}  # fmt: skip
     felt = {name: Reading(value, "ratio", "simulated") for name, value in ratios.items()}
     felt["lateness"] = Reading(0.001, "seconds", "simulated")
+    felt |= craft.felt
     return {name: Noted(reading, mono_s) for name, reading in felt.items()}
 
 

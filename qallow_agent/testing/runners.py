@@ -6,13 +6,14 @@ something happens: ``poison`` kills the runner, ``hang`` never ends, ``faulty`` 
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from random import Random
 
 from qallow_agent.base.errors import InvariantBroken
 from qallow_agent.base.ids import LeaseId, RunnerId
 from qallow_agent.base.message import Message
+from qallow_agent.base.reading import Reading
 from qallow_agent.base.units import Seconds
 from qallow_agent.jobs.local import (
     Allow,
@@ -62,6 +63,10 @@ class Craft:
         desktop: A person sits there.
         others: Share of its CPU that other programs take.
         margin_c: Degrees between its temperature and where it slows down; None: no thermometer.
+        kind: What kind its device is.
+        readings: What its device's other sensors say.
+        machine: What those of the whole machine say.
+        felt: What people and other programs feel, instead of nothing at all.
     """
 
     slots: int = 2
@@ -75,6 +80,10 @@ class Craft:
     desktop: bool = False
     others: float = 0.0
     margin_c: float | None = None
+    kind: str = "cpu"
+    readings: dict[str, Reading] = field(default_factory=dict)
+    machine: dict[str, Reading] = field(default_factory=dict)
+    felt: dict[str, Reading] = field(default_factory=dict)
 
 
 @dataclass(slots=True)

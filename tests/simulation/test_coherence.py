@@ -198,6 +198,9 @@ def test_a_node_whose_log_others_refuse_says_so_itself(tools: SimpleNamespace) -
     liar.running().shell.say(forger.offers(manifest(liar).version, victims))
     sim.run(1.0)
     write(liar, "what happened")
+    sim.until(lambda: council.certifier.refused_by > 0, 15)
+    stops = [each.score.stops for each in liar.node.governance.judged.values()]
+    assert stops == [("h5",)], "it is judged in that very step, not at its next reading"
     sim.run(15.0)
     problems = sim.ask("d", GetStatus()).document["problems"]  # type: ignore[attr-defined]
     assert any("refuse this node's log" in each["what"] for each in problems)

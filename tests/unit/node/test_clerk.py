@@ -7,9 +7,10 @@ from qallow_agent.ethics.examples import comfortable
 from qallow_agent.ethics.gate import Gate
 from qallow_agent.ethics.policy import preset
 from qallow_agent.ethics.records import RECORD_BYTES, unpack
+from qallow_agent.ethics.refusal import Position
 from qallow_agent.ethics.score import score
 from qallow_agent.ledger.leaf import LeafKind
-from qallow_agent.node.clerk import MOST_RECORDS, Clerk
+from qallow_agent.node.clerk import MOST_LEAVES, MOST_RECORDS, Clerk
 
 BEGAN_MS = comfortable().at_ms
 
@@ -20,6 +21,7 @@ class Log:
     def __init__(self) -> None:
         self.written: list[tuple[bytes, bool]] = []
         self.next_index = 0
+        self.origin = "a/log"
 
     def write(
         self, kind: LeafKind, body: bytes, _: Instant, *, at_once: bool, policy: bytes
@@ -76,13 +78,24 @@ def test_a_denial_is_durable_at_once_and_takes_along_what_waits() -> None:
     assert len(records(body)) == 2
 
 
+def test_a_denial_says_where_it_stands_and_an_admission_that_waits_does_not() -> None:
+    desk = Desk()
+    desk.note(0.0, hot=True)
+    assert desk.clerk.position == Position("a/log", 0)
+    desk.note(0.1)
+    assert desk.clerk.position is None
+    desk.note(0.2, hot=True)
+    assert desk.clerk.position == Position("a/log", 1)
+
+
 def test_requests_that_are_denied_again_and_again_sync_once_a_second() -> None:
     desk = Desk()
     for number in range(50):
         desk.note(number / 100, hot=True)
-    assert len(desk.log.written) == 1
+    assert [at_once for _, at_once in desk.log.written] == [True, *[False] * (MOST_LEAVES - 1)]
+    assert desk.clerk.position is None
     desk.clerk.write(desk.now(1.0))
-    assert [at_once for _, at_once in desk.log.written] == [True, True]
+    assert [at_once for _, at_once in desk.log.written[MOST_LEAVES:]] == [True]
 
 
 def test_a_leaf_never_grows_too_long() -> None:

@@ -1,5 +1,6 @@
 """Gathering: readings become evidence, with their units, moments and gaps."""
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,6 +13,7 @@ from qallow_agent.ethics.evidence import Evidence
 from qallow_agent.mesh.wire.facts import Noted, Sensed
 from qallow_agent.mesh.wire.kinds import DeviceAdvert, DeviceState
 from qallow_agent.node.gathering import Gathering
+from qallow_agent.runtime.sensing.battery import Battery
 
 NOW = Instant(100.0, 1_700_000_000_000_000_000)
 NOW_MS = 1_700_000_000_000
@@ -169,3 +171,18 @@ def test_pressure_of_the_whole_machine_is_not_held_against_us_while_we_work() ->
     assert value(ours, "c1.cpu") is None
     theirs = seen(board, busy=True, sensed=Sensed({}, (board,), surroundings=beside), by=by)
     assert value(theirs, "c1.cpu") == 600_000
+
+
+@pytest.mark.parametrize(("status", "told"), [("Discharging", 310_000), ("Charging", None)])
+def test_a_battery_in_the_machines_own_files_becomes_evidence_while_it_is_drained(
+    tmp_path: Path, status: str, told: int | None
+) -> None:
+    pack = tmp_path / "sys/class/power_supply/BAT0"
+    pack.mkdir(parents=True)
+    for name, words in {"type": "Battery", "status": status, "capacity": "31"}.items():
+        (pack / name).write_text(f"{words}\n")
+    board = device("cpu")
+    item = seen(board, sensed=Sensed({"battery": Battery(tmp_path).charge()}, (board,))).find(
+        "s4.charge"
+    )
+    assert (None if item is None else item.value) == told

@@ -250,6 +250,55 @@ def test_data_goes_only_where_its_class_is_admitted() -> None:
     assert refusal["components"][0]["signal"] == "c7"
 
 
+def test_a_job_whose_data_may_be_nowhere_fails_at_once() -> None:
+    simulation = mesh()
+    owner = OwnerPolicy(classes=("public",))
+    for name in "ab":
+        simulation.ask(name, SetOwnerPolicy(encode_owner(owner)))
+    secret = JobOptions(data_class="secret", start_s=60.0)
+    client = simulation.submit("a", Order(points=20, options=secret))
+    simulation.run(1.0)
+    assert client.over
+    refusal = explained(simulation, "a", str(client.job))["refusal"]
+    assert (refusal["code"], refusal["exit_code"]) == ("stopped", 77)
+    assert refusal["components"][0]["signal"] == "c7"
+
+
+def test_a_job_goes_where_its_data_may_be_when_another_place_forbids_it() -> None:
+    simulation = mesh()
+    owner = OwnerPolicy(classes=("public",))
+    simulation.ask("a", SetOwnerPolicy(encode_owner(owner)))
+    secret = JobOptions(data_class="secret", start_s=60.0)
+    client = simulation.submit("a", Order(points=100, options=secret))
+    simulation.settle()
+    assert list(client.effort.dispatcher.share) == ["b/cpu0"]
+
+
+def test_a_refusal_says_where_the_ledger_holds_it() -> None:
+    simulation = mesh("a")
+    simulation.ask("a", PauseWork(why="lunch"))
+    client = simulation.submit("a", Order(points=20))
+    simulation.run(5.0)
+    refusal = explained(simulation, "a", str(client.job))["refusal"]
+    log = simulation.boxes["a"].node.rooms.ledger
+    assert refusal["ledger"]["origin"] == log.origin
+    leaf = parse_leaf(log.entry(refusal["ledger"]["index"]))
+    (found,) = [unpack(leaf.body[at : at + RECORD_BYTES])
+                for at in range(8, len(leaf.body), RECORD_BYTES)]  # fmt: skip
+    assert (leaf.kind, Admission(found.admission)) == (LeafKind.DECISIONS, Admission.REFUSE)
+    assert f"Logged as entry {refusal['ledger']['index']} of" in refusal["text"]
+
+
+def test_devices_are_judged_again_only_when_there_is_news_of_logs() -> None:
+    simulation = mesh("a")
+    node, now = simulation.boxes["a"].node, simulation.boxes["a"].clocks.read()
+    before = node.governance.judged["cpu0"]
+    assert node.governance.doubted(now, anew=False) == []
+    assert node.governance.judged["cpu0"] is before
+    node.governance.doubted(now, anew=True)
+    assert node.governance.judged["cpu0"] is not before
+
+
 def test_neither_a_join_nor_a_death_closes_the_gates_of_others() -> None:
     simulation = mesh("abc")
     simulation.run(10.0)
