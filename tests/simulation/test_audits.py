@@ -28,7 +28,9 @@ def lying(
 ) -> Simulation:
     """Return a settled mesh in which some machines lie."""
     plan = tools.plan(seed)
-    rooms = replace(plan.rooms, jobs=JOBS, ethics=EthicsSettings(audit_share=share, audit_task_s=1.0))
+    rooms = replace(
+        plan.rooms, jobs=JOBS, ethics=EthicsSettings(audit_share=share, audit_task_s=1.0)
+    )
     simulation = Simulation(replace(plan, rooms=rooms))
     for name in names:
         simulation.add(name, craft=Craft(point_s=0.002, lies=lies.get(name, 0.0)))
