@@ -1,4 +1,4 @@
-"""``policy show|set|test|override|validate``: by which rules this node and its mesh work."""
+"""``policy show|set|record|test|override|validate``: by which rules this node and its mesh work."""
 
 from pathlib import Path
 from typing import Any
@@ -135,6 +135,25 @@ def validate(file: str, local: bool, as_json: bool) -> None:
         emit("qallow.policy.validation/v1", {"file": file, "valid": True, "bytes": size})
     else:
         click.echo(f"{file} is a sound {'owner' if local else 'mesh'} policy")
+
+
+@policy.command(
+    short_help="Write down by what this node judges its devices.",
+    epilog="Example: qallow-agent policy record decisions.jsonl --for 10m",
+)
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@click.option("--for", "for_s", type=duration, metavar="DURATION", default=60.0,
+              help="How long to listen. [default: 1m]")  # fmt: skip
+@asks_agent
+def record(agent: LocalAgent, file: Path, for_s: float, as_json: bool) -> None:
+    """Write the evidence of this node's judgements to FILE, for 'policy test --replay'."""
+    from qallow_agent.cli import policy_record  # noqa: PLC0415 - only this follows an agent
+
+    count = policy_record.record(agent, file, for_s)
+    if as_json:
+        emit("qallow.policy.record/v1", {"file": str(file), "placements": count})
+    else:
+        click.echo(f"{count:,} judgements are in {file}")
 
 
 @policy.command(

@@ -149,6 +149,7 @@ class Explanations:
         key = f"{record.node}/{device.name}"
         seen = self._survey.experience
         own = record.node == self._me.node
+        known = self._governance.judged.get(device.name)
         canaries = {each.name: each.canary for each in self._rooms.bench.device_states()}
         return {
             "device": device.name,
@@ -169,7 +170,8 @@ class Explanations:
             "tried": list(device.tried),
             "simulated": device.simulated,
             "gate": report_document(device.gate),
-            "signals": signals(self._governance.judged.get(device.name)) if own else [],
+            "signals": signals(known) if own else [],
+            "evidence": msgspec.to_builtins(known.evidence) if own and known else None,
         }
 
     # --- an order ---------------------------------------------------------------------------------

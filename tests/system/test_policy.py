@@ -107,6 +107,23 @@ def test_recorded_evidence_says_what_a_policy_would_change(
     assert "decisions.jsonl, line 1" in refused.stderr
 
 
+def test_what_a_node_judged_by_can_be_recorded_and_replayed(
+    spawn: Callable[..., AgentProcess], tmp_path: Path
+) -> None:
+    agent = spawn("alone")
+    agent.wait_ready()
+    file, recorded = tmp_path / "mesh.toml", tmp_path / "decisions.jsonl"
+    file.write_text(agent.run_cli("policy", "show", "--toml").stdout)
+    document = agent.ask("policy", "record", recorded, "--for", "3s")
+    lines = recorded.read_text().splitlines()
+    assert document["placements"] == len(lines) >= 1
+    outcome = agent.ask("policy", "test", file, "--replay", recorded)
+    assert (outcome["count"], outcome["changed"]) == (len(lines), 0)
+    nowhere = agent.run_cli("policy", "record", tmp_path / "no" / "file", "--for", "1s")
+    assert nowhere.returncode == 1
+    assert "cannot write" in nowhere.stderr
+
+
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [

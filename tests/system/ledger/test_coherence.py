@@ -60,31 +60,34 @@ def test_three_agents_certify_each_others_logs(
     assert "of 3, provisional 0 (crash-only, f = 0)" in shown
 
 
-def test_four_agents_certify_and_name_one_whose_log_was_swapped(
-    spawn: Spawn, eventually: Eventually, query: Query
+@pytest.mark.parametrize(("names", "standing"), [("bc", "crash-only, f = 0"), ("bcd", "f = 1")])
+def test_a_mesh_certifies_and_names_one_whose_log_was_swapped(
+    spawn: Spawn, eventually: Eventually, query: Query, names: str, standing: str
 ) -> None:
     founder = spawn("a")
-    invites = [founder.invite() for _ in range(3)]
-    b, c, d = (spawn(name, join=token) for name, token in zip("bcd", invites, strict=True))
-    for agent in (founder, b, c, d):
-        ledger = eventually(lambda agent=agent: certified(query, agent, 4), 60)
-        assert (ledger["standing"], ledger["certified_by"] >= 3) == ("f = 1", True)
-    node, mesh = (query(d, GetStatus())[name] for name in ("node", "mesh"))
-    size = query(d, GetStatus())["ledger"]["certified"]
-    d.stop()
-    shutil.copytree(folder_of(d, mesh), d.directory / "copy")
-    write(d, node, mesh, b"what happened")
-    d.start().wait_ready()
-    eventually(lambda: query(d, GetStatus())["ledger"]["certified"] > size, 30)
-    d.stop()
-    shutil.rmtree(folder_of(d, mesh))
-    shutil.copytree(d.directory / "copy", folder_of(d, mesh))
-    write(d, node, mesh, b"what never happened")
-    d.start().wait_ready()
-    for agent in (founder, b, c):
+    invites = [founder.invite() for _ in names]
+    others = [spawn(name, join=token) for name, token in zip(names, invites, strict=True)]
+    *honest, liar = founder, *others
+    for agent in (*honest, liar):
+        ledger = eventually(lambda agent=agent: certified(query, agent, len(names) + 1), 60)
+        assert ledger["standing"] == standing
+        assert ledger["certified_by"] >= len(names)
+    node, mesh = (query(liar, GetStatus())[name] for name in ("node", "mesh"))
+    size = query(liar, GetStatus())["ledger"]["certified"]
+    liar.stop()
+    shutil.copytree(folder_of(liar, mesh), liar.directory / "copy")
+    write(liar, node, mesh, b"what happened")
+    liar.start().wait_ready()
+    eventually(lambda: query(liar, GetStatus())["ledger"]["certified"] > size, 30)
+    liar.stop()
+    shutil.rmtree(folder_of(liar, mesh))
+    shutil.copytree(liar.directory / "copy", folder_of(liar, mesh))
+    write(liar, node, mesh, b"what never happened")
+    liar.start().wait_ready()
+    for agent in honest:
         eventually(lambda agent=agent: node in query(agent, GetStatus())["ledger"]["forked"], 40)
         problems = query(agent, GetStatus())["problems"]
         named = [each for each in problems if each["node"] == node]
         assert any("two histories" in each["what"] and each["fix"] for each in named)
         assert query(agent, GetStatus())["ledger"]["provisional"] <= 1
-    assert "d: its log showed two histories" in founder.run_cli("status").stdout
+    assert f"{names[-1]}: its log showed two histories" in founder.run_cli("status").stdout
