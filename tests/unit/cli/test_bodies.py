@@ -2,7 +2,7 @@ import pytest
 
 from qallow_agent.base.hlc import Stamp
 from qallow_agent.base.ids import NodeId
-from qallow_agent.cli.bodies import decoded
+from qallow_agent.cli.bodies import DECODERS, decoded
 from qallow_agent.ethics.gate import Admission, Running
 from qallow_agent.ethics.records import DecisionRecord, pack
 from qallow_agent.ledger.leaf import Leaf, LeafKind
@@ -45,5 +45,6 @@ def test_a_body_that_is_none_is_shown_with_what_is_wrong(kind: LeafKind, body: b
     assert {"error", "hex"} == set(shown(kind, body))
 
 
-def test_what_nobody_decodes_is_shown_in_hexadecimal() -> None:
+def test_what_nobody_decodes_is_shown_in_hexadecimal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(DECODERS, LeafKind.RECEIPT)
     assert shown(LeafKind.RECEIPT, b"r" * 65)["hex"] == "72" * 64 + "..."
