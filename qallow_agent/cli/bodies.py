@@ -11,6 +11,8 @@ from qallow_agent.ledger.leaf import DIGEST_BYTES, Leaf, LeafKind
 DECODERS: dict[LeafKind, str] = {
     LeafKind.DECISIONS: "qallow_agent.cli.bodies:decisions",
     LeafKind.RECEIPT: "qallow_agent.cli.receiptview:spelt_out",
+    LeafKind.OVERRIDE: "qallow_agent.cli.bodies:change",
+    LeafKind.POLICY: "qallow_agent.cli.bodies:change",
     LeafKind.MEMBERSHIP: "qallow_agent.cli.bodies:membership",
     LeafKind.EPOCH: "qallow_agent.cli.bodies:statement",
     LeafKind.OBJECTION: "qallow_agent.ledger.bodies:read_objection",
@@ -57,6 +59,35 @@ def decisions(body: bytes) -> Mapping[str, Any]:
     verdicts = Counter(Admission(each.admission).name.lower() for each in records)
     lowest = min((each.s + each.c + each.h for each in records), default=0)
     return {"decisions": len(records), **dict(sorted(verdicts.items())), "lowest_e": lowest / 1000}
+
+
+def change(body: bytes) -> Mapping[str, Any]:
+    """Return what changed in what a node may do: a policy, an exception, a pause.
+
+    Raises:
+        Malformed: It is no such change.
+    """
+    import msgspec  # noqa: PLC0415 - as above
+
+    from qallow_agent.ethics.charter import RECORD  # noqa: PLC0415
+
+    domain, _, data = body.partition(b"\x00")
+    if domain != RECORD.encode():
+        raise Malformed("a leaf holds no change of a policy")
+    try:
+        said = msgspec.msgpack.decode(data, type=dict[str, Any])
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise Malformed(f"a change of a policy does not decode: {error}") from error
+    return {key: _plain(value) for key, value in said.items()}
+
+
+def _plain(value: Any) -> Any:
+    """Return a value with its bytes in hexadecimal, so that it can be shown as JSON."""
+    if isinstance(value, bytes):
+        return value.hex()
+    if isinstance(value, Mapping):
+        return {str(key): _plain(each) for key, each in value.items()}
+    return [_plain(each) for each in value] if isinstance(value, list) else value
 
 
 def membership(body: bytes) -> Mapping[str, Any]:

@@ -38,7 +38,8 @@ from qallow_agent.ethics.spread import Spread
 LOOK_S: Seconds = 60.0
 """While something ends by the wall clock, it is looked at this often: clocks are set."""
 
-_RECORD = "qallow/charter-change/v1"
+RECORD = "qallow/charter-change/v1"
+"""The domain of what a ledger keeps of a change."""
 
 
 class Charter:
@@ -247,7 +248,7 @@ class Charter:
         }
         if what in {"begin", "mesh", "owner"}:
             value["policy"] = msgspec.to_builtins(self.effective(now), builtin_types=(bytes,))
-        record = canonical(_RECORD, value)
+        record = canonical(RECORD, value)
         return Announce(CharterChanged(what, self.digest, effective, record))
 
     def _next_look_s(self, now: Instant) -> Seconds | None:

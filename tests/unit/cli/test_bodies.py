@@ -1,8 +1,10 @@
 import pytest
 
+from qallow_agent.base.canonical import canonical
 from qallow_agent.base.hlc import Stamp
 from qallow_agent.base.ids import NodeId
 from qallow_agent.cli.bodies import DECODERS, decoded
+from qallow_agent.ethics.charter import RECORD
 from qallow_agent.ethics.gate import Admission, Running
 from qallow_agent.ethics.records import DecisionRecord, pack
 from qallow_agent.ledger.leaf import Leaf, LeafKind
@@ -28,6 +30,12 @@ def test_decisions_are_counted_by_verdict_with_the_lowest_score() -> None:
     }  # fmt: skip
 
 
+def test_a_change_of_what_a_node_may_do_is_spelled_out() -> None:
+    said = {"what": "pause", "mesh": b"m" * 32, "subject": {"why": "a call", "ends": [1]}}
+    found = shown(LeafKind.OVERRIDE, canonical(RECORD, said))
+    assert found == said | {"mesh": (b"m" * 32).hex()}
+
+
 def test_a_committee_is_named_by_its_version_and_manifest() -> None:
     body = (3).to_bytes(8) + b"m" * 32
     assert shown(LeafKind.MEMBERSHIP, body) == {"committee": 3, "manifest": (b"m" * 32).hex()}
@@ -39,7 +47,7 @@ def test_an_epoch_statement_is_spelled_out() -> None:
     assert (found["audits"], found["members"], found["policy_ok"]) == (4, 3, 2)
 
 
-@pytest.mark.parametrize("kind", [LeafKind.DECISIONS, LeafKind.MEMBERSHIP, LeafKind.EPOCH])
+@pytest.mark.parametrize("kind", [*DECODERS])
 @pytest.mark.parametrize("body", [b"", b"junk", b"\xff" * 88])
 def test_a_body_that_is_none_is_shown_with_what_is_wrong(kind: LeafKind, body: bytes) -> None:
     assert {"error", "hex"} == set(shown(kind, body))
