@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from qallow_agent.base.errors import EXIT_FAILED, EXIT_OK, UsageError
+from qallow_agent.base.errors import EXIT_FAILED, EXIT_OK, Malformed, UsageError, WireError
 from qallow_agent.cli.options import LocalAgent, asks_agent, json_option
 from qallow_agent.cli.output import emit, note, pairs
 from qallow_agent.cli.receiptview import claims, document, gaps, lines, listed, standing_of
@@ -64,9 +64,8 @@ def verify(file: Path, outputs: Path | None, as_json: bool, **given: Any) -> int
     was given, and the outputs, where there are some, are those of the receipt.
     """
     from qallow_agent.ledger.credence import examine  # noqa: PLC0415 - brings cryptography
-    from qallow_agent.ledger.receiptfile import parse_receipt  # noqa: PLC0415
 
-    found = parse_receipt(file.read_bytes())
+    found = _read(file)
     finding = examine(found, _trust(**given))
     same = None if outputs is None else _compare(outputs, finding.receipt)
     proved, missing = claims(finding, outputs, same), gaps(finding, outputs, same)
@@ -81,6 +80,21 @@ def verify(file: Path, outputs: Path | None, as_json: bool, **given: Any) -> int
     click.echo()
     pairs([*listed("proved", proved), *listed("not proved", missing)])
     return EXIT_OK if passed else EXIT_FAILED
+
+
+def _read(file: Path) -> Any:
+    """Return the receipt in a file.
+
+    Raises:
+        Malformed: The file holds none.
+    """
+    from qallow_agent.ledger.receiptfile import parse_receipt  # noqa: PLC0415 - as above
+
+    try:
+        return parse_receipt(file.read_bytes())
+    except WireError as error:
+        hint = error.hint or "'qallow-agent receipt show JOB -o FILE' writes one"
+        raise Malformed(f"{file} is no receipt: {error.message}", hint=hint) from error
 
 
 def _trust(keys: tuple[str, ...], policy_file: Path | None, node: str, mesh: str) -> Any:

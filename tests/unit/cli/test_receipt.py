@@ -91,7 +91,9 @@ def test_verify_refuses_another_key_node_or_policy_with_the_reason(
     assert main(["receipt", "verify", file, "--policy", str(policy)]) == 78
     (tmp_path / "job.receipt").write_bytes(b"junk")
     assert main(["receipt", "verify", file]) == 1
-    assert "a proof file does not begin with" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "is no receipt: a proof file does not begin with" in said
+    assert "fix: 'qallow-agent receipt show JOB -o FILE' writes one" in said
 
 
 def test_verify_compares_results_with_the_receipt(
