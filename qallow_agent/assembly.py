@@ -35,6 +35,7 @@ from qallow_agent.runtime.logbook import Logbook
 from qallow_agent.runtime.logfiles import LEDGER
 from qallow_agent.runtime.mirrors import MIRRORED, Mirrors
 from qallow_agent.runtime.plugins import Plugins, load_plugins
+from qallow_agent.runtime.retention import Retention
 from qallow_agent.runtime.sensing.lateness import Lateness
 from qallow_agent.runtime.sensing.surroundings import Surroundings
 from qallow_agent.runtime.sensors import SensorSource
@@ -97,7 +98,7 @@ def run_agent(settings: Settings, *, join: str | None, ready: Ready) -> int:
             store=store,
             logbook=logbook,
             mirrors=mirrors,
-            sources=(sensors, clocks),
+            sources=(sensors, clocks, Retention(logbook.files, settings.ledger.retain_days, say)),
             say=say,
             clock=read_clock,
             lateness=felt.lateness,

@@ -25,6 +25,13 @@ class LedgerSettings:
         ge=0.0,
         le=3600.0,
     )
+    retain_days: int = setting(
+        0,
+        "Entries older than this are deleted once a day; their hashes and all heads stay, so that "
+        "the rest is proved as before. 0: nothing is deleted.",
+        ge=0,
+        le=36_500,
+    )
     mirrors: int = setting(
         3,
         "How many other nodes keep each log; 2f + 1 of them outlive f. 0: none, and this node "

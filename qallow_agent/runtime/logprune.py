@@ -28,12 +28,12 @@ def prune(files: LogFiles, before_ms: int) -> tuple[int, int]:
     size_bytes = 0
     for index in range(first, end):
         entries = files.entries(index)
-        if parse_leaf(entries[-1]).stamp.wall_ms >= before_ms:
-            end = index
-            break
         if tuple(map(leaf_hash, entries)) != files.hashes(0, index):
             path = files.path(Tile(-1, index))
             raise StorageCorrupt(f"{path} does not fit its hashes", hint="run 'ledger verify'")
+        if parse_leaf(entries[-1]).stamp.wall_ms >= before_ms:
+            end = index
+            break
     try:
         write_atomically(files.directory / PRUNED, str(end * WIDTH).encode())
         for index in range(first, end):
