@@ -12,6 +12,7 @@ from qallow_agent.cli.deliver import deliver, save_retained
 from qallow_agent.cli.options import LocalAgent
 from qallow_agent.client.control import ControlLink
 from qallow_agent.config.load import find_socket
+from qallow_agent.jobs.epochs import KeepEpoch
 from qallow_agent.jobs.messages import Deposit, Fetch, ListJobs
 
 
@@ -37,7 +38,7 @@ def retained_arrays(link: ControlLink, job: JobId) -> dict[str, np.ndarray]:
         JobNotFound: Unknown, not retained, or past its retention.
         StorageCorrupt: The parts do not make an archive.
     """
-    data = _parts(link, job)
+    data = fetched(link, Fetch(job), f"the retained result of {job}")
     try:
         with np.load(io.BytesIO(data), allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
@@ -45,14 +46,20 @@ def retained_arrays(link: ControlLink, job: JobId) -> dict[str, np.ndarray]:
         raise StorageCorrupt(f"the retained result of {job} is no archive: {error}") from error
 
 
-def _parts(link: ControlLink, job: JobId) -> bytes:
-    channel = link.post(Fetch(job))
+def fetched(link: ControlLink, wish: Fetch, what: str) -> bytes:
+    """Return the bytes that the desk hands out part by part.
+
+    Raises:
+        QallowError: The desk refused.
+        StorageCorrupt: A part is missing.
+    """
+    channel = link.post(wish)
     data = bytearray()
     expected = 0
     while True:
         part = link.wait(channel)
-        if not isinstance(part, Deposit) or part.part != expected:
-            raise StorageCorrupt(f"part {expected} of the retained result of {job} is missing")
+        if not isinstance(part, Deposit | KeepEpoch) or part.part != expected:
+            raise StorageCorrupt(f"part {expected} of {what} is missing")
         data += part.data
         if part.last:
             return bytes(data)

@@ -14,17 +14,15 @@ from qallow_agent.base.errors import (
     CheckpointCorrupt,
     JobNotFound,
     JobRejected,
-    StorageCorrupt,
 )
 from qallow_agent.base.ids import JobId
 from qallow_agent.cli.deliver import deliver, save_single
 from qallow_agent.cli.options import LocalAgent
 from qallow_agent.cli.output import emit, note, pairs
-from qallow_agent.cli.retained import retained_arrays
+from qallow_agent.cli.retained import fetched, retained_arrays
 from qallow_agent.cli.show import inline, show_outputs
 from qallow_agent.client.control import ControlLink
 from qallow_agent.config.load import find_socket
-from qallow_agent.jobs.epochs import KeepEpoch
 from qallow_agent.jobs.messages import Fetch
 from qallow_agent.kernels.state import Checkpoint, blob_digest, decode_checkpoint
 
@@ -56,7 +54,7 @@ def roll_back(
         CheckpointCorrupt: It is damaged, or its kernel has changed since.
     """
     with ControlLink(find_socket(agent.socket), agent.timeout_s) as link:
-        blob = _fetch(link, job, epoch)
+        blob = fetched(link, Fetch(job, epoch), f"the checkpoint of {job}")
         before = _before(link, job)
     try:
         found = decode_checkpoint(blob)
@@ -121,20 +119,6 @@ def _show_state(
     pairs([(name, str(value)) for name, value in facts.items()])
     show_outputs(arrays)
     return EXIT_OK
-
-
-def _fetch(link: ControlLink, job: JobId, epoch: int) -> bytes:
-    channel = link.post(Fetch(job, epoch))
-    data = bytearray()
-    expected = 0
-    while True:
-        part = link.wait(channel)
-        if not isinstance(part, KeepEpoch) or part.part != expected:
-            raise StorageCorrupt(f"part {expected} of the checkpoint of {job} is missing")
-        data += part.data
-        if part.last:
-            return bytes(data)
-        expected += 1
 
 
 def _before(link: ControlLink, job: JobId) -> dict[str, np.ndarray] | None:

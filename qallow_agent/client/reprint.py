@@ -18,7 +18,6 @@ from qallow_agent.ledger.receipt import Column, Receipt
 Array = npt.NDArray[Any]
 
 RESULTS: Final = "results.npz"
-_EXACT: Final = ".npz"
 
 
 def find_results(place: Path) -> Path:
@@ -33,11 +32,6 @@ def find_results(place: Path) -> Path:
             f"there are no results at {place}", hint=f"name a file, or a folder with {RESULTS}"
         )
     return path
-
-
-def is_exact(path: Path) -> bool:
-    """Return whether files of this kind hold every number bit by bit."""
-    return path.suffix.lower() == _EXACT
 
 
 def fingerprint_of(path: Path, receipt: Receipt) -> bytes:

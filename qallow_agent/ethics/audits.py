@@ -6,7 +6,7 @@ A device is judged by its last 1,000 audits, the newest of which weigh most; the
 
 import math
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 import msgspec
@@ -62,15 +62,6 @@ class Audit(msgspec.Struct, frozen=True, array_like=True):
     places: tuple[str, ...]
     classes: tuple[int, ...]
     times: int = 1
-
-    @property
-    def dissenters(self) -> tuple[str, ...]:
-        """Places outside the majority; none without one."""
-        winner = majority(self.classes)
-        if winner is None:
-            return ()
-        pairs = zip(self.places, self.classes, strict=True)
-        return tuple(place for place, number in pairs if number != winner)
 
 
 class Mesh(msgspec.Struct, frozen=True):
@@ -238,13 +229,6 @@ class AuditBook:
         self._mesh = deque(found.mesh)
         self._places = {place: deque(runs) for place, runs in found.places.items()}
         self._dissents = dict(found.dissents)
-
-
-def shares_of(values: Mapping[str, int], least: int = 900_000) -> int:
-    """Return which share of nodes has a value of at least ``least``, in millionths; one of none."""
-    if not values:
-        return WHOLE
-    return sum(value >= least for value in values.values()) * WHOLE // len(values)
 
 
 def _weight(age_s: int) -> int:

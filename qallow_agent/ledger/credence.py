@@ -11,14 +11,13 @@ from dataclasses import dataclass
 from qallow_agent.base.errors import BadProof, BadSignature, Malformed
 from qallow_agent.base.ids import MeshId, NodeId, key_id
 from qallow_agent.ledger.certificate import certified_by
-from qallow_agent.ledger.checkpoint import Checkpoint, parse_checkpoint
+from qallow_agent.ledger.checkpoint import Checkpoint
+from qallow_agent.ledger.evidence import Evidence
 from qallow_agent.ledger.leaf import Leaf
 from qallow_agent.ledger.log import origin_of
 from qallow_agent.ledger.manifest import check_manifest
-from qallow_agent.ledger.merkle import leaf_hash
 from qallow_agent.ledger.note import verified
 from qallow_agent.ledger.policy import NONE, TrustPolicy
-from qallow_agent.ledger.proofs import verify_inclusion
 from qallow_agent.ledger.receipt import Receipt
 from qallow_agent.ledger.receiptfile import Papers, ReceiptFile, open_receipt
 from qallow_agent.ledger.seats import PURPOSES, check_card
@@ -96,11 +95,8 @@ def examine(file: ReceiptFile, trust: Trust) -> Finding:
         BadProof: The head does not cover the entry, or is of another log than it should be.
         Malformed: The entry is no receipt, or the papers make no sense.
     """
-    head = parse_checkpoint(file.head.text)
     leaf, receipt = open_receipt(file.entry)
-    if file.index >= head.size:
-        raise BadProof(f"the head covers {head.size} entries, not entry {file.index}")
-    verify_inclusion(leaf_hash(file.entry), file.index, head.size, file.proof, head.root)
+    head = Evidence(file.index, file.proof, file.head).prove(file.entry)
     mesh = _mesh_of(head, leaf, trust)
     vouched = _check_card(file, head, mesh)
     known = [*_own_keys(file.papers, head)]
@@ -164,12 +160,13 @@ def _own_keys(papers: Papers, head: Checkpoint) -> tuple[NoteKey, ...]:
 def _check_keys(file: ReceiptFile, head: Checkpoint, trust: Trust) -> bool:
     if not trust.keys:
         return False
-    if not any(each.name == head.origin for each in trust.keys):
+    own = [each for each in trust.keys if each.name == head.origin]
+    if not own:
         raise BadSignature(
             f"the head is of the log {head.origin}, the key of {trust.keys[0].name}",
             hint="give the key of the log in which the receipt stands",
         )
-    verified(file.head, trust.keys)
+    verified(file.head, own)
     return True
 
 

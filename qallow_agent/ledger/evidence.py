@@ -17,7 +17,6 @@ from qallow_agent.ledger.checkpoint import (
 )
 from qallow_agent.ledger.merkle import leaf_hash
 from qallow_agent.ledger.note import Note, parse_note
-from qallow_agent.ledger.policy import TrustPolicy
 from qallow_agent.ledger.proofs import MAX_HASHES, verify_inclusion
 
 HEADER = "c2sp.org/tlog-proof@v1"
@@ -49,6 +48,19 @@ class Evidence:
         lines += [encode_hash(each) for each in self.proof]
         return "".join(f"{line}\n" for line in lines).encode() + b"\n" + self.head.encode()
 
+    def prove(self, entry: bytes) -> Checkpoint:
+        """Return the head under which an entry is proved to be logged; who signed it is not asked.
+
+        Raises:
+            BadProof: The head does not cover the entry.
+            Malformed: The head is no checkpoint.
+        """
+        head = parse_checkpoint(self.head.text)
+        if self.index >= head.size:
+            raise BadProof(f"the head covers {head.size} entries, not entry {self.index}")
+        verify_inclusion(leaf_hash(entry), self.index, head.size, self.proof, head.root)
+        return head
+
 
 def parse_evidence(data: bytes) -> Evidence:
     """Return what a file says; nothing of it is proved yet.
@@ -75,27 +87,6 @@ def parse_evidence(data: bytes) -> Evidence:
     if len(lines) > MAX_HASHES:
         raise TooLarge(f"a proof of {len(lines)} hashes")
     return Evidence(index, tuple(decode_hash(line) for line in lines), parse_note(head), extra)
-
-
-def check_evidence(evidence: Evidence, entry: bytes, policy: TrustPolicy) -> Checkpoint:
-    """Return the head under which an entry is proved to be logged.
-
-    Args:
-        evidence: What a file says.
-        entry: The entry's bytes.
-        policy: Which logs, and how many of which witnesses, are trusted.
-
-    Raises:
-        BadSignature: The head is not signed as the policy asks.
-        BadProof: The head does not cover the entry.
-        Malformed: The head is no checkpoint.
-    """
-    policy.check(evidence.head)
-    head = parse_checkpoint(evidence.head.text)
-    if evidence.index >= head.size:
-        raise BadProof(f"the head covers {head.size} entries, not entry {evidence.index}")
-    verify_inclusion(leaf_hash(entry), evidence.index, head.size, evidence.proof, head.root)
-    return head
 
 
 def _extra(text: str) -> bytes:

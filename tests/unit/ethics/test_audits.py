@@ -11,7 +11,6 @@ from qallow_agent.ethics.audits import (
     Audit,
     AuditBook,
     result_entropy,
-    shares_of,
 )
 
 NOW_S = 1_800_000_000
@@ -48,11 +47,6 @@ def test_answers_join_the_first_class_whose_first_member_they_agree_with() -> No
 )  # fmt: skip
 def test_a_majority_is_more_than_half(classes: tuple[int, ...], winner: int | None) -> None:
     assert majority(classes) == winner
-
-
-def test_a_dissenter_is_whoever_stands_outside_a_majority() -> None:
-    assert Audit(THREE, (0, 1, 0)).dissenters == ("three/cpu0",)
-    assert Audit(PAIR, (0, 1)).dissenters == ()
 
 
 def test_a_place_that_was_never_audited_has_full_agreement() -> None:
@@ -123,11 +117,6 @@ def test_coherence_is_the_least_of_its_parts_and_decoherence_the_rest() -> None:
     assert (mesh.coherence, mesh.decoherence) == (900_000, 100_000)
     assert book.mesh((800_000,)).coherence == 800_000
     assert (mesh.audits, mesh.entropy) == (10, WHOLE)
-
-
-def test_a_share_is_that_of_the_nodes_with_at_least_nine_tenths() -> None:
-    assert shares_of({}) == WHOLE
-    assert shares_of({"a": 950_000, "b": 900_000, "c": 899_999}) == 666_666
 
 
 def test_a_book_survives_a_restart() -> None:

@@ -8,7 +8,6 @@ from qallow_agent.ledger.checkpoint import Checkpoint
 from qallow_agent.ledger.evidence import (
     MAX_EVIDENCE_BYTES,
     Evidence,
-    check_evidence,
     parse_evidence,
 )
 from qallow_agent.ledger.merkle import leaf_hash, node_hash
@@ -46,7 +45,9 @@ def evidence(*cosigners: str, lattice: bool = False) -> Evidence:
 
 def test_evidence_convinces_who_has_only_the_policy() -> None:
     data = evidence("w1", "w3", lattice=True).encode()
-    assert check_evidence(parse_evidence(data), ENTRY, parse_policy(policy_text("both"))) == HEAD
+    given = parse_evidence(data)
+    parse_policy(policy_text("both")).check(given.head)
+    assert given.prove(ENTRY) == HEAD
     assert parse_evidence(data).encode() == data
 
 
@@ -70,21 +71,21 @@ def test_a_policy_counts_its_witnesses(
     policy = parse_policy(policy_text(quorum))
     given = evidence(*cosigners, lattice=lattice)
     if enough:
-        check_evidence(given, ENTRY, policy)
+        policy.check(given.head)
     else:
         with pytest.raises(BadSignature, match="the policy asks for"):
-            check_evidence(given, ENTRY, policy)
+            policy.check(given.head)
 
 
 def test_another_entry_is_not_proved() -> None:
     with pytest.raises(BadProof):
-        check_evidence(evidence(), b"another receipt", parse_policy(policy_text("none")))
+        evidence().prove(b"another receipt")
 
 
 def test_an_entry_beyond_the_head_is_not_proved() -> None:
     beyond = Evidence(2, (SIBLING,), evidence().head)
     with pytest.raises(BadProof, match="covers 2 entries"):
-        check_evidence(beyond, ENTRY, parse_policy(policy_text("none")))
+        beyond.prove(ENTRY)
 
 
 def test_a_log_may_not_speak_for_another() -> None:
@@ -92,7 +93,7 @@ def test_a_log_may_not_speak_for_another() -> None:
     text = f"log {log_key('other', other).encode()}\nlog {log_key(ORIGIN, LOG).encode()}\n"
     head = Note(HEAD.text(), (sign_checkpoint(Checkpoint("other", 2, HEAD.root), other),))
     with pytest.raises(BadSignature):
-        check_evidence(Evidence(1, (SIBLING,), head), ENTRY, parse_policy(text + "quorum none\n"))
+        parse_policy(text + "quorum none\n").check(head)
 
 
 @pytest.mark.parametrize(

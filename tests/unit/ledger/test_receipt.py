@@ -11,6 +11,7 @@ from qallow_agent.base.keys import SigningKey
 from qallow_agent.ledger.credence import Finding, Trust, examine
 from qallow_agent.ledger.evidence import parse_evidence
 from qallow_agent.ledger.leaf import LeafKind, parse_leaf
+from qallow_agent.ledger.note import Note, Signature
 from qallow_agent.ledger.policy import parse_policy
 from qallow_agent.ledger.receipt import MAX_BODY_BYTES, MAX_EXECUTORS, Receipt, pack, unpack
 from qallow_agent.ledger.receiptfile import Papers, ReceiptFile, open_receipt, parse_receipt
@@ -164,6 +165,15 @@ def test_another_log_node_or_mesh_is_named() -> None:
     ):
         with pytest.raises((BadSignature, BadProof), match=reason):
             found(file_of(ENTRY), trust)
+
+
+def test_a_trusted_key_of_another_log_may_not_sign_for_this_one() -> None:
+    file, other = file_of(ENTRY, named=False), SigningKey(b"o" * 32)
+    key = log_key("other/log", other)
+    signature = Signature(key.name, key.key_id, other.sign(file.head.text.encode()))
+    forged = changed(file, head=Note(file.head.text, (signature,)))
+    with pytest.raises(BadSignature, match="no key that is known"):
+        found(forged, Trust(keys=(*KEY.keys, key)))
 
 
 def test_a_card_by_another_identity_is_refused() -> None:
