@@ -1,7 +1,7 @@
 """``policy show|set|record|test|override|validate``: by which rules this node and its mesh work."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 import msgspec
@@ -13,7 +13,7 @@ from qallow_agent.cli.options import LocalAgent, asks_agent, duration, json_opti
 from qallow_agent.cli.output import emit, note, pairs, table
 from qallow_agent.cli.policy_show import say_policy
 from qallow_agent.config.policies import read_mesh_policy, read_owner_policy
-from qallow_agent.config.policy_text import mesh_text
+from qallow_agent.config.policy_text import mesh_text, owner_text
 from qallow_agent.ethics import messages as ethics
 from qallow_agent.ethics.mesh_policy import (
     MAX_DOCUMENT_BYTES,
@@ -22,6 +22,8 @@ from qallow_agent.ethics.mesh_policy import (
     encode_policy,
 )
 from qallow_agent.ethics.owner import MAX_OWNER_BYTES, OwnerPolicy, encode_owner
+
+Held = TypeVar("Held", MeshPolicy, OwnerPolicy)
 
 
 @click.group()
@@ -34,14 +36,18 @@ def policy() -> None:
     epilog="Example: qallow-agent policy show --toml > policy.toml",
 )
 @click.option("--toml", "as_toml", is_flag=True, help="The mesh's policy, to be edited and set.")
+@click.option("--local", is_flag=True, help="With --toml: this node's own policy instead.")
 @asks_agent
-def show(agent: LocalAgent, as_toml: bool, as_json: bool) -> None:
+def show(agent: LocalAgent, as_toml: bool, local: bool, as_json: bool) -> None:
     """Print the policy in force here, each value with who says so."""
+    if local and not as_toml:
+        raise UsageError("--local says what --toml prints", hint="policy show --toml --local")
     report = agent.report(ethics.GetPolicy())
     if as_json:
         emit(report.schema, report.document)
     elif as_toml:
-        click.echo(mesh_text(mesh_of(report.document)), nl=False)
+        said = report.document
+        click.echo(owner_text(_owner_of(said)) if local else mesh_text(mesh_of(said)), nl=False)
     else:
         say_policy(report.document)
 
@@ -203,14 +209,22 @@ def test(
         note(f"and {document['changed'] - 20:,} more: see --json")
 
 
+def _owner_of(document: dict[str, Any]) -> OwnerPolicy:
+    return _converted(document, "own", OwnerPolicy)
+
+
 def mesh_of(document: dict[str, Any]) -> MeshPolicy:
     """Return the mesh's policy that a report holds.
 
     Raises:
         ConfigError: The agent is of another release.
     """
+    return _converted(document, "mesh", MeshPolicy)
+
+
+def _converted(document: dict[str, Any], name: str, kind: type[Held]) -> Held:
     try:
-        return msgspec.convert(document["mesh"], MeshPolicy)
+        return msgspec.convert(document[name], kind)
     except (KeyError, msgspec.ValidationError) as error:
         raise ConfigError(
             f"the agent's policy is not understood: {error}",

@@ -22,8 +22,18 @@ def receipt() -> None:
               help="Write the receipt with its proof to a file.")  # fmt: skip
 @click.option("--wait-certified", "certify", is_flag=True,
               help="Wait until a quorum of the mesh has cosigned it.")  # fmt: skip
+@click.option("--trust", metavar="FILE", type=click.Path(path_type=Path, dir_okay=False),
+              help="Write whose cosignatures are needed, as a C2SP tlog-policy.")  # fmt: skip
 @asks_agent
-def show(agent: LocalAgent, job: str, output: Path | None, as_json: bool, *, certify: bool) -> None:
+def show(
+    agent: LocalAgent,
+    job: str,
+    output: Path | None,
+    trust: Path | None,
+    as_json: bool,
+    *,
+    certify: bool,
+) -> None:
     """Show the receipt of a job of this node; it is there some seconds after the job's end."""
     from qallow_agent.client.receipts import fetch_receipt  # noqa: PLC0415 - only here a socket
     from qallow_agent.config.load import find_socket  # noqa: PLC0415
@@ -31,6 +41,8 @@ def show(agent: LocalAgent, job: str, output: Path | None, as_json: bool, *, cer
     found = fetch_receipt(find_socket(agent.socket), lambda: job, agent.timeout_s, certify=certify)
     if output is not None:
         found.save(output)
+    if trust is not None:
+        _write_trust(found.file, trust)
     if as_json:
         emit("qallow.receipt/v1", document(found.file) | {
             "standing": found.standing,
@@ -80,6 +92,24 @@ def verify(file: Path, outputs: Path | None, as_json: bool, **given: Any) -> int
     click.echo()
     pairs([*listed("proved", proved), *listed("not proved", missing)])
     return EXIT_OK if passed else EXIT_FAILED
+
+
+def _write_trust(found: Any, path: Path) -> None:
+    """Write who must have cosigned a head of the log in which a receipt stands.
+
+    Raises:
+        UsageError: No committee has certified it yet, or the file cannot be written.
+    """
+    from qallow_agent.ledger.certificate import trust_policy  # noqa: PLC0415 - brings cryptography
+
+    card, committee = found.papers.card, found.papers.committee
+    if card is None or committee is None:
+        raise UsageError("no committee has certified this yet", hint="add --wait-certified")
+    try:
+        path.write_text(trust_policy(card, committee.manifest), encoding="utf-8")
+    except OSError as error:
+        why = f"{path} cannot be written: {error.strerror}"
+        raise UsageError(why, hint="name a file in a folder of yours") from error
 
 
 def _read(file: Path) -> Any:

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import msgspec
+
 from qallow_agent.base.errors import ConfigError, NotAllowed, WireError
 from qallow_agent.base.ids import NodeId, Sender
 from qallow_agent.base.machine import Effect, Instant, Reply, Send
@@ -214,4 +216,5 @@ class Rules:
             "signs": charter.signs,
             "signers": self._signers(),
             "mesh": charter.holds.document(),
+            "own": msgspec.to_builtins(charter.holds.owner),
         }

@@ -71,6 +71,9 @@ def test_what_an_owner_sets_survives_a_restart(
     agent.start().wait_ready()
     shown = agent.ask("policy", "show")
     assert shown["threshold"] == {"value": 2.95, "from": "owner"}
+    own.write_text(agent.run_cli("policy", "show", "--toml", "--local").stdout)
+    assert "c3 = { bad = 0.3, good = 0.1 }" in own.read_text()
+    assert agent.ask("policy", "validate", "--local", own)["valid"] is True
     assert shown["preset"] == {"name": "field", "wanted": "field", "from": "owner"}
     by_name = {each["signal"]: each for each in shown["signals"]}
     assert by_name["c3"]["from"] == "owner"

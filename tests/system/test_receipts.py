@@ -108,7 +108,9 @@ def test_a_killed_executor_changes_no_fingerprint_and_a_pair_certifies(
     calm = owner.run_cli(*words, "-o", tmp_path / "calm", within_s=60)
     assert calm.returncode == 0, calm.stderr
     job = owner.ask("jobs")["jobs"][-1]["job"]
-    before = receipt_of(owner, job, tmp_path / "calm.receipt", "--wait-certified")
+    trust = tmp_path / "committee.policy"
+    words_of_trust = ("--wait-certified", "--trust", trust)
+    before = receipt_of(owner, job, tmp_path / "calm.receipt", *words_of_trust)
     assert before["certified"], before["standing"]
 
     def busy() -> bool:
@@ -132,3 +134,8 @@ def test_a_killed_executor_changes_no_fingerprint_and_a_pair_certifies(
     done = qallow("receipt", "verify", calm_file, "--mesh", mesh, "--outputs", tmp_path / "wild")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "certified by 2 of 2 of the committee" in " ".join(done.stdout.split())
+    done = qallow("receipt", "verify", calm_file, "--policy", trust)
+    assert done.returncode == 0, done.stdout + done.stderr
+    done = qallow("receipt", "verify", tmp_path / "wild.receipt", "--policy", trust)
+    assert done.returncode == 1
+    assert "the policy asks for 'committee'" in done.stderr
